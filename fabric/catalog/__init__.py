@@ -1,0 +1,1 @@
+"""Cards and replicas under leases, by revision."""

@@ -1,0 +1,1 @@
+"""Nouns: what every other part of fabric talks about. No I/O, no libraries but numpy."""

@@ -1,0 +1,152 @@
+"""The one tree of errors.
+
+    FabricError
+    ├── InvalidRequest        the caller sent something no candidate could answer
+    ├── NotFound              no such specialist, version, route or replica
+    ├── Conflict              what was asked contradicts the state it meets
+    ├── Unimplemented         asked of something that cannot do it
+    ├── Unauthenticated       no or wrong credentials
+    ├── Unavailable           nobody is there to answer now
+    ├── Overloaded            somebody is there and has no room
+    ├── DeadlineExceeded      time was up
+    ├── Cancelled             the caller left
+    ├── SpecialistFailed      the model ran and failed
+    └── Internal              a bug in fabric; the log has the rest under the id
+
+Every error has a `code` with gRPC's meaning, a stable `reason` that travels in
+`google.rpc.ErrorInfo`, and says whether another candidate could succeed where this one did not.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class Code(IntEnum):
+    """gRPC's status codes, by number (https://grpc.io/docs/guides/status-codes)."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class FabricError(Exception):
+    """The root; `message` names the thing that is wrong and the way out."""
+
+    code: ClassVar[Code] = Code.UNKNOWN
+    reason: ClassVar[str] = "UNKNOWN"
+    substitutable: ClassVar[bool] = False
+    """Whether another candidate, or another replica, could succeed where this one did not."""
+
+    def __init__(self, message: str, *, replica: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.replica = replica
+        """The id of the replica that failed, so that the next try avoids it; empty if none did."""
+
+
+class InvalidRequest(FabricError):
+    code = Code.INVALID_ARGUMENT
+    reason = "INVALID_REQUEST"
+
+
+class NotFound(FabricError):
+    code = Code.NOT_FOUND
+    reason = "NOT_FOUND"
+
+
+class Conflict(FabricError):
+    code = Code.FAILED_PRECONDITION
+    reason = "CONFLICT"
+
+
+class Unimplemented(FabricError):
+    code = Code.UNIMPLEMENTED
+    reason = "UNIMPLEMENTED"
+
+
+class Unauthenticated(FabricError):
+    code = Code.UNAUTHENTICATED
+    reason = "UNAUTHENTICATED"
+
+
+class Unavailable(FabricError):
+    code = Code.UNAVAILABLE
+    reason = "UNAVAILABLE"
+    substitutable = True
+
+
+class Overloaded(FabricError):
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "OVERLOADED"
+    substitutable = True
+
+
+class DeadlineExceeded(FabricError):
+    code = Code.DEADLINE_EXCEEDED
+    reason = "DEADLINE_EXCEEDED"
+    substitutable = True
+
+
+class Cancelled(FabricError):
+    code = Code.CANCELLED
+    reason = "CANCELLED"
+
+
+class SpecialistFailed(FabricError):
+    code = Code.INTERNAL
+    reason = "SPECIALIST_FAILED"
+    substitutable = True
+
+
+class Internal(FabricError):
+    code = Code.INTERNAL
+    reason = "INTERNAL"
+
+
+_BY_REASON: dict[str, type[FabricError]] = {
+    cls.reason: cls
+    for cls in (
+        InvalidRequest,
+        NotFound,
+        Conflict,
+        Unimplemented,
+        Unauthenticated,
+        Unavailable,
+        Overloaded,
+        DeadlineExceeded,
+        Cancelled,
+        SpecialistFailed,
+        Internal,
+    )
+}
+_BY_CODE: dict[Code, type[FabricError]] = {
+    cls.code: cls for cls in reversed(tuple(_BY_REASON.values()))
+}
+
+
+def error_of(code: int, reason: str, message: str) -> FabricError:
+    """The error that another process described by *code*, *reason* and *message*.
+
+    A reason that this version does not know falls back to the class of the code, and an unknown
+    code to `FabricError`: an error never fails to travel.
+    """
+    cls = _BY_REASON.get(reason)
+    if cls is None:
+        cls = _BY_CODE.get(Code(code), FabricError) if code in set(Code) else FabricError
+    return cls(message)

@@ -1,0 +1,50 @@
+"""A request on its way through a fabric, and its answer. Made per request: plain and small."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fabric.core.plans import Attempt, Requirements
+
+Parameter = bool | int | float | str
+Parameters = Mapping[str, Parameter]
+"""Parameters of the Open Inference Protocol, on requests and on answers."""
+
+
+@dataclass(slots=True, eq=False)
+class InferRequest:
+    model: str
+    version: str
+    payload: bytes
+    """The `ModelInferRequest` message as it came; only the ends of the path parse its tensors."""
+    requirements: Requirements | None = None
+    """What the caller asks for beyond the route's own requirements."""
+    substitute: bool = True
+    """Whether a candidate other than the first may answer."""
+    trace: bytes = b""
+    """W3C trace context, see `fabric.telemetry.pack`; empty when nobody traces."""
+    avoid: frozenset[str] = frozenset()
+    """Ids of replicas that failed this request already."""
+
+
+@dataclass(slots=True, eq=False)
+class InferResponse:
+    payload: bytes
+    """The `ModelInferResponse` message of the specialist."""
+    replica: str
+    """The id of the replica that answered; empty if a replica is not what answered."""
+
+
+@dataclass(slots=True, eq=False)
+class Answer:
+    """A response and who gave it."""
+
+    response: InferResponse
+    specialist: str
+    version: str
+    route: str
+    fallback: bool
+    """Whether a candidate other than the plan's first answered."""
+    attempts: Sequence[Attempt] = ()
+    """The attempts that failed before this one; the one that answered is not among them."""

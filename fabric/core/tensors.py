@@ -1,0 +1,70 @@
+"""Datatypes of the Open Inference Protocol, tensor specifications and signatures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Open Inference Protocol v2, "Tensor Data Types". BF16 has no numpy dtype: it is carried as uint16.
+DTYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype(np.uint16),
+    "UINT32": np.dtype(np.uint32),
+    "UINT64": np.dtype(np.uint64),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype(np.int16),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP16": np.dtype(np.float16),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+    "BF16": np.dtype(np.uint16),
+    "BYTES": np.dtype(np.object_),
+}
+_NAMES = {dtype: name for name, dtype in DTYPES.items() if name != "BF16"}
+
+Tensors = dict[str, "NDArray[Any]"]
+"""Named arrays. BYTES tensors are object arrays of `bytes`."""
+
+
+def datatype_of(array: NDArray[Any]) -> str:
+    """The protocol's name for the dtype of *array*; strings and bytes of any length are BYTES.
+
+    Raises:
+        TypeError: the protocol has no such datatype.
+    """
+    if array.dtype.kind in "SUO":
+        return "BYTES"
+    name = _NAMES.get(array.dtype.newbyteorder("="))
+    if name is None:
+        raise TypeError(f"no datatype for numpy dtype {array.dtype}; use one of {sorted(DTYPES)}")
+    return name
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    name: str
+    datatype: str
+    """A name of `DTYPES`."""
+    shape: tuple[int, ...]
+    """Sizes of the dimensions; -1 where any size is accepted."""
+
+    def __post_init__(self) -> None:
+        if self.datatype not in DTYPES:
+            raise ValueError(f"unknown datatype {self.datatype!r}; use one of {', '.join(DTYPES)}")
+        if any(size < -1 for size in self.shape):
+            raise ValueError(f"sizes are -1 (any) or more, got {list(self.shape)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """What goes in and what comes out, the batch dimension included."""
+
+    inputs: tuple[TensorSpec, ...] = field(default=())
+    outputs: tuple[TensorSpec, ...] = field(default=())

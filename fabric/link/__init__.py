@@ -1,0 +1,1 @@
+"""The framed protocol between gateway and replica: both ends, plain asyncio."""

@@ -1,0 +1,1 @@
+"""What is tried next, and for how long."""

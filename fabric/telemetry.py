@@ -1,0 +1,190 @@
+"""Every span, attribute and logger name, and how they leave the process.
+
+Code uses OpenTelemetry's API through this module; the SDK is touched only inside `configure`.
+Without an exporter named in the standard `OTEL_*` variables nothing is recorded, and a request
+costs no more than passing its caller's trace context on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from opentelemetry.trace import Span
+
+# Spans
+GATEWAY_SPAN = "fabric.gateway"
+ATTEMPT_SPAN = "fabric.attempt"
+REPLICA_SPAN = "fabric.replica"
+
+# Attributes
+MODEL = "fabric.model"
+ROUTE = "fabric.route"
+SPECIALIST = "fabric.specialist"
+VERSION = "fabric.version"
+REPLICA = "fabric.replica"
+FALLBACK = "fabric.fallback"
+ATTEMPTS = "fabric.attempts"
+BATCH_ROWS = "fabric.batch.rows"
+ERROR_TYPE = "error.type"  # OpenTelemetry semantic conventions, "error" registry
+
+_tracer = trace.get_tracer("fabric")
+_enabled = False
+
+
+def configure(service: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Sends this process's logs to stderr as JSON lines, and its spans where `OTEL_*` says.
+
+    Spans are recorded when `OTEL_TRACES_EXPORTER` is `otlp` or `console`, or an OTLP endpoint is
+    set (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/).
+
+    Raises:
+        RuntimeError: an exporter is asked for that is not installed or not known.
+    """
+    global _enabled, _tracer
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter(service))
+    logging.basicConfig(
+        level=environ.get("FABRIC_LOG_LEVEL", "INFO"), handlers=[handler], force=True
+    )
+    exporter = _exporter(environ)
+    if exporter is None:
+        return
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    attributes = {} if "OTEL_SERVICE_NAME" in environ else {SERVICE_NAME: service}
+    provider = TracerProvider(resource=Resource.create(attributes))
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    _tracer = trace.get_tracer("fabric")
+    _enabled = True
+
+
+def shutdown() -> None:
+    """Flushes what is recorded; blocks for some seconds at most."""
+    provider = trace.get_tracer_provider()
+    if hasattr(provider, "shutdown"):
+        provider.shutdown()
+
+
+def _exporter(environ: Mapping[str, str]) -> Any:
+    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    default = "otlp" if any(environ.get(name) for name in endpoints) else "none"
+    name = environ.get("OTEL_TRACES_EXPORTER") or default
+    if name == "none":
+        return None
+    if name == "console":
+        from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+
+        return ConsoleSpanExporter(out=sys.stderr)
+    if name != "otlp":
+        raise RuntimeError(f"OTEL_TRACES_EXPORTER={name} is not known; use otlp, console or none")
+    protocol = environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or environ.get(
+        "OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"
+    )
+    transport = "grpc" if protocol == "grpc" else "http"
+    try:
+        module = import_module(f"opentelemetry.exporter.otlp.proto.{transport}.trace_exporter")
+    except ImportError as error:
+        raise RuntimeError("OTLP export needs the extra: fabric-specialists[otlp]") from error
+    return module.OTLPSpanExporter()
+
+
+def is_enabled() -> bool:
+    """Whether spans are recorded at all; ask before doing work for one."""
+    return _enabled
+
+
+@contextmanager
+def span(
+    name: str, context: bytes, kind: SpanKind = SpanKind.INTERNAL, **attributes: Any
+) -> Iterator[Span]:
+    """A recorded span below *context*; an exception that leaves it marks it failed."""
+    parent = trace.set_span_in_context(NonRecordingSpan(unpack(context))) if context else None
+    with _tracer.start_as_current_span(name, parent, kind, attributes=attributes) as made:
+        try:
+            yield made
+        except BaseException as error:
+            made.set_attribute(ERROR_TYPE, getattr(error, "reason", type(error).__name__))
+            raise
+
+
+# ------------------------------------------------------------------ trace context across processes
+# W3C trace context, binary: 16 bytes of trace id, 8 of span id, 1 of flags.
+CONTEXT_SIZE = 25
+
+
+def pack(span: Span) -> bytes:
+    """The context of *span*, for a frame."""
+    context = span.get_span_context()
+    if not context.is_valid:
+        return b""
+    return (
+        context.trace_id.to_bytes(16, "big")
+        + context.span_id.to_bytes(8, "big")
+        + bytes((int(context.trace_flags),))
+    )
+
+
+def unpack(context: bytes) -> SpanContext:
+    """The remote context that `pack` or `parse` made."""
+    return SpanContext(
+        trace_id=int.from_bytes(context[:16], "big"),
+        span_id=int.from_bytes(context[16:24], "big"),
+        is_remote=True,
+        trace_flags=TraceFlags(context[24]),
+    )
+
+
+def parse(traceparent: str) -> bytes:
+    """The context in a `traceparent` header (https://www.w3.org/TR/trace-context); empty if bad."""
+    parts = traceparent.split("-")
+    if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2] or parts[0] == "ff":
+        return b""
+    try:
+        context = bytes.fromhex(parts[1] + parts[2] + parts[3])
+    except ValueError:
+        return b""
+    return context if any(context[:16]) and any(context[16:24]) else b""
+
+
+# ------------------------------------------------------------------ logs
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line, with the ids of the current span."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {
+            "time": f"{at}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "service": self._service,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        context = trace.get_current_span().get_span_context()
+        if context.is_valid:
+            line["trace_id"] = f"{context.trace_id:032x}"
+            line["span_id"] = f"{context.span_id:016x}"
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)

@@ -1,0 +1,1 @@
+"""Between fabric's nouns and the bytes of its protocols; no I/O."""

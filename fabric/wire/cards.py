@@ -1,0 +1,94 @@
+"""Dataclasses of `core` to and from the messages of `fabric.api`, by field name.
+
+A message and its dataclass have the same fields, which `tests/wire` checks, so that one pair of
+functions serves all of them. Used where the catalog travels, never on the path of an inference.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import cache
+from typing import Any, TypeVar
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Message)
+
+
+def to_message(value: Any, message: type[M]) -> M:
+    """The *message* that says what the dataclass *value* says."""
+    made = message()
+    _fill(made, value)
+    return made
+
+
+def from_message(message: Message, cls: type[T]) -> T:
+    """The dataclass that says what *message* says.
+
+    Fields that the message leaves unset keep the dataclass's own default, so a client that says
+    little gets what a portfolio file that says little gets.
+
+    Raises:
+        ValueError: the dataclass refuses a value.
+    """
+    hints = _hints(cls)  # type: ignore[arg-type]
+    set_fields = {descriptor.name: value for descriptor, value in message.ListFields()}
+    values = {
+        field.name: _read(set_fields[field.name], hints[field.name])
+        for field in fields(cls)  # type: ignore[arg-type]
+        if field.name in set_fields
+    }
+    return cls(**values)
+
+
+def as_dict(message: Message) -> dict[str, Any]:
+    """*message* with the field names of its proto, for people and files."""
+    return MessageToDict(message, preserving_proto_field_name=True)
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _fill(message: Message, value: Any) -> None:
+    for field in fields(value):
+        item = getattr(value, field.name)
+        if item is None:
+            continue
+        if is_dataclass(item):
+            target = getattr(message, field.name)
+            target.SetInParent()
+            _fill(target, item)
+        elif isinstance(item, Mapping):
+            getattr(message, field.name).update(item)
+        elif isinstance(item, tuple):
+            repeated = getattr(message, field.name)
+            for element in item:
+                if is_dataclass(element):
+                    _fill(repeated.add(), element)
+                else:
+                    repeated.append(element)
+        else:
+            setattr(message, field.name, item.value if isinstance(item, Enum) else item)
+
+
+def _read(value: Any, hint: Any) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        hint = next(part for part in typing.get_args(hint) if part is not type(None))
+        origin = typing.get_origin(hint)
+    if origin is tuple:
+        element = typing.get_args(hint)[0]
+        return tuple(_read(item, element) for item in value)
+    if isinstance(value, Message):
+        return from_message(value, hint)
+    if origin is not None:
+        return dict(value)
+    return hint(value) if isinstance(hint, type) and issubclass(hint, Enum) else value

@@ -1,0 +1,89 @@
+"""Dataclasses and messages say the same."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from fabric.api.catalog.v1 import card_pb2
+from fabric.api.routing.v1 import route_pb2
+from fabric.core import cards, plans, replicas, tensors
+from fabric.wire.cards import from_message, to_message
+
+PAIRS = [
+    (tensors.TensorSpec, card_pb2.TensorSpec),
+    (tensors.Signature, card_pb2.Signature),
+    (cards.Evidence, card_pb2.Evidence),
+    (cards.Card, card_pb2.Card),
+    (cards.Model, card_pb2.Model),
+    (cards.Resources, card_pb2.Resources),
+    (cards.Replicas, card_pb2.Replicas),
+    (cards.Batching, card_pb2.Batching),
+    (cards.OnnxRuntime, card_pb2.OnnxRuntime),
+    (cards.Timeouts, card_pb2.Timeouts),
+    (cards.Hosting, card_pb2.Hosting),
+    (cards.Specialist, card_pb2.Specialist),
+    (replicas.Status, card_pb2.Status),
+    (replicas.Load, card_pb2.Load),
+    (replicas.Replica, card_pb2.Replica),
+    (plans.Requirements, route_pb2.Requirements),
+    (plans.ChainEntry, route_pb2.ChainEntry),
+    (plans.Retry, route_pb2.Retry),
+    (plans.Route, route_pb2.Route),
+]
+
+
+@pytest.mark.parametrize(("cls", "message"), PAIRS)
+def test_a_message_has_the_fields_of_its_dataclass(cls, message):
+    """Every field exists on both sides under the same name."""
+    assert {f.name for f in fields(cls)} == {f.name for f in message.DESCRIPTOR.fields}
+
+
+def test_a_specialist_survives_the_wire():
+    """What is declared arrives as it was declared."""
+    specialist = cards.Specialist(
+        card=cards.Card(
+            name="digits-rotated",
+            domains=("rotated", "noisy"),
+            labels={"team": "vision"},
+            cost=0.5,
+            evidence=(cards.Evidence(metric="accuracy", value=0.97, domain="rotated"),),
+            signature=tensors.Signature(
+                inputs=(tensors.TensorSpec(name="x", datatype="FP32", shape=(-1, 64)),)
+            ),
+        ),
+        hosting=cards.Hosting(
+            model=cards.Model(uri="file:///m.onnx", sha256="a" * 64),
+            onnxruntime=cards.OnnxRuntime(providers=("CUDAExecutionProvider",)),
+        ),
+    )
+
+    assert from_message(to_message(specialist, card_pb2.Specialist), cards.Specialist) == specialist
+
+
+def test_zeros_that_were_said_are_not_taken_for_unset():
+    """A zero where the default is something else arrives as zero."""
+    resources = cards.Resources(cpus=0.0)
+    entry = plans.ChainEntry(name="a", weight=0.0)
+
+    assert from_message(to_message(resources, card_pb2.Resources), cards.Resources) == resources
+    assert from_message(to_message(entry, route_pb2.ChainEntry), plans.ChainEntry) == entry
+
+
+def test_unset_fields_take_the_defaults_of_the_dataclass():
+    """A message that says little means what a portfolio file that says little means."""
+    message = card_pb2.Specialist(
+        card=card_pb2.Card(name="a"), hosting=card_pb2.Hosting(model=card_pb2.Model(uri="m.onnx"))
+    )
+
+    assert from_message(message, cards.Specialist) == cards.Specialist(
+        card=cards.Card(name="a"), hosting=cards.Hosting(model=cards.Model(uri="m.onnx"))
+    )
+
+
+def test_a_status_survives_the_wire():
+    """Enumerations come back as enumerations."""
+    status = replicas.Status(state=replicas.State.DEGRADED, reason="1 of 2", ready=1, wanted=2)
+
+    assert from_message(to_message(status, card_pb2.Status), replicas.Status) == status
