@@ -60,7 +60,7 @@ class Retry:
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """A virtual model: requirements, a fallback chain and a policy, called by name like any model."""
+    """A virtual model: requirements, a fallback chain and a policy, called like any model."""
 
     name: str
     description: str = ""
