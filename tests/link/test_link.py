@@ -17,7 +17,7 @@ from fabric.core.errors import (
     Unavailable,
 )
 from fabric.link.client import connect
-from fabric.link.frames import HEADER, HELLO, REQUEST, Hello, Limits, encode_hello
+from fabric.link.frames import DEFAULT_LIMITS, HEADER, HELLO, REQUEST, Hello, Limits, encode_hello
 from fabric.link.server import Call, LinkServer
 
 
@@ -39,7 +39,7 @@ class Echo:
 
 
 @contextlib.asynccontextmanager
-async def linked(handler, limits=Limits()):
+async def linked(handler, limits=DEFAULT_LIMITS):
     """A server with *handler*, and a link to it."""
     server = LinkServer(Hello(replica="r1", specialist="s", version="1"), handler, limits)
     address = await server.start()
