@@ -67,10 +67,8 @@ class Dispatcher:
             telemetry.REASON: candidate.reason,
         }
         outer = request.trace
-        with telemetry.span(
-            telemetry.ATTEMPT_SPAN, outer, telemetry.SpanKind.CLIENT, names
-        ) as made:
-            request.trace = telemetry.pack(made) or outer
+        with telemetry.span(telemetry.ATTEMPT_SPAN, outer, names, telemetry.CLIENT) as span:
+            request.trace = telemetry.pack(span) or outer
             try:
                 response = await self._invoker.infer(candidate.card, request, deadline)
             finally:
