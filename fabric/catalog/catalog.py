@@ -7,8 +7,6 @@ to the one is a `Changes`, and `Catalog.update` makes the other the same.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from fabric.core.cards import Specialist
@@ -17,44 +15,6 @@ from fabric.core.replicas import Replica, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-
-class Kind(StrEnum):
-    SPECIALIST = "specialist"
-    ROUTE = "route"
-    REPLICA = "replica"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Key:
-    """Names a resource: `name:version` of a specialist, name of a route, id of a replica."""
-
-    kind: Kind
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class Hosted:
-    """A specialist, and how it fares."""
-
-    specialist: Specialist
-    status: Status
-
-
-@dataclass(frozen=True, kw_only=True)
-class Changes:
-    """What makes a catalog of an earlier revision one of this revision."""
-
-    revision: int
-    snapshot: bool = False
-    """Everything: what is not in it is not in the catalog."""
-    specialists: tuple[Hosted, ...] = ()
-    routes: tuple[Route, ...] = ()
-    replicas: tuple[Replica, ...] = ()
-    removed: tuple[Key, ...] = ()
 
 
 class Catalog:
