@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from fabric.core.cards import Specialist
-from fabric.core.plans import Route
-from fabric.core.replicas import Replica, Status
+from fabric.core.changes import Changes, Hosted, Key, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from fabric.core.cards import Specialist
+    from fabric.core.plans import Route
+    from fabric.core.replicas import Replica, Status
 
 
 class Catalog:
