@@ -96,6 +96,7 @@ async def unless_gone(receive: Receive, answer: Coroutine[Any, Any, T]) -> T:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101
     is_gone = False
+    last: asyncio.Future[Message]
 
     # Envoy's `receive` gives a future, which is listened to without a task of its own. The last
     # one is left as it is when the answer comes first: Envoy resolves it when the request ends.
