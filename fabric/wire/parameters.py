@@ -1,0 +1,113 @@
+"""fabric's own parameters on Open Inference requests and answers.
+
+Requests ask with `fabric_task`, `fabric_domain`, `fabric_language`, `fabric_modality`,
+`fabric_owner` and `fabric_label.<key>` (texts), and forbid another answerer than the first
+candidate with `fabric_substitute` = false. Answers say `fabric_specialist`, `fabric_version`,
+`fabric_route`, `fabric_replica` (texts), `fabric_attempts` (int64) and `fabric_fallback` (bool).
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+from fabric.api.inference.v2.open_inference_pb2 import InferParameter, ModelInferResponse
+from fabric.core.errors import InvalidRequest
+from fabric.core.plans import Requirements
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fabric.core.requests import Answer, Parameter
+
+PREFIX = "fabric_"
+SUBSTITUTE = "fabric_substitute"
+SPECIALIST = "fabric_specialist"
+VERSION = "fabric_version"
+ROUTE = "fabric_route"
+REPLICA = "fabric_replica"
+ATTEMPTS = "fabric_attempts"
+FALLBACK = "fabric_fallback"
+
+_LABEL = "fabric_label."
+_FIELDS = {f"fabric_{name}": name for name in ("task", "domain", "language", "modality", "owner")}
+
+
+def value_of(parameter: InferParameter) -> Parameter:
+    """The value of an OIP parameter."""
+    choice = parameter.WhichOneof("parameter_choice")
+    return "" if choice is None else getattr(parameter, choice)
+
+
+def set_value(parameter: InferParameter, value: Parameter) -> None:
+    """Writes *value* in the field of its type; whole numbers as int64."""
+    if isinstance(value, bool):
+        parameter.bool_param = value
+    elif isinstance(value, int):
+        parameter.int64_param = value
+    elif isinstance(value, float):
+        parameter.double_param = value
+    else:
+        parameter.string_param = value
+
+
+def asked(parameters: Mapping[str, InferParameter]) -> tuple[Requirements | None, bool]:
+    """What a request's parameters ask for, and whether another candidate may answer.
+
+    Raises:
+        InvalidRequest: a parameter that begins with `fabric_` is unknown or of the wrong type.
+    """
+    fields: dict[str, Any] = {}
+    labels: dict[str, str] = {}
+    substitute = True
+    for name, parameter in parameters.items():
+        if not name.startswith(PREFIX):
+            continue
+        value = value_of(parameter)
+        if name == SUBSTITUTE:
+            substitute = _typed(name, value, bool)
+        elif name.startswith(_LABEL):
+            labels[name.removeprefix(_LABEL)] = _typed(name, value, str)
+        elif name in _FIELDS:
+            fields[_FIELDS[name]] = _typed(name, value, str)
+        else:
+            known = [*_FIELDS, SUBSTITUTE, f"{_LABEL}<key>"]
+            near = difflib.get_close_matches(name, known, 1, cutoff=0)[0]
+            raise InvalidRequest(f"unknown parameter '{name}'; did you mean '{near}'?")
+    if not fields and not labels:
+        return None, substitute
+    return Requirements(**fields, labels=labels), substitute
+
+
+def _typed(name: str, value: Any, kind: type[Any]) -> Any:
+    if not isinstance(value, kind):
+        wanted = {bool: "a bool", str: "a string"}[kind]
+        raise InvalidRequest(f"parameter '{name}' is {value!r}, it must be {wanted} parameter")
+    return value
+
+
+def to_parameters(requirements: Requirements) -> dict[str, str]:
+    """The parameters with which a request asks for *requirements*."""
+    stated = {name: getattr(requirements, field) for name, field in _FIELDS.items()}
+    labels = {f"{_LABEL}{key}": value for key, value in requirements.labels.items()}
+    return {name: value for name, value in stated.items() if value} | labels
+
+
+def provenance(model: str, answer: Answer) -> bytes:
+    """Who answered, as the encoded fields `model_name` and `parameters` of a response.
+
+    Appended to an encoded `ModelInferResponse` they become part of it, since a protobuf message
+    is its fields in any order and the last of a field counts
+    (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
+    """
+    message = ModelInferResponse(model_name=model)
+    parameters = message.parameters
+    parameters[SPECIALIST].string_param = answer.specialist
+    parameters[VERSION].string_param = answer.version
+    if answer.route:
+        parameters[ROUTE].string_param = answer.route
+    if answer.response.replica:
+        parameters[REPLICA].string_param = answer.response.replica
+    parameters[ATTEMPTS].int64_param = len(answer.attempts) + 1
+    parameters[FALLBACK].bool_param = answer.fallback
+    return bytes(message.SerializeToString())
