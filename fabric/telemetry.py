@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from opentelemetry.trace import Span
+    from opentelemetry.util.types import AttributeValue
 
 # Spans
 GATEWAY_SPAN = "fabric.gateway"
@@ -37,8 +38,11 @@ VERSION = "fabric.version"
 REPLICA = "fabric.replica"
 FALLBACK = "fabric.fallback"
 ATTEMPTS = "fabric.attempts"
+REASON = "fabric.reason"
 BATCH_ROWS = "fabric.batch.rows"
 ERROR_TYPE = "error.type"  # OpenTelemetry semantic conventions, "error" registry
+
+CLIENT, SERVER = SpanKind.CLIENT, SpanKind.SERVER
 
 _tracer = trace.get_tracer("fabric")
 _enabled = False
@@ -113,7 +117,10 @@ def is_enabled() -> bool:
 
 @contextmanager
 def span(
-    name: str, context: bytes, kind: SpanKind = SpanKind.INTERNAL, **attributes: Any
+    name: str,
+    context: bytes,
+    attributes: Mapping[str, AttributeValue],
+    kind: SpanKind = SpanKind.INTERNAL,
 ) -> Iterator[Span]:
     """A recorded span below *context*; an exception that leaves it marks it failed."""
     parent = trace.set_span_in_context(NonRecordingSpan(unpack(context))) if context else None

@@ -62,6 +62,11 @@ class Card:
         if self.cost < 0:
             raise ValueError(f"cost is {self.cost}, it cannot be negative")
 
+    @property
+    def key(self) -> str:
+        """`name:version`, unique in a fabric."""
+        return f"{self.name}:{self.version}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
@@ -183,5 +188,4 @@ class Specialist:
 
     @property
     def key(self) -> str:
-        """`name:version`, unique in a fabric."""
-        return f"{self.card.name}:{self.card.version}"
+        return self.card.key

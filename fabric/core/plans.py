@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from fabric.core.cards import Card, check_name
 
@@ -21,13 +21,7 @@ class Requirements:
     language: str = ""
     modality: str = ""
     owner: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-    def narrowed(self, by: Requirements) -> Requirements:
-        """These requirements with every field that *by* states taken from *by*."""
-        stated = {f.name: value for f in fields(by) if (value := getattr(by, f.name))}
-        labels = {**self.labels, **by.labels}
-        return Requirements(**{**vars(self), **stated, "labels": labels})
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +101,6 @@ class Candidate:
 class Plan:
     """The ranked candidates for one kind of request; shared by all requests of that kind."""
 
-    model: str
-    """The name asked for."""
     route: str
     """The route that made the plan; empty when a specialist was called by its own name."""
     candidates: tuple[Candidate, ...]

@@ -32,6 +32,11 @@ class Replica:
     """It finishes what it has and takes nothing new."""
     load: Load = field(default_factory=Load)
 
+    @property
+    def specialist_key(self) -> str:
+        """`name:version` of what it runs."""
+        return f"{self.specialist}:{self.version}"
+
 
 class State(StrEnum):
     """States of a specialist as the control plane sees it."""

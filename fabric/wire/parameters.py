@@ -36,7 +36,7 @@ _FIELDS = {f"fabric_{name}": name for name in ("task", "domain", "language", "mo
 def value_of(parameter: InferParameter) -> Parameter:
     """The value of an OIP parameter."""
     choice = parameter.WhichOneof("parameter_choice")
-    return "" if choice is None else getattr(parameter, choice)  # type: ignore[no-any-return]
+    return "" if choice is None else getattr(parameter, choice)
 
 
 def set_value(parameter: InferParameter, value: Parameter) -> None:

@@ -1,0 +1,162 @@
+"""The catalog: specialists, routes and replicas under one growing revision.
+
+The control plane holds the truth and every gateway a mirror of it, both in this class: what happens
+to the one is a `Changes`, and `Catalog.update` makes the other the same.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from fabric.core.cards import Specialist
+from fabric.core.plans import Route
+from fabric.core.replicas import Replica, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Kind(StrEnum):
+    SPECIALIST = "specialist"
+    ROUTE = "route"
+    REPLICA = "replica"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """Names a resource: `name:version` of a specialist, name of a route, id of a replica."""
+
+    kind: Kind
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """A specialist, and how it fares."""
+
+    specialist: Specialist
+    status: Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What makes a catalog of an earlier revision one of this revision."""
+
+    revision: int
+    snapshot: bool = False
+    """Everything: what is not in it is not in the catalog."""
+    specialists: tuple[Hosted, ...] = ()
+    routes: tuple[Route, ...] = ()
+    replicas: tuple[Replica, ...] = ()
+    removed: tuple[Key, ...] = ()
+
+
+class Catalog:
+    """What a fabric consists of at one revision. Every look-up is by index.
+
+    The dictionaries are for reading; `update` is the one way to change them. A specialist that is
+    no longer declared stays in it for as long as its replicas are wanted.
+    """
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self.specialists: dict[str, Specialist] = {}
+        """By `name:version`."""
+        self.statuses: dict[str, Status] = {}
+        """By `name:version`."""
+        self.routes: dict[str, Route] = {}
+        self.replicas: dict[str, Replica] = {}
+        """By id."""
+        self._versions: dict[str, tuple[Specialist, ...]] = {}
+        self._replicas: dict[str, dict[str, Replica]] = {}
+
+    def versions(self, name: str) -> tuple[Specialist, ...]:
+        """All versions of a specialist, latest first: integers numerically, above any text."""
+        return self._versions.get(name, ())
+
+    def find(self, name: str, version: str = "") -> Specialist | None:
+        """One version of a specialist, or its latest, whether it is ready or not."""
+        if version:
+            return self.specialists.get(f"{name}:{version}")
+        return next(iter(self.versions(name)), None)
+
+    def replicas_of(self, key: str) -> tuple[Replica, ...]:
+        """The replicas under a lease of the specialist `name:version`, those draining included."""
+        return tuple(self._replicas.get(key, {}).values())
+
+    def snapshot(self) -> Changes:
+        return Changes(
+            revision=self.revision,
+            snapshot=True,
+            specialists=tuple(
+                Hosted(specialist, self.statuses[key])
+                for key, specialist in self.specialists.items()
+            ),
+            routes=tuple(self.routes.values()),
+            replicas=tuple(self.replicas.values()),
+        )
+
+    def update(self, changes: Changes) -> None:
+        """Takes *changes* in; afterwards the catalog is the one they were made from."""
+        if changes.snapshot:
+            for held in (self.specialists, self.statuses, self.routes, self.replicas):
+                held.clear()
+            self._versions.clear()
+            self._replicas.clear()
+        for hosted in changes.specialists:
+            self._put(hosted)
+        for route in changes.routes:
+            self.routes[route.name] = route
+        for replica in changes.replicas:
+            self._drop_replica(replica.id)
+            self.replicas[replica.id] = replica
+            self._replicas.setdefault(replica.specialist_key, {})[replica.id] = replica
+        for key in changes.removed:
+            self._remove(key)
+        self.revision = changes.revision
+
+    def _put(self, hosted: Hosted) -> None:
+        specialist = hosted.specialist
+        self.specialists[specialist.key] = specialist
+        self.statuses[specialist.key] = hosted.status
+        name = specialist.card.name
+        others = (other for other in self.versions(name) if other.key != specialist.key)
+        self._versions[name] = latest_first((*others, specialist))
+
+    def _remove(self, key: Key) -> None:
+        if key.kind is Kind.ROUTE:
+            self.routes.pop(key.name, None)
+        elif key.kind is Kind.REPLICA:
+            self._drop_replica(key.name)
+        elif (gone := self.specialists.pop(key.name, None)) is not None:
+            del self.statuses[key.name]
+            name = gone.card.name
+            self._versions[name] = tuple(s for s in self._versions[name] if s.key != key.name)
+            if not self._versions[name]:
+                del self._versions[name]
+
+    def _drop_replica(self, replica_id: str) -> None:
+        replica = self.replicas.pop(replica_id, None)
+        if replica is None:
+            return
+        siblings = self._replicas[replica.specialist_key]
+        del siblings[replica_id]
+        if not siblings:
+            del self._replicas[replica.specialist_key]
+
+
+def latest_first(specialists: Iterable[Specialist]) -> tuple[Specialist, ...]:
+    return tuple(sorted(specialists, key=lambda s: rank(s.card.version), reverse=True))
+
+
+def rank(version: str) -> tuple[bool, tuple[str | int, ...], str]:
+    """What versions are ordered by: integers above all else, and numbers within text as numbers."""
+    parts = re.split(r"(\d+)", version)  # text and number in turn, so that like meets like
+    numbered = tuple(int(part) if part.isdecimal() else part for part in parts)
+    return version.isdecimal(), numbered, version

@@ -1,0 +1,254 @@
+"""Frames, and the protocol that both ends share.
+
+A frame is a header of 12 bytes, little-endian, then its payload:
+
+    u32 length of the payload · u32 request id · u8 kind · u8 flags · u16 zero
+
+    HELLO     JSON of `Hello`; each side's first frame, the client's first
+    REQUEST   u32 microseconds left (0: no deadline), trace context if flagged, ModelInferRequest
+    RESPONSE  ModelInferResponse
+    ERROR     u8 code, u8 length of the reason, reason, message; id 0 ends the link
+    CANCEL    nothing; the caller is gone
+    PING      nothing; answered by a PING with the flag PONG
+    DRAIN     nothing; the replica takes nothing new on any link from now on
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import struct
+from dataclasses import asdict, dataclass, fields
+from enum import IntEnum
+from typing import cast
+
+from fabric.core.errors import FabricError, InvalidRequest, error_of
+
+log = logging.getLogger(__name__)
+
+HEADER = struct.Struct("<IIBBH")
+HEADER_SIZE = HEADER.size
+PREFIX = struct.Struct("<I")
+PROTOCOL = 1
+
+HAS_TRACE = 1
+PONG = 1
+
+_COALESCE = 1 << 16
+_MAX_GREETING = 1 << 12
+
+
+class Frame(IntEnum):
+    HELLO = 1
+    REQUEST = 2
+    RESPONSE = 3
+    ERROR = 4
+    CANCEL = 5
+    PING = 6
+    DRAIN = 7
+
+
+# Plain numbers for the hot path: comparing with a member of an IntEnum costs an attribute each.
+HELLO, REQUEST, RESPONSE, ERROR, CANCEL, PING, DRAIN = (int(kind) for kind in Frame)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hello:
+    """Who is at the other end."""
+
+    replica: str = ""
+    specialist: str = ""
+    version: str = ""
+    digest: str = ""
+    protocol: int = PROTOCOL
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one link may take; seconds and bytes."""
+
+    max_frame_bytes: int = 2**31 - 1
+    """Larger frames end the link before anything is allocated for them."""
+    max_in_flight: int = 4096
+    high_water_bytes: int = 1 << 22
+    """Bytes waiting to be written above which the sender waits."""
+    hello_timeout: float = 5.0
+    ping_interval: float = 1.0
+    silence: float = 5.0
+    """A peer that is not heard of for so long, pings included, is taken for dead."""
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def encode_hello(hello: Hello) -> bytes:
+    return json.dumps(asdict(hello)).encode()
+
+
+def decode_hello(payload: bytes | memoryview) -> Hello:
+    """Raises InvalidRequest unless *payload* is a greeting of this version of the protocol."""
+    try:
+        said = json.loads(bytes(payload))
+        hello = Hello(**{f.name: said[f.name] for f in fields(Hello) if f.name in said})
+    except (ValueError, TypeError) as error:
+        raise InvalidRequest("the link's first frame is no greeting") from error
+    if hello.protocol != PROTOCOL:
+        raise InvalidRequest(f"the peer speaks link protocol {hello.protocol}, this is {PROTOCOL}")
+    return hello
+
+
+def encode_error(error: FabricError) -> bytes:
+    reason = error.reason.encode()
+    return bytes((int(error.code), len(reason))) + reason + error.message.encode()
+
+
+def decode_error(payload: bytes | memoryview) -> FabricError:
+    if len(payload) < 2:
+        return FabricError("the peer sent an error without a code")
+    end = 2 + payload[1]
+    reason, message = bytes(payload[2:end]), bytes(payload[end:])
+    return error_of(payload[0], reason.decode(errors="replace"), message.decode(errors="replace"))
+
+
+class FramedProtocol(asyncio.Protocol):
+    """One end of a link: cuts the stream into frames and writes a loop turn's frames at once.
+
+    Subclasses get every frame in `frame_received`, and `closed` once at the end.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._max_frame = _MAX_GREETING
+        self._chunks: list[bytes] = []
+        self._missing = 0
+        self._out: list[bytes] = []
+        self._flush_is_due = False
+        self._blocked: asyncio.Future[None] | None = None
+        self._heard = self._loop.time()
+        self._ping_timer: asyncio.TimerHandle | None = None
+
+    # ------------------------------------------------------------------ for subclasses
+    def frame_received(
+        self, kind: int, request_id: int, flags: int, payload: bytes | memoryview
+    ) -> None:
+        """A whole frame; large payloads are views on what was read, not copies."""
+        raise NotImplementedError
+
+    def closed(self) -> None:
+        """The link is gone, whoever ended it."""
+        raise NotImplementedError
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def accept(self) -> None:
+        """The peer has greeted as it should: frames may now be as large as the limits say."""
+        self._max_frame = self.limits.max_frame_bytes
+
+    def send(self, kind: int, request_id: int, flags: int = 0, *parts: bytes) -> None:
+        """Sends a frame with the other frames of this turn of the loop; lost if the link is."""
+        length = 0
+        for part in parts:
+            length += len(part)
+        self._out.append(HEADER.pack(length, request_id, kind, flags, 0))
+        self._out.extend(parts)
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            self._loop.call_soon(self._flush)
+
+    def abort(self, why: str) -> None:
+        """Ends the link at once."""
+        if self.is_open and self._transport is not None:
+            log.warning("link to %s ends: %s", self._transport.get_extra_info("peername"), why)
+            self._transport.abort()
+
+    def close(self) -> None:
+        """Writes what is due, then ends the link."""
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    # ------------------------------------------------------------------ writing
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        out, self._out = self._out, []
+        if not out or self._transport is None or self._transport.is_closing():
+            return
+        if len(out) <= 2 or sum(map(len, out)) > _COALESCE:
+            self._transport.writelines(out)
+        else:
+            self._transport.write(b"".join(out))
+
+    def pause_writing(self) -> None:
+        self._blocked = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        blocked, self._blocked = self._blocked, None
+        if blocked is not None:
+            blocked.set_result(None)
+
+    # ------------------------------------------------------------------ reading
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=self.limits.high_water_bytes)
+        self._ping_timer = self._loop.call_later(self.limits.ping_interval, self._ping)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._ping_timer is not None:
+            self._ping_timer.cancel()
+        self._transport = None
+        FramedProtocol.resume_writing(self)
+        self.closed()
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = self._loop.time()
+        if self._chunks:
+            self._chunks.append(data)
+            self._missing -= len(data)
+            if self._missing > 0:
+                return
+            data = b"".join(self._chunks)
+            self._chunks.clear()
+        offset, end = 0, len(data)
+        while end - offset >= HEADER_SIZE:
+            length, request_id, kind, flags, _ = HEADER.unpack_from(data, offset)
+            if length > self._max_frame:
+                self.abort(f"a frame of {length} bytes, {self._max_frame} are allowed")
+                return
+            start = offset + HEADER_SIZE
+            stop = start + length
+            if stop > end:
+                self._missing = stop - end
+                break
+            if length > _COALESCE:
+                payload: bytes | memoryview = memoryview(data)[start:stop]
+            else:
+                payload = data[start:stop]
+            self._dispatch(kind, request_id, flags, payload)
+            offset = stop
+        else:
+            self._missing = HEADER_SIZE - (end - offset)
+        if offset < end:
+            self._chunks.append(data[offset:] if offset else data)
+
+    def _dispatch(
+        self, kind: int, request_id: int, flags: int, payload: bytes | memoryview
+    ) -> None:
+        if kind != PING:
+            self.frame_received(kind, request_id, flags, payload)
+        elif not flags & PONG:
+            self.send(PING, 0, PONG)
+
+    # ------------------------------------------------------------------ liveness
+    def _ping(self) -> None:
+        silent = self._loop.time() - self._heard
+        if silent > self.limits.silence:
+            self.abort(f"nothing was heard for {silent:.1f} s")
+            return
+        if silent >= self.limits.ping_interval:
+            self.send(PING, 0)
+        self._ping_timer = self._loop.call_later(self.limits.ping_interval, self._ping)

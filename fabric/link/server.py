@@ -1,0 +1,229 @@
+"""The replica's end of its links."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from fabric.core.deadlines import NEVER, Deadline
+from fabric.core.errors import FabricError, InvalidRequest, Overloaded
+from fabric.link.frames import (
+    CANCEL,
+    DEFAULT_LIMITS,
+    DRAIN,
+    ERROR,
+    HAS_TRACE,
+    HELLO,
+    PREFIX,
+    REQUEST,
+    RESPONSE,
+    FramedProtocol,
+    Hello,
+    Limits,
+    decode_hello,
+    encode_error,
+    encode_hello,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_TRACE_SIZE = 25
+"""Bytes of the packed W3C trace context: trace id, span id, flags."""
+
+
+class Call:
+    """One request. Answer it once, now or later, with `respond` or `fail`."""
+
+    __slots__ = ("_id", "_peer", "deadline", "is_cancelled", "on_cancel", "payload", "trace")
+
+    def __init__(
+        self,
+        peer: Peer,
+        request_id: int,
+        payload: bytes | memoryview,
+        deadline: Deadline,
+        trace: bytes,
+    ) -> None:
+        self._peer = peer
+        self._id = request_id
+        self.payload = payload
+        """The `ModelInferRequest` message."""
+        self.deadline = deadline
+        """A point on this process's `time.monotonic`."""
+        self.trace = trace
+        self.is_cancelled = False
+        """The caller left, or its link is gone."""
+        self.on_cancel: Callable[[], None] | None = None
+
+    def respond(self, payload: bytes) -> None:
+        """Answers with a `ModelInferResponse` message; ignored when cancelled."""
+        if not self.is_cancelled:
+            self._peer.answer(self._id, RESPONSE, payload)
+
+    def fail(self, error: FabricError) -> None:
+        """Answers with *error*; ignored when cancelled."""
+        if not self.is_cancelled:
+            self._peer.answer(self._id, ERROR, encode_error(error))
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+        if self.on_cancel is not None:
+            self.on_cancel()
+
+
+class Handler(Protocol):
+    """What answers the calls of a server."""
+
+    def handle(self, call: Call) -> None:
+        """Called on the loop for every request; must not block."""
+
+
+class LinkServer:
+    """Listens for links and hands their requests to a handler."""
+
+    def __init__(self, hello: Hello, handler: Handler, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.hello = hello
+        self.handler = handler
+        self.limits = limits
+        self.peers: set[Peer] = set()
+        self.in_flight = 0
+        self.is_draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.address = ""
+        """`host:port`, once started."""
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
+        """Listens; returns the address as `host:port`."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Peer(self), host, port)
+        self.address = f"{host}:{self._server.sockets[0].getsockname()[1]}"
+        return self.address
+
+    @property
+    def is_serving(self) -> bool:
+        return self._server is not None and self._server.is_serving()
+
+    async def drain(self, patience: float) -> None:
+        """Tells every peer to send nothing new; returns when all calls are answered.
+
+        What is unanswered after *patience* seconds is left to `close`. Requests that were on
+        their way when the peers heard of it are still answered.
+        """
+        self.is_draining = True
+        for peer in self.peers:
+            peer.send(DRAIN, 0)
+        try:
+            async with asyncio.timeout(patience):
+                await self._idle.wait()
+        except TimeoutError:
+            pass
+
+    async def close(self) -> None:
+        """Ends all links; calls that are unanswered fail at their callers as unavailable."""
+        if self._server is None:
+            return
+        self._server.close()
+        for peer in tuple(self.peers):
+            peer.close()
+        await self._server.wait_closed()
+
+    def count(self, change: int) -> None:
+        self.in_flight += change
+        if self.in_flight == 0:
+            self._idle.set()
+        else:
+            self._idle.clear()
+
+
+class Peer(FramedProtocol):
+    """One link, as the server sees it."""
+
+    def __init__(self, server: LinkServer) -> None:
+        super().__init__(server.limits)
+        self._server = server
+        self._handler = server.handler
+        self._calls: dict[int, Call] = {}
+        self._is_greeted = False
+        self._hello_timer: asyncio.TimerHandle | None = None
+
+    def answer(self, request_id: int, kind: int, payload: bytes) -> None:
+        if self._calls.pop(request_id, None) is not None:
+            self._server.count(-1)
+            self.send(kind, request_id, 0, payload)
+
+    def frame_received(
+        self, kind: int, request_id: int, flags: int, payload: bytes | memoryview
+    ) -> None:
+        if kind == REQUEST and self._is_greeted:
+            self._request(request_id, flags, payload)
+        elif kind == CANCEL:
+            call = self._calls.pop(request_id, None)
+            if call is not None:
+                self._server.count(-1)
+                call.cancel()
+        elif kind == HELLO and not self._is_greeted:
+            self._greet(payload)
+        else:
+            self.abort(f"frame of kind {kind} is out of place")
+
+    def _request(self, request_id: int, flags: int, payload: bytes | memoryview) -> None:
+        start = PREFIX.size + (_TRACE_SIZE if flags & HAS_TRACE else 0)
+        if len(payload) < start or request_id in self._calls:
+            self.abort("a malformed request")
+            return
+        if len(self._calls) >= self.limits.max_in_flight:
+            error = Overloaded(f"{len(self._calls)} requests are in flight on this link")
+            self.send(ERROR, request_id, 0, encode_error(error))
+            return
+        (left,) = PREFIX.unpack_from(payload)
+        deadline = Deadline(time.monotonic() + left / 1e6) if left else NEVER
+        trace = bytes(payload[PREFIX.size : start])
+        call = Call(self, request_id, payload[start:], deadline, trace)
+        self._calls[request_id] = call
+        self._server.count(1)
+        self._handler.handle(call)
+
+    def _greet(self, payload: bytes | memoryview) -> None:
+        try:
+            decode_hello(payload)
+        except InvalidRequest as error:
+            self.send(ERROR, 0, 0, encode_error(error))
+            self.close()
+            return
+        self._is_greeted = True
+        self.accept()
+        if self._hello_timer is not None:
+            self._hello_timer.cancel()
+        self.send(HELLO, 0, 0, encode_hello(self._server.hello))
+        if self._server.is_draining:
+            self.send(DRAIN, 0)
+
+    # A peer that does not read its answers is not read from either: what waits stays bounded.
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._server.peers.add(self)
+        timeout = self.limits.hello_timeout
+        self._hello_timer = self._loop.call_later(timeout, self.abort, "no greeting in time")
+
+    def closed(self) -> None:
+        self._server.peers.discard(self)
+        if self._hello_timer is not None:
+            self._hello_timer.cancel()
+        calls, self._calls = self._calls, {}
+        self._server.count(-len(calls))
+        for call in calls.values():
+            call.cancel()

@@ -1,0 +1,61 @@
+"""Which candidate is tried next after one has failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fabric.core.errors import FabricError, Overloaded, Unavailable
+from fabric.core.plans import Attempt, Plan
+
+if TYPE_CHECKING:
+    from fabric.core.plans import Candidate
+
+
+@dataclass(slots=True)
+class Walk:
+    """One request's way down the fallback chain of its plan.
+
+    A replica that is unavailable or overloaded is followed by another replica of the same
+    candidate, as long as one that was not tried is there; any other failure, and the last
+    replica's, by the next candidate. A candidate without a replica costs no attempt.
+    """
+
+    plan: Plan
+    substitute: bool
+    """Whether a candidate other than the first may answer."""
+    place: int = 0
+    """The index of the candidate that is tried."""
+    avoid: frozenset[str] = frozenset()
+    """Replicas that have failed."""
+    failed: list[Attempt] = field(default_factory=list)
+    _made: int = 0
+    _here: int = 0
+
+    def after(self, error: FabricError, attempt: Attempt) -> Candidate | None:
+        """The candidate to try after *attempt* failed with *error*; None if nothing is left."""
+        self.failed.append(attempt)
+        if not error.substitutable:
+            return None
+        if error.replica:
+            self.avoid |= {error.replica}
+            self._made += 1
+            self._here += 1
+            if self._made >= self.plan.retry.attempts:
+                return None
+            elsewhere = isinstance(error, Unavailable | Overloaded)
+            if elsewhere and self._here < self.plan.retry.per_candidate:
+                return self.plan.candidates[self.place]
+        self.place += 1
+        self._here = 0
+        if not self.substitute or self.place >= len(self.plan.candidates):
+            return None
+        return self.plan.candidates[self.place]
+
+
+def exhausted(walk: Walk, last: FabricError) -> FabricError:
+    """What the caller is told when nobody answered: the last error, and how the others failed."""
+    if len(walk.failed) <= 1:
+        return last
+    tried = "; ".join(f"{a.specialist}:{a.version}: {a.message}" for a in walk.failed)
+    return type(last)(f"{len(walk.failed)} attempts failed: {tried}", replica=last.replica)

@@ -1,0 +1,320 @@
+"""Both ends of a link over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+
+from fabric.core.deadlines import NEVER, Deadline
+from fabric.core.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    Overloaded,
+    SpecialistFailed,
+    Unavailable,
+)
+from fabric.link.client import connect
+from fabric.link.frames import DEFAULT_LIMITS, HEADER, HELLO, REQUEST, Hello, Limits, encode_hello
+from fabric.link.server import Call, LinkServer
+
+
+class Held:
+    """Keeps calls until the test answers them."""
+
+    def __init__(self) -> None:
+        self.calls: asyncio.Queue[Call] = asyncio.Queue()
+
+    def handle(self, call: Call) -> None:
+        self.calls.put_nowait(call)
+
+
+class Echo:
+    """Answers every call with its own payload."""
+
+    def handle(self, call: Call) -> None:
+        call.respond(bytes(call.payload))
+
+
+@contextlib.asynccontextmanager
+async def linked(handler, limits=DEFAULT_LIMITS):
+    """A server with *handler*, and a link to it."""
+    server = LinkServer(Hello(replica="r1", specialist="s", version="1"), handler, limits)
+    address = await server.start()
+    link = await connect(address, limits)
+    try:
+        yield server, link
+    finally:
+        link.close()
+        await link.gone
+        await server.close()
+
+
+async def test_the_ends_greet_each_other():
+    """A link knows who is at its other end."""
+    async with linked(Echo()) as (_, link):
+        assert link.peer == Hello(replica="r1", specialist="s", version="1")
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 20_000_000])
+async def test_payloads_of_any_size_come_back(size):
+    """What is sent arrives whole, below and above the size that is joined with others."""
+    payload = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    async with linked(Echo()) as (_, link):
+        assert bytes(await link.call(payload, NEVER)) == payload
+
+
+async def test_many_calls_at_once_find_their_answers():
+    """Responses are matched by id whatever their order."""
+    handler = Held()
+    async with linked(handler) as (_, link):
+        tasks = [asyncio.create_task(link.call(b"%d" % i, NEVER)) for i in range(100)]
+        calls = [await handler.calls.get() for _ in tasks]
+        for call in reversed(calls):
+            call.respond(bytes(call.payload) + b"!")
+
+        assert [bytes(await task) for task in tasks] == [b"%d!" % i for i in range(100)]
+
+
+async def test_deadline_and_trace_context_arrive():
+    """The replica knows how long the caller waits and whom it traces."""
+    handler = Held()
+    async with linked(handler) as (_, link):
+        trace = bytes(range(25))
+        task = asyncio.create_task(link.call(b"x", Deadline.after(5), trace))
+        call = await handler.calls.get()
+
+        assert 4 < call.deadline.remaining(time.monotonic()) <= 5
+        assert (call.trace, call.payload) == (trace, b"x")
+        call.respond(b"y")
+        assert await task == b"y"
+
+
+async def test_no_deadline_stays_no_deadline():
+    """A call without a deadline has none at the replica."""
+    handler = Held()
+    async with linked(handler) as (_, link):
+        task = asyncio.create_task(link.call(b"x", NEVER))
+        call = await handler.calls.get()
+        assert call.deadline is NEVER
+        call.respond(b"")
+        await task
+
+
+async def test_an_error_keeps_its_class_and_names_the_replica():
+    """What a replica raises is what the caller catches."""
+    handler = Held()
+    async with linked(handler) as (_, link):
+        task = asyncio.create_task(link.call(b"x", NEVER))
+        (await handler.calls.get()).fail(SpecialistFailed("the model saw only zeros"))
+
+        with pytest.raises(SpecialistFailed, match="only zeros") as caught:
+            await task
+        assert caught.value.replica == "r1"
+
+
+async def test_a_deadline_ends_the_wait_and_cancels_the_work():
+    """A caller whose time is up is answered at once, and the replica is told."""
+    handler = Held()
+    async with linked(handler) as (_, link):
+        task = asyncio.create_task(link.call(b"x", Deadline.after(0.02)))
+        call = await handler.calls.get()
+        told = asyncio.Event()
+        call.on_cancel = told.set
+
+        with pytest.raises(DeadlineExceeded):
+            await task
+        await told.wait()
+        assert call.is_cancelled
+        assert link.in_flight == 0
+
+
+async def test_an_expired_call_is_not_sent():
+    """Nothing starts that cannot finish."""
+    handler = Held()
+    async with linked(handler) as (_, link):
+        with pytest.raises(DeadlineExceeded):
+            await link.call(b"x", Deadline.after(-1))
+        assert handler.calls.empty()
+
+
+async def test_cancelling_a_call_cancels_the_work_and_nothing_else():
+    """The one that left is told to the replica; its neighbours are answered."""
+    handler = Held()
+    async with linked(handler) as (server, link):
+        tasks = [asyncio.create_task(link.call(b"%d" % i, NEVER)) for i in range(3)]
+        calls = [await handler.calls.get() for _ in tasks]
+        told = asyncio.Event()
+        calls[1].on_cancel = told.set
+        tasks[1].cancel()
+        await told.wait()
+        for call in calls:
+            call.respond(b"done")
+
+        assert [await tasks[0], await tasks[2]] == [b"done", b"done"]
+        assert tasks[1].cancelled()
+        assert server.in_flight == link.in_flight == 0
+
+
+async def test_a_lost_link_fails_its_calls_as_unavailable():
+    """Requests on a link that breaks can be tried elsewhere."""
+    handler = Held()
+    async with linked(handler) as (server, link):
+        task = asyncio.create_task(link.call(b"x", NEVER))
+        call = await handler.calls.get()
+        for peer in server.peers:
+            peer.abort("the test pulls the plug")
+
+        with pytest.raises(Unavailable):
+            await task
+        assert not link.can_serve
+        link.close()
+        await link.gone
+        assert call.is_cancelled
+        with pytest.raises(Unavailable):
+            await link.call(b"x", NEVER)
+
+
+async def test_the_replica_hears_of_a_caller_that_is_gone():
+    """A link that ends cancels the calls that came over it."""
+    handler = Held()
+    async with linked(handler) as (_, link):
+        task = asyncio.create_task(link.call(b"x", NEVER))
+        call = await handler.calls.get()
+        told = asyncio.Event()
+        call.on_cancel = told.set
+        link.close()
+
+        await told.wait()
+        with pytest.raises(Unavailable):
+            await task
+
+
+async def test_draining_finishes_what_is_in_flight():
+    """A draining replica answers what it has, and its peers know that it takes nothing new."""
+    handler = Held()
+    async with linked(handler) as (server, link):
+        task = asyncio.create_task(link.call(b"x", NEVER))
+        call = await handler.calls.get()
+        draining = asyncio.create_task(server.drain(5))
+        while not link.is_draining:
+            await asyncio.sleep(0)
+        assert not link.can_serve
+        assert not draining.done()
+
+        call.respond(b"y")
+        assert await task == b"y"
+        await draining
+
+
+async def test_more_calls_than_allowed_are_refused_at_once():
+    """The number in flight on a link is bounded."""
+    handler = Held()
+    async with linked(handler, Limits(max_in_flight=2)) as (_, link):
+        tasks = [asyncio.create_task(link.call(b"x", NEVER)) for _ in range(2)]
+        calls = [await handler.calls.get() for _ in tasks]
+        with pytest.raises(Overloaded):
+            await link.call(b"x", NEVER)
+        for call in calls:
+            call.respond(b"y")
+        await asyncio.gather(*tasks)
+
+
+async def test_a_frame_above_the_limit_ends_the_link():
+    """A peer that announces too much is cut off before memory is taken for it."""
+    handler = Held()
+    server = LinkServer(Hello(), handler, Limits(max_frame_bytes=1000))
+    host, port = (await server.start()).split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    hello = encode_hello(Hello())
+    writer.write(HEADER.pack(len(hello), 0, HELLO, 0, 0) + hello)
+    writer.write(HEADER.pack(1001, 1, REQUEST, 0, 0))
+
+    with contextlib.suppress(ConnectionResetError):
+        await reader.read()
+    assert handler.calls.empty()
+    writer.close()
+    await server.close()
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"GET / HTTP/1.1\r\n\r\n" * 4,
+        HEADER.pack(2, 0, HELLO, 0, 0) + b"no",
+        HEADER.pack(4, 1, REQUEST, 0, 0) + bytes(4),
+        bytes(4096),
+    ],
+)
+async def test_noise_ends_its_own_link_only(noise):
+    """What is no link is cut off; the others go on."""
+    async with linked(Echo()) as (server, link):
+        host, port = server.address.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(noise)
+        with contextlib.suppress(ConnectionResetError):
+            await reader.read()
+        writer.close()
+
+        assert await link.call(b"still here", NEVER) == b"still here"
+
+
+async def test_another_protocol_version_is_refused():
+    """Ends that do not speak the same protocol say so."""
+    server = LinkServer(Hello(protocol=2), Echo())
+    address = await server.start()
+    with pytest.raises(InvalidRequest, match="link protocol 2"):
+        await connect(address)
+    await server.close()
+
+
+async def test_nobody_there_is_unavailable():
+    """A dead address is reported as such, with the address."""
+    server = LinkServer(Hello(), Echo())
+    address = await server.start()
+    await server.close()
+    with pytest.raises(Unavailable, match=address):
+        await connect(address)
+
+
+async def test_a_silent_peer_is_taken_for_dead():
+    """A peer that answers no ping loses its link, and its calls can go elsewhere."""
+
+    async def mute(reader, writer):
+        hello = encode_hello(Hello())
+        writer.write(HEADER.pack(len(hello), 0, HELLO, 0, 0) + hello)
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(1000):
+                pass
+        writer.close()
+
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    link = await connect(f"127.0.0.1:{port}", Limits(ping_interval=0.01, silence=0.05))
+    with pytest.raises(Unavailable):
+        await link.call(b"x", NEVER)
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_slow_reader_holds_the_writer_back():
+    """What waits to be written is bounded: senders wait, and their deadlines still hold."""
+    handler = Held()
+    async with linked(handler, Limits(high_water_bytes=1000)) as (server, link):
+        (peer,) = server.peers
+        peer._transport.pause_reading()
+        big = bytes(8_000_000)
+        first = asyncio.create_task(link.call(big, NEVER))
+        while link._blocked is None:
+            await asyncio.sleep(0)
+        with pytest.raises(DeadlineExceeded):
+            await link.call(b"late", Deadline.after(0.02))
+
+        second = asyncio.create_task(link.call(b"waits", NEVER))
+        await asyncio.sleep(0)
+        peer._transport.resume_reading()
+        for _ in range(2):
+            (await handler.calls.get()).respond(b"ok")
+        assert [await first, await second] == [b"ok", b"ok"]
