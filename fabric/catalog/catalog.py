@@ -7,54 +7,16 @@ to the one is a `Changes`, and `Catalog.update` makes the other the same.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from fabric.core.cards import Specialist
-from fabric.core.plans import Route
-from fabric.core.replicas import Replica, Status
+from fabric.core.changes import Changes, Hosted, Key, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-
-class Kind(StrEnum):
-    SPECIALIST = "specialist"
-    ROUTE = "route"
-    REPLICA = "replica"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Key:
-    """Names a resource: `name:version` of a specialist, name of a route, id of a replica."""
-
-    kind: Kind
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class Hosted:
-    """A specialist, and how it fares."""
-
-    specialist: Specialist
-    status: Status
-
-
-@dataclass(frozen=True, kw_only=True)
-class Changes:
-    """What makes a catalog of an earlier revision one of this revision."""
-
-    revision: int
-    snapshot: bool = False
-    """Everything: what is not in it is not in the catalog."""
-    specialists: tuple[Hosted, ...] = ()
-    routes: tuple[Route, ...] = ()
-    replicas: tuple[Replica, ...] = ()
-    removed: tuple[Key, ...] = ()
+    from fabric.core.cards import Specialist
+    from fabric.core.plans import Route
+    from fabric.core.replicas import Replica, Status
 
 
 class Catalog:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from fabric.catalog.catalog import Catalog, Changes
+    from fabric.catalog.catalog import Catalog
+    from fabric.core.changes import Changes
 
 EPOCH_BITS = 32
 

@@ -1,0 +1,48 @@
+"""What happens to a catalog, and how its resources are named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fabric.core.cards import Specialist
+from fabric.core.plans import Route
+from fabric.core.replicas import Replica, Status
+
+
+class Kind(StrEnum):
+    SPECIALIST = "specialist"
+    ROUTE = "route"
+    REPLICA = "replica"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """Names a resource: `name:version` of a specialist, name of a route, id of a replica."""
+
+    kind: Kind
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """A specialist, and how it fares."""
+
+    specialist: Specialist
+    status: Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What makes a catalog of an earlier revision one of this revision."""
+
+    revision: int
+    snapshot: bool = False
+    """Everything: what is not in it is not in the catalog."""
+    specialists: tuple[Hosted, ...] = ()
+    routes: tuple[Route, ...] = ()
+    replicas: tuple[Replica, ...] = ()
+    removed: tuple[Key, ...] = ()
