@@ -16,22 +16,22 @@ from fabric.api.catalog.v1 import card_pb2
 from fabric.api.catalog.v1 import catalog_service_pb2 as catalog_pb2
 from fabric.api.inference.v2 import open_inference_pb2 as oip
 from fabric.api.routing.v1 import route_pb2, routing_service_pb2
-from fabric.catalog.catalog import Changes, Hosted, Key, Kind
+from fabric.catalog.declaring import Action, Change
 from fabric.client.results import (
     Answer,
     Applied,
-    Change,
     Explanation,
     Metadata,
     Resource,
 )
 from fabric.core.cards import Specialist
+from fabric.core.changes import Changes, Key, Kind
 from fabric.core.errors import InvalidRequest
 from fabric.core.plans import Requirements, Route
-from fabric.core.replicas import Replica, Status
 from fabric.core.tensors import TensorSpec
 from fabric.wire import parameters as names
 from fabric.wire.cards import from_message, to_message
+from fabric.wire.changes import from_key, from_resource, from_watch, to_key
 from fabric.wire.tensors import decode_outputs, encode_inputs
 
 if TYPE_CHECKING:
@@ -207,16 +207,16 @@ def get(kind: str, name: str) -> Call[catalog_pb2.GetResponse, Resource]:
     Raises:
         NotFound: there is none of that name.
     """
-    request = catalog_pb2.GetRequest(key=_key_message(kind, name))
+    request = catalog_pb2.GetRequest(key=to_key(_key(kind, name)))
     response = catalog_pb2.GetResponse
-    return Call(_CATALOG + "Get", request, response, lambda r: _resource(r.resource))
+    return Call(_CATALOG + "Get", request, response, lambda r: from_resource(r.resource))
 
 
 def list_(kind: str) -> Call[catalog_pb2.ListResponse, tuple[Resource, ...]]:
     """All specialists, routes or replicas, by name."""
-    request = catalog_pb2.ListRequest(kind=_key_message(kind, "").kind)
+    request = catalog_pb2.ListRequest(kind=to_key(_key(kind)).kind)
     response = catalog_pb2.ListResponse
-    return Call(_CATALOG + "List", request, response, lambda r: tuple(map(_resource, r.resources)))
+    return Call(_CATALOG + "List", request, response, _resources)
 
 
 def delete(kind: str, name: str) -> Call[catalog_pb2.DeleteResponse, Applied]:
@@ -226,7 +226,7 @@ def delete(kind: str, name: str) -> Call[catalog_pb2.DeleteResponse, Applied]:
         NotFound: there is none of that name.
         Conflict: a route still leads to it.
     """
-    request = catalog_pb2.DeleteRequest(key=_key_message(kind, name))
+    request = catalog_pb2.DeleteRequest(key=to_key(_key(kind, name)))
     return Call(_CATALOG + "Delete", request, catalog_pb2.DeleteResponse, _applied)
 
 
@@ -237,48 +237,22 @@ def watch(*, after: int = 0) -> Call[catalog_pb2.WatchResponse, Changes]:
         after: The last revision seen: only what is newer is sent, where that is still known.
     """
     request = catalog_pb2.WatchRequest(after_revision=after)
-    return Call(_CATALOG + "Watch", request, catalog_pb2.WatchResponse, _changes, None)
+    return Call(_CATALOG + "Watch", request, catalog_pb2.WatchResponse, from_watch, None)
 
 
-def _changes(response: catalog_pb2.WatchResponse) -> Changes:
-    resources = tuple(map(_resource, response.upserted))
-    return Changes(
-        revision=response.revision,
-        snapshot=response.snapshot,
-        specialists=tuple(r for r in resources if isinstance(r, Hosted)),
-        routes=tuple(r for r in resources if isinstance(r, Route)),
-        replicas=tuple(r for r in resources if isinstance(r, Replica)),
-        removed=tuple(map(_key, response.removed)),
-    )
+def _resources(response: catalog_pb2.ListResponse) -> tuple[Resource, ...]:
+    return tuple(map(from_resource, response.resources))
 
 
 def _applied(response: catalog_pb2.ApplyResponse | catalog_pb2.DeleteResponse) -> Applied:
     def change(message: catalog_pb2.Change) -> Change:
         action = catalog_pb2.Change.Action.Name(message.action).removeprefix("ACTION_").lower()
-        return Change(_key(message.key), action, tuple(message.fields))
+        return Change(from_key(message.key), Action(action), tuple(message.fields))
 
     return Applied(tuple(map(change, response.changes)), response.revision)
 
 
-def _resource(message: catalog_pb2.Resource) -> Resource:
-    match message.WhichOneof("resource"):
-        case "route":
-            return from_message(message.route, Route)
-        case "replica":
-            return from_message(message.replica, Replica)
-        case _:
-            status = from_message(message.status, Status)
-            return Hosted(from_message(message.specialist, Specialist), status)
-
-
-def _key(message: catalog_pb2.Key) -> Key:
-    return Key(
-        Kind(catalog_pb2.Kind.Name(message.kind).removeprefix("KIND_").lower()), message.name
-    )
-
-
-def _key_message(kind: str, name: str) -> catalog_pb2.Key:
+def _key(kind: str, name: str = "") -> Key:
     if kind not in set(Kind):
         raise InvalidRequest(f"{kind!r} is no kind of resource; use specialist, route or replica")
-    number: Any = catalog_pb2.Kind.Value(f"KIND_{Kind(kind).name}")
-    return catalog_pb2.Key(kind=number, name=name)
+    return Key(Kind(kind), name)

@@ -8,7 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fabric.catalog.catalog import Hosted, Key
+from fabric.catalog.declaring import Change
+from fabric.core.changes import Hosted
 from fabric.core.plans import Route
 from fabric.core.replicas import Replica
 from fabric.core.requests import Parameter
@@ -44,17 +45,6 @@ class Answer(Mapping[str, "NDArray[Any]"]):
 
     def __len__(self) -> int:
         return len(self.outputs)
-
-
-@dataclass(frozen=True)
-class Change:
-    """What happened, or would happen, to one resource."""
-
-    key: Key
-    action: str
-    """none, create, update, replace or delete."""
-    fields: tuple[str, ...] = ()
-    """Those that change, as paths such as `hosting.batching.max_size`."""
 
 
 @dataclass(frozen=True)

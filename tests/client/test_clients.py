@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace import TracerProvider
 import fabric
 from fabric import Requirements
 from fabric.api.catalog.v1 import catalog_service_pb2
-from fabric.catalog.catalog import Hosted, Key, Kind
 from fabric.core.cards import Card, Hosting, Model, Specialist
+from fabric.core.changes import Hosted, Key, Kind
 from fabric.core.errors import (
     DeadlineExceeded,
     InvalidRequest,
