@@ -13,8 +13,8 @@ from fabric.client.transport import OPTIONS, error_of, trace_metadata
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from fabric.catalog.catalog import Changes
     from fabric.client.calls import Call
+    from fabric.core.changes import Changes
 
 P = ParamSpec("P")
 T = TypeVar("T")

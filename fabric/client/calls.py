@@ -24,7 +24,6 @@ from fabric.client.results import (
     Metadata,
     Resource,
 )
-from fabric.core.cards import Specialist
 from fabric.core.changes import Changes, Key, Kind
 from fabric.core.errors import InvalidRequest
 from fabric.core.plans import Requirements, Route
@@ -37,6 +36,7 @@ from fabric.wire.tensors import decode_outputs, encode_inputs
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from fabric.core.cards import Specialist
     from fabric.core.requests import Parameter
 
 M = TypeVar("M", bound=Message)
