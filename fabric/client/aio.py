@@ -11,7 +11,7 @@ from fabric.client import calls
 from fabric.client.transport import OPTIONS, error_of, trace_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from fabric.client.calls import Call
     from fabric.core.changes import Changes
@@ -59,6 +59,7 @@ class AsyncClient:
 
     infer = _method(calls.infer)
     metadata = _method(calls.metadata)
+    live = _method(calls.live)
     ready = _method(calls.ready)
     explain = _method(calls.explain)
     apply = _method(calls.apply)
@@ -66,7 +67,7 @@ class AsyncClient:
     list = _method(calls.list_)
     delete = _method(calls.delete)
 
-    async def watch(self, *, after: int = 0) -> AsyncIterator[Changes]:
+    async def watch(self, *, after: int = 0) -> AsyncGenerator[Changes]:
         """The catalog, then what changes in it, for as long as the control plane is there.
 
         Close it, or leave it by `break` under `contextlib.aclosing`, to end the stream.

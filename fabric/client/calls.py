@@ -148,6 +148,12 @@ def metadata(name: str, *, version: str = "") -> Call[oip.ModelMetadataResponse,
     return Call(_OIP + "ModelMetadata", request, oip.ModelMetadataResponse, read)
 
 
+def live() -> Call[oip.ServerLiveResponse, bool]:
+    """Whether the gateway can answer at all."""
+    request = oip.ServerLiveRequest()
+    return Call(_OIP + "ServerLive", request, oip.ServerLiveResponse, lambda r: r.live)
+
+
 def ready(
     name: str = "", *, version: str = ""
 ) -> Call[oip.ModelReadyResponse | oip.ServerReadyResponse, bool]:

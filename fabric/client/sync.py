@@ -11,7 +11,7 @@ from fabric.client import calls
 from fabric.client.transport import OPTIONS, error_of, trace_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from fabric.client.calls import Call
     from fabric.core.changes import Changes
@@ -53,6 +53,7 @@ class Client:
 
     infer = _method(calls.infer)
     metadata = _method(calls.metadata)
+    live = _method(calls.live)
     ready = _method(calls.ready)
     explain = _method(calls.explain)
     apply = _method(calls.apply)
@@ -60,7 +61,7 @@ class Client:
     list = _method(calls.list_)
     delete = _method(calls.delete)
 
-    def watch(self, *, after: int = 0) -> Iterator[Changes]:
+    def watch(self, *, after: int = 0) -> Generator[Changes]:
         """The catalog, then what changes in it, for as long as the control plane is there.
 
         Args:

@@ -71,6 +71,9 @@ class Inference:
     async def ready(self, request, context):
         return oip.ModelReadyResponse(ready=request.name == "digits")
 
+    async def live(self, request, context):
+        return oip.ServerLiveResponse(live=True)
+
     async def server_ready(self, request, context):
         return oip.ServerReadyResponse(ready=True)
 
@@ -94,6 +97,7 @@ class Inference:
             {
                 "ModelInfer": unary(self.infer, oip.ModelInferRequest),
                 "ModelReady": unary(self.ready, oip.ModelReadyRequest),
+                "ServerLive": unary(self.live, oip.ServerLiveRequest),
                 "ServerReady": unary(self.server_ready, oip.ServerReadyRequest),
                 "ModelMetadata": unary(self.metadata, oip.ModelMetadataRequest),
             },

@@ -221,6 +221,7 @@ async def test_a_plan_is_explained(client, gateway):
 
 async def test_readiness_and_metadata_are_those_of_the_protocol(client):
     """A model's signature has its shapes, scalars included."""
+    assert await client.live()
     assert await client.ready()
     assert await client.ready("digits")
     assert not await client.ready("other")
