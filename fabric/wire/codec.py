@@ -41,6 +41,8 @@ class Inputs:
     tensors: Tensors
     rows: int
     """The batch size; 1 where requests are not batched."""
+    shapes: tuple[tuple[int, ...], ...]
+    """Of one row of every input; requests with equal ones can be stacked."""
     model: str
     id: str
     wanted: tuple[str, ...]
@@ -57,6 +59,7 @@ class _Kind:
     views: list[tuple[str, tuple[int, ...], np.dtype[Any], int]]
     """Name, shape, dtype and offset of the elements of each tensor."""
     rows: int
+    shapes: tuple[tuple[int, ...], ...]
     model: str
     wanted: tuple[str, ...]
 
@@ -78,9 +81,10 @@ class Codec:
         self._kinds: dict[int, _Kind] = {}
         self._prefixes: dict[tuple[Any, ...], list[_Prefix]] = {}
 
-    def decode(self, payload: bytes) -> Inputs:
-        """The inputs of the `ModelInferRequest` *payload*. Arrays are read-only and may share its
-        memory at any alignment.
+    def decode(self, payload: bytes | memoryview) -> Inputs:
+        """The inputs of the `ModelInferRequest` *payload*.
+
+        Arrays are read-only, and may share the memory of *payload* at any alignment.
 
         Raises:
             InvalidRequest: the request is not one that the signature takes.
@@ -89,15 +93,15 @@ class Codec:
         kind = self._kinds.get(len(payload))
         if (
             kind is not None
-            and payload.startswith(kind.head)
-            and all(payload.startswith(marker, at) for marker, at in kind.markers)
+            and payload[: len(kind.head)] == kind.head
+            and all(payload[at : at + len(marker)] == marker for marker, at in kind.markers)
         ):
             tensors: Tensors = {
                 name: np.ndarray(shape, dtype, payload, offset)
                 for name, shape, dtype, offset in kind.views
             }
-            return Inputs(tensors, kind.rows, kind.model, "", kind.wanted)
-        return self._decode_with_care(payload)
+            return Inputs(tensors, kind.rows, kind.shapes, kind.model, "", kind.wanted)
+        return self._decode_with_care(bytes(payload))
 
     def encode(self, inputs: Inputs, outputs: Tensors) -> bytes:
         """The `ModelInferResponse` that answers *inputs* with *outputs*, raw.
@@ -139,7 +143,9 @@ class Codec:
                 f"expected {len(request.inputs)} raw_input_contents but got "
                 f"{len(request.raw_input_contents)} for model '{self._model}'"
             )
-        inputs = Inputs(tensors, rows, request.model_name, request.id, self._wanted(request))
+        shapes = tuple(tensors[name].shape[1:] for name in self._inputs)
+        wanted = self._wanted(request)
+        inputs = Inputs(tensors, rows, shapes, request.model_name, request.id, wanted)
         if not request.id and request.raw_input_contents:
             self._remember_kind(payload, request, inputs)
         return inputs
@@ -256,10 +262,12 @@ class Codec:
         size = len(payload) - sum(map(len, markers)) - sum(map(len, contents))
         if not 0 < size <= _MAX_HEAD_BYTES - len(markers[0]):
             return
-        kind = _Kind(b"", [], [], inputs.rows, inputs.model, inputs.wanted)
+        kind = _Kind(b"", [], [], inputs.rows, inputs.shapes, inputs.model, inputs.wanted)
         at = size
         for tensor, marker, raw in zip(request.inputs, markers, contents, strict=True):
-            if tensor.datatype in ("BYTES", "BOOL") or not payload.startswith(marker, at):
+            if tensor.datatype in ("BYTES", "BOOL"):
+                return
+            if not payload.startswith(marker, at):
                 return
             kind.markers.append((marker, at))
             at += len(marker)

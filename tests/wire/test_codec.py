@@ -51,8 +51,9 @@ def test_tritonclients_requests_are_decoded(datatype):
     request.raw_input_contents.append(tensor._get_content())
     codec = codec_of(spec(datatype=datatype))
 
-    for _ in range(2):  # with care, then from memory
-        decoded = codec.decode(request.SerializeToString()).tensors["x"]
+    payload = request.SerializeToString()
+    for view in (payload, payload, memoryview(payload)):  # with care, then from memory
+        decoded = codec.decode(view).tensors["x"]
         np.testing.assert_array_equal(decoded, array)
         assert decoded.dtype == array.dtype
 
