@@ -77,6 +77,7 @@ class Child:
         Raises:
             Unavailable: it ended before, or took too long; with the end of its log.
         """
+        self.log.unlink(missing_ok=True)
         process = await self._spawn()
         ended = asyncio.create_task(process.wait())
         try:

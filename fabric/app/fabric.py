@@ -17,7 +17,7 @@ from fabric.app.family import Family
 from fabric.app.state import STORE, State, default_directory
 from fabric.client import AsyncClient
 from fabric.control.settings import ControlSettings
-from fabric.core.errors import Conflict, InvalidRequest
+from fabric.core.errors import Conflict, InvalidRequest, Unavailable
 from fabric.core.replicas import State as Condition
 from fabric.gateway.settings import GatewaySettings
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
+_POLL = 0.05
 LEAVING = 10.0
 """Seconds that what is left of a child's descendants has for ending by itself."""
 
@@ -57,7 +58,7 @@ class Fabric:
 
     Children that end are started again. On the way out the gateway drains first, then the control
     plane, then the replicas; afterwards nothing is left running, and nothing on disk but the store.
-    The logs of the children stay if one of them failed.
+    The logs of the children stay only where the fabric could not start, or an error ended it.
 
     Args:
         progress: Told what is being done to which part, such as ("gateway", "ready").
@@ -120,33 +121,49 @@ class Fabric:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        restarted = any(child.restarts for child in self.children.values())
-        self._failed = restarted or (kind is not None and issubclass(kind, Exception))
+        self._failed = kind is not None and issubclass(kind, Exception)
         await self._stack.aclose()
 
     async def ready(self) -> dict[str, str]:
         """Returns when every specialist answers or has failed: those that did, and why."""
-        failed: dict[str, str] = {}
-        waiting: set[str] | None = None
+        while True:
+            with contextlib.suppress(Unavailable):  # a child that is started again
+                return await self._all_settled()
+            await asyncio.sleep(_POLL)
+
+    async def _all_settled(self) -> dict[str, str]:
+        states: dict[str, Hosted] = {}
+        waiting: set[str] = set()
         async with contextlib.aclosing(self.client.watch()) as stream:
             async for changes in stream:
-                if waiting is None:
-                    waiting = {hosted.specialist.key for hosted in changes.specialists}
-                for hosted in changes.specialists:
-                    if hosted.specialist.key in waiting and self._settled(hosted, failed):
-                        waiting.discard(hosted.specialist.key)
+                new = {hosted.specialist.key: hosted for hosted in changes.specialists}
+                waiting |= new.keys() if changes.snapshot else set()
+                for key in [key for key in waiting if key in new and self._settled(new[key])]:
+                    waiting.remove(key)
+                    states[key] = new[key]
                 if not waiting:
                     break
+        failed = {
+            key: hosted.status.reason
+            for key, hosted in states.items()
+            if hosted.status.state is Condition.FAILED
+        }
+        for key in states.keys() - failed.keys():
+            await self._linked(key)
         return failed
 
-    def _settled(self, hosted: Hosted, failed: dict[str, str]) -> bool:
-        key, status = hosted.specialist.key, hosted.status
+    async def _linked(self, key: str) -> None:
+        """Returns when the gateway has a link to a specialist that is ready: in a moment."""
+        name, _, version = key.partition(":")
+        while not await self.client.ready(name, version=version):
+            await asyncio.sleep(_POLL)  # noqa: ASYNC110 -- nothing tells
+
+    def _settled(self, hosted: Hosted) -> bool:
+        status = hosted.status
         if status.state is Condition.PENDING:
             return False
-        reason = status.reason.strip()
-        if status.state is Condition.FAILED:
-            failed[key] = reason
-        self._progress(key, f"{status.state}{reason and f': {reason}'}")
+        reason = f": {status.reason}" if status.reason else ""
+        self._progress(hosted.specialist.key, f"{status.state}{reason}")
         return True
 
     # ------------------------------------------------------------------ the way in
