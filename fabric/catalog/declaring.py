@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from difflib import get_close_matches
 from enum import StrEnum
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
-from fabric.catalog.catalog import Key, Kind
+from fabric.catalog.catalog import suggestion
 from fabric.core.cards import Specialist
+from fabric.core.changes import Key, Kind
 from fabric.core.errors import Conflict, InvalidRequest, NotFound
 from fabric.core.plans import Route
 
@@ -145,12 +145,6 @@ def differences(old: object, new: object, path: str = "") -> tuple[str, ...]:
         prefix = f"{path}." if path else ""
         return tuple(d for name, a, b in parts for d in differences(a, b, f"{prefix}{name}"))
     return () if old == new else (path,)
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """The way out for a name that is not *known*, to go behind a message."""
-    near = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _change(

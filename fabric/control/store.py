@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -37,7 +37,7 @@ from fabric.core.tensors import Signature
 from fabric.wire.cards import from_message, to_message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from google.protobuf.message import Message
 
@@ -74,7 +74,7 @@ _REPLICAS = Table(
 
 @dataclass(frozen=True)
 class Entry:
-    """A specialist as it is stored."""
+    """A specialist as the control plane keeps it."""
 
     specialist: Specialist
     """As it was declared."""
@@ -82,6 +82,14 @@ class Entry:
     """False while it only serves until another version is ready."""
     signature: Signature | None = None
     """What its replicas read from the model."""
+
+    @property
+    def signed(self) -> Specialist:
+        """The specialist with the signature that its replicas read."""
+        if self.signature is None:
+            return self.specialist
+        card = replace(self.specialist.card, signature=self.signature)
+        return replace(self.specialist, card=card)
 
 
 @dataclass(frozen=True)
@@ -98,9 +106,12 @@ class Stored:
 class Writes:
     """What one change does to the store, by key; None takes out."""
 
-    specialists: Mapping[str, Entry | None] | None = None
-    routes: Mapping[str, Route | None] | None = None
-    replicas: Mapping[str, Replica | None] | None = None
+    specialists: Mapping[str, Entry | None] = field(default_factory=dict)
+    routes: Mapping[str, Route | None] = field(default_factory=dict)
+    replicas: Mapping[str, Replica | None] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.specialists or self.routes or self.replicas)
 
 
 class Superseded(FabricError):
@@ -141,21 +152,12 @@ class Store:
             fence = update(_FABRIC).where(_FABRIC.c.epoch == self._epoch)
             if (await connection.execute(fence.values(epoch=self._epoch))).rowcount != 1:
                 raise Superseded("another control plane has taken over the store")
-            specialists = (writes.specialists or {}).items()
-            await _replace(
-                connection,
-                _SPECIALISTS,
-                {key: None if entry is None else _entry_row(entry) for key, entry in specialists},
-            )
-            for table, message, values in (
-                (_ROUTES, route_pb2.Route, writes.routes),
-                (_REPLICAS, card_pb2.Replica, writes.replicas),
+            for table, values, row in (
+                (_SPECIALISTS, writes.specialists, _entry_row),
+                (_ROUTES, writes.routes, _route_row),
+                (_REPLICAS, writes.replicas, _replica_row),
             ):
-                rows = {
-                    key: None if value is None else {"body": _body(value, message)}
-                    for key, value in (values or {}).items()
-                }
-                await _replace(connection, table, rows)
+                await _replace(connection, table, values, row)
 
     @asynccontextmanager
     async def _begin(self) -> AsyncIterator[AsyncConnection]:
@@ -224,18 +226,29 @@ async def _next_epoch(connection: AsyncConnection) -> int:
 
 
 async def _replace(
-    connection: AsyncConnection, table: Table, rows: Mapping[str, dict[str, Any] | None]
+    connection: AsyncConnection,
+    table: Table,
+    values: Mapping[str, Any],
+    row: Callable[[Any], dict[str, Any]],
 ) -> None:
-    if not rows:
+    if not values:
         return
-    await connection.execute(delete(table).where(table.c.key.in_(list(rows))))
-    made = [{"key": key, **row} for key, row in rows.items() if row is not None]
+    await connection.execute(delete(table).where(table.c.key.in_(list(values))))
+    made = [{"key": key, **row(value)} for key, value in values.items() if value is not None]
     if made:
         await connection.execute(insert(table), made)
 
 
 def _body(value: object, message: type[Message]) -> bytes:
     return to_message(value, message).SerializeToString(deterministic=True)
+
+
+def _route_row(route: Route) -> dict[str, Any]:
+    return {"body": _body(route, route_pb2.Route)}
+
+
+def _replica_row(replica: Replica) -> dict[str, Any]:
+    return {"body": _body(replica, card_pb2.Replica)}
 
 
 def _entry_row(entry: Entry) -> dict[str, Any]:
