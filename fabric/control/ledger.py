@@ -210,7 +210,7 @@ class Ledger:
         wanted = min(max(known.wanted, replicas.min), replicas.max)
         if change.action is Action.UPDATE:
             return replace(known, wanted=wanted)
-        return Report(wanted=wanted, updating=True)
+        return Report(wanted=wanted, updating=specialist.key in self.entries)
 
 
 def _removed(kind: Kind, values: Mapping[str, object | None]) -> Iterable[Key]:

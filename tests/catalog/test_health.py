@@ -22,7 +22,7 @@ from fabric.testing import replica, specialist
         (1, Report(wanted=1, failure="an old story"), "ready", ""),
         (1, Report(wanted=2), "degraded", "1 of 2 replicas are ready"),
         (1, Report(wanted=2, failure="oom"), "degraded", "1 of 2 replicas are ready: oom"),
-        (1, Report(wanted=1, updating=True), "degraded", "replicas are being replaced"),
+        (1, Report(wanted=1, updating=True), "degraded", "an update is under way"),
         (1, Report(wanted=1, updating=True, failure="bad"), "degraded", "bad"),
     ],
 )

@@ -7,7 +7,7 @@ import socket
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 
@@ -22,6 +22,15 @@ if TYPE_CHECKING:
     from fabric.control.controller import Controller
 
 REPLICA = [sys.executable, str(Path(__file__).with_name("replica.py"))]
+
+
+class Plane(NamedTuple):
+    """A control plane, and what a client of it uses."""
+
+    controller: Controller
+    stub: CatalogServiceStub
+    channel: grpc.aio.Channel
+    port: int
 
 
 class NoHost:
@@ -42,14 +51,14 @@ def local_host(_settings: ControlSettings, control: str) -> LocalHost:
 @asynccontextmanager
 async def control_plane(
     url: str, make_host: Callable[..., object] = no_host, port: int = 0, **fields: object
-) -> AsyncIterator[tuple[Controller, CatalogServiceStub]]:
+) -> AsyncIterator[Plane]:
     """A control plane on its store, and a client of it."""
     settings = ControlSettings(listen=f"127.0.0.1:{port}", store=url, **fields)
     async with (
         serving(settings, make_host) as control,
         grpc.aio.insecure_channel(f"127.0.0.1:{control.port}") as channel,
     ):
-        yield control.controller, CatalogServiceStub(channel)
+        yield Plane(control.controller, CatalogServiceStub(channel), channel, control.port)
 
 
 async def until(controller: Controller, condition: Callable[[], object]) -> None:
