@@ -148,7 +148,7 @@ class Controller:
         self.leases.lost(replica_id, stream)
         self._lease_cut.set()
 
-    async def withdraw(self, replica_id: str, draining: bool) -> None:
+    async def withdraw(self, replica_id: str, draining: bool = False) -> None:
         """The replica is out of the catalog; *draining*, it stays in it until its lease ends."""
 
         async def work() -> None:

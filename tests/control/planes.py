@@ -17,7 +17,7 @@ from fabric.control.server import serving
 from fabric.control.settings import ControlSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from fabric.control.controller import Controller
 
@@ -44,8 +44,8 @@ def no_host(*_: object) -> NoHost:
     return NoHost()
 
 
-def local_host(_settings: ControlSettings, control: str) -> LocalHost:
-    return LocalHost(control, REPLICA, grace=1.0)
+def local_host(_settings: object, control: str, command: Sequence[str] = REPLICA) -> LocalHost:
+    return LocalHost(control, command, grace=1.0)
 
 
 @asynccontextmanager
