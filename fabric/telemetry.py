@@ -17,11 +17,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from opentelemetry.context import Context
     from opentelemetry.trace import Span
     from opentelemetry.util.types import AttributeValue
 
@@ -123,13 +131,34 @@ def span(
     kind: SpanKind = SpanKind.INTERNAL,
 ) -> Iterator[Span]:
     """A recorded span below *context*; an exception that leaves it marks it failed."""
-    parent = trace.set_span_in_context(NonRecordingSpan(unpack(context))) if context else None
-    with _tracer.start_as_current_span(name, parent, kind, attributes=attributes) as made:
+    with _tracer.start_as_current_span(name, _parent(context), kind, attributes=attributes) as made:
         try:
             yield made
         except BaseException as error:
             made.set_attribute(ERROR_TYPE, getattr(error, "reason", type(error).__name__))
             raise
+
+
+def start(
+    name: str,
+    context: bytes,
+    attributes: Mapping[str, AttributeValue],
+    kind: SpanKind = SpanKind.INTERNAL,
+) -> Span:
+    """A recorded span below *context* that `end` ends, for work that no `with` can hold."""
+    return _tracer.start_span(name, _parent(context), kind, attributes=attributes)
+
+
+def end(span: Span, error: BaseException | None = None) -> None:
+    """Ends *span*, failed if there was an *error*."""
+    if error is not None:
+        span.set_attribute(ERROR_TYPE, getattr(error, "reason", type(error).__name__))
+        span.set_status(Status(StatusCode.ERROR, str(error)))
+    span.end()
+
+
+def _parent(context: bytes) -> Context | None:
+    return trace.set_span_in_context(NonRecordingSpan(unpack(context))) if context else None
 
 
 # ------------------------------------------------------------------ trace context across processes

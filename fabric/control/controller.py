@@ -133,7 +133,7 @@ class Controller:
 
         async def work() -> float:
             await self._make(self._ledger.registering(replica, signature))
-            self.leases.grant(replica.id)
+            self.leases.grant(replica.id, replica.load)
             return self.leases.length
 
         return await self._alone(work())

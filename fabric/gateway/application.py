@@ -1,0 +1,94 @@
+"""The ASGI application that Envoy calls: `fabric.gateway.application:app`."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import uuid
+from typing import TYPE_CHECKING
+
+from fabric import telemetry
+from fabric.core.errors import FabricError, Internal, Unimplemented
+from fabric.gateway import grpc
+from fabric.gateway.mirror import follow
+from fabric.gateway.oip import OpenInference
+from fabric.gateway.replicas import ReplicaPool
+from fabric.gateway.routing import Routing
+from fabric.gateway.settings import GatewaySettings
+from fabric.gateway.view import View
+from fabric.processes import from_environ, on_lifeline_closed
+
+if TYPE_CHECKING:
+    from fabric.gateway.grpc import Handler, Receive, Scope, Send
+
+log = logging.getLogger(__name__)
+
+
+class Application:
+    """Answers unary gRPC calls by path. Its lifespan owns the links and the watch."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._handlers: dict[str, Handler] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._call(scope, receive, send)
+
+    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handler = self._handlers.get(scope["path"])
+        try:
+            if handler is None:
+                raise Unimplemented(f"there is no call {scope['path']}")
+            payload = await grpc.read(receive, self._settings.max_message_bytes)
+            parts = await grpc.unless_gone(receive, handler(payload, scope["headers"]))
+            await grpc.respond(send, *parts)
+        except FabricError as error:
+            await grpc.fail(send, error)
+        except grpc.Disconnected:
+            return
+        except Exception:
+            bug = uuid.uuid4().hex
+            log.exception("unexpected error %s in %s", bug, scope["path"])
+            await grpc.fail(send, Internal(f"internal error, logged by the gateway as {bug}"))
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        """From the start of Envoy to its end."""
+        await receive()
+        telemetry.configure("fabric-gateway")
+        release = on_lifeline_closed(lambda: os.kill(os.getpid(), signal.SIGTERM))
+        async with ReplicaPool() as pool, asyncio.TaskGroup() as tasks:
+            view = View(pool)
+            self._handlers = _handlers(view)
+            watch = tasks.create_task(follow(self._settings.control, view.catalog, view.changed))
+            gc.collect()
+            gc.freeze()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            watch.cancel()
+        release()
+        await asyncio.to_thread(telemetry.shutdown)
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _handlers(view: View) -> dict[str, Handler]:
+    inference, routing = OpenInference(view), Routing(view)
+    service = "/inference.GRPCInferenceService/"
+    return {
+        f"{service}ModelInfer": inference.model_infer,
+        f"{service}ServerLive": inference.server_live,
+        f"{service}ServerReady": inference.server_ready,
+        f"{service}ServerMetadata": inference.server_metadata,
+        f"{service}ModelReady": inference.model_ready,
+        f"{service}ModelMetadata": inference.model_metadata,
+        "/fabric.api.routing.v1.RoutingService/Explain": routing.explain,
+        "/grpc.health.v1.Health/Check": routing.check,
+    }
+
+
+app = Application(from_environ(GatewaySettings))

@@ -1,0 +1,82 @@
+"""The Envoy configuration of a gateway: one listener, our application, the control plane behind it.
+
+Inference goes into the application inside Envoy; calls to the control plane's services go to its
+own port and never meet Python here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pyvoy import HTTPVersion, PyvoyServer, Upstream
+
+if TYPE_CHECKING:
+    from fabric.gateway.settings import GatewaySettings
+
+APPLICATION = "fabric.gateway.application:app"
+_CONTROL = "control"
+_CONTROL_PREFIXES = (
+    "/fabric.api.catalog.",
+    "/grpc.reflection.",
+)
+_MIB = 1 << 20
+
+
+def configuration(settings: GatewaySettings) -> dict[str, Any]:
+    """The bootstrap configuration, as Envoy's JSON."""
+    host, _, port = settings.listen.rpartition(":")
+    server = PyvoyServer(
+        APPLICATION,
+        address=host,
+        port=int(port),
+        lifespan=True,
+        upstreams=[Upstream(_CONTROL, settings.control, http_version=HTTPVersion.HTTP2)],
+    )
+    made = server.get_envoy_config()
+    (listener,) = made["static_resources"]["listeners"]
+    listener["per_connection_buffer_limit_bytes"] = _MIB
+    (chain,) = listener["filter_chains"]
+    manager = chain["filters"][-1]["typed_config"]
+    _share(manager)
+    manager["http2_protocol_options"] = {
+        "max_concurrent_streams": 1024,
+        "initial_stream_window_size": _MIB,
+        "initial_connection_window_size": 4 * _MIB,
+    }
+    manager["stream_idle_timeout"] = "0s"  # a watch may be quiet for long
+    manager["drain_timeout"] = f"{settings.drain}s"
+    return made
+
+
+def _share(manager: dict[str, Any]) -> None:
+    """Puts the router behind the application, which the control plane's calls pass by.
+
+    The application's filter answers everything that reaches it, so it need not be the last one;
+    routes to the control plane switch it off.
+    """
+    (application,) = manager["http_filters"]
+    application["typed_config"]["terminal_filter"] = False
+    manager["http_filters"].append(
+        {
+            "name": "envoy.filters.http.router",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+            },
+        }
+    )
+    passed_by = {
+        application["name"]: {
+            "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig",
+            "disabled": True,
+        }
+    }
+    (host,) = manager["route_config"]["virtual_hosts"]
+    host["routes"] = [
+        {
+            "match": {"prefix": prefix},
+            "route": {"cluster": _CONTROL, "timeout": "0s"},
+            "typed_per_filter_config": passed_by,
+        }
+        for prefix in _CONTROL_PREFIXES
+    ]
+    host["routes"].append({"match": {"prefix": "/"}, "direct_response": {"status": 404}})

@@ -1,0 +1,122 @@
+"""Links to all replicas, and the choice among those of one specialist."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING
+
+from fabric.core.errors import FabricError, Unavailable
+from fabric.core.requests import InferResponse
+from fabric.link.client import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fabric.core.cards import Card
+    from fabric.core.deadlines import Deadline
+    from fabric.core.replicas import Replica
+    from fabric.core.requests import InferRequest
+    from fabric.link.client import Link
+
+log = logging.getLogger(__name__)
+
+_FIRST_WAIT = 0.05
+_LONGEST_WAIT = 2.0
+
+
+class ReplicaPool:
+    """Keeps a link to every replica in the catalog and sends requests over them.
+
+    An `Invoker`. Use it with `async with`: the links live as long as the block.
+    """
+
+    def __init__(self) -> None:
+        self._tasks = asyncio.TaskGroup()
+        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._links: dict[str, tuple[str, Link]] = {}
+        """Open links with the specialist's key, by replica id."""
+        self._serving: dict[str, list[Link]] = {}
+        """What may be chosen, by the specialist's key."""
+
+    async def __aenter__(self) -> ReplicaPool:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.sync({})
+        await self._tasks.__aexit__(None, None, None)
+
+    def sync(self, replicas: Mapping[str, Replica]) -> None:
+        """From now on these are the replicas; requests to others still finish."""
+        for gone in self._keepers.keys() - replicas.keys():
+            self._keepers.pop(gone).cancel()
+        for new in replicas.keys() - self._keepers.keys():
+            self._keepers[new] = self._tasks.create_task(self._keep(replicas[new]))
+
+    def count(self, key: str) -> int:
+        """How many replicas of the specialist `name:version` can be sent requests now."""
+        return len(self._serving.get(key, ()))
+
+    async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
+        """Asks a replica of *card*, the less busy of two drawn at random.
+
+        Raises:
+            Unavailable: there is none that the request does not avoid, or its link was lost.
+            FabricError: what the replica answers.
+        """
+        links = self._serving.get(card.key)
+        if request.avoid and links:
+            links = [link for link in links if link.peer.replica not in request.avoid]
+        if not links:
+            other = "other " if request.avoid else ""
+            raise Unavailable(f"no {other}replica of '{card.key}' is ready")
+        link = links[0] if len(links) == 1 else _less_busy(links)
+        return InferResponse(
+            await link.call(request.payload, deadline, request.trace), link.peer.replica
+        )
+
+    async def _keep(self, replica: Replica) -> None:
+        """Holds a link to *replica*, anew whenever it is lost, until cancelled."""
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                link = await connect(replica.address, on_change=self._choose)
+                if link.peer.replica != replica.id:
+                    link.close()
+                    raise Unavailable(f"{replica.address} is another replica by now")
+            except FabricError as error:
+                log.debug("replica %s: %s", replica.id, error)
+                await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                wait = min(2 * wait, _LONGEST_WAIT)
+                continue
+            wait = _FIRST_WAIT
+            await self._hold(replica, link)
+
+    async def _hold(self, replica: Replica, link: Link) -> None:
+        """Offers *link* for as long as it lasts; when cancelled, what is in flight finishes."""
+        self._links[replica.id] = (f"{replica.specialist}:{replica.version}", link)
+        self._choose()
+        try:
+            await asyncio.shield(link.gone)
+        finally:
+            del self._links[replica.id]
+            self._choose()
+            while link.calls and link.is_open:
+                await asyncio.wait((*link.calls.values(), link.gone))
+            link.close()
+
+    def _choose(self) -> None:
+        serving: dict[str, list[Link]] = {}
+        for key, link in self._links.values():
+            if link.can_serve:
+                serving.setdefault(key, []).append(link)
+        self._serving = serving
+
+
+def _less_busy(links: list[Link]) -> Link:
+    """Least in flight of two: near the best of all, without looking at all
+    (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001)."""
+    one, other = random.sample(links, 2)
+    return one if one.in_flight <= other.in_flight else other

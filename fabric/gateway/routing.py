@@ -1,0 +1,59 @@
+"""`RoutingService`, `grpc.health.v1`: what the gateway says of itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grpc_health.v1 import health_pb2
+
+from fabric.api.routing.v1 import routing_service_pb2 as pb
+from fabric.core.plans import Requirements
+from fabric.gateway.oip import decoded
+from fabric.wire.cards import from_message
+
+if TYPE_CHECKING:
+    from fabric.gateway.grpc import Headers, Parts
+    from fabric.gateway.view import View
+
+
+class Routing:
+    """How this gateway decides."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    async def explain(self, payload: bytes, headers: Headers) -> Parts:
+        request = decoded(pb.ExplainRequest, payload)
+        requirements = from_message(request.requirements, Requirements)
+        asked = requirements if request.HasField("requirements") else None
+        plan = self._view.planner.plan(request.model, request.version, asked)
+        candidates = [
+            pb.Candidate(
+                specialist=candidate.card.name,
+                version=candidate.card.version,
+                reason=candidate.reason,
+                replicas=self._view.pool.count(candidate.card.key),
+                cost=candidate.card.cost,
+            )
+            for candidate in plan.candidates
+        ]
+        refusals = [
+            pb.Refusal(specialist=refusal.name, version=refusal.version, reason=refusal.reason)
+            for refusal in plan.refusals
+        ]
+        response = pb.ExplainResponse(
+            model=request.model,
+            route=plan.route,
+            candidates=candidates,
+            refusals=refusals,
+            revision=self._view.catalog.revision,
+        )
+        return (response.SerializeToString(),)
+
+    async def check(self, payload: bytes, headers: Headers) -> Parts:
+        """`grpc.health.v1.Health/Check`: of the gateway, or of one model by its name."""
+        service = decoded(health_pb2.HealthCheckRequest, payload).service
+        ready = self._view.can_serve(service, "") if service else self._view.is_ready
+        states = health_pb2.HealthCheckResponse
+        status = states.SERVING if ready else states.NOT_SERVING
+        return (health_pb2.HealthCheckResponse(status=status).SerializeToString(),)

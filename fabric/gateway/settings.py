@@ -1,0 +1,21 @@
+"""Settings of a gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class GatewaySettings:
+    """Read from `FABRIC_LISTEN` and so on, see `fabric.processes`."""
+
+    listen: str = "127.0.0.1:8080"
+    """`host:port` for everything public."""
+    control: str = "127.0.0.1:9090"
+    """`host:port` of the control plane."""
+    threads: int = 1
+    """Of Envoy; the ASGI application has one of its own beside them."""
+    max_message_bytes: int = 2**31 - 1
+    """Larger requests are refused."""
+    drain: float = 10.0
+    """Seconds for finishing what is in flight on SIGTERM."""

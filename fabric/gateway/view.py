@@ -1,0 +1,45 @@
+"""What a gateway knows: the catalog's mirror, its links, and the plans made from both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fabric.catalog.catalog import Catalog
+from fabric.dispatch import Dispatcher
+from fabric.routing.planner import Known, Planner
+
+if TYPE_CHECKING:
+    from fabric.core.cards import Specialist
+    from fabric.gateway.replicas import ReplicaPool
+
+
+class View:
+    """One catalog with everything that follows from it. Call `changed` after changing it."""
+
+    def __init__(self, pool: ReplicaPool) -> None:
+        self.catalog = Catalog()
+        self.pool = pool
+        self.planner = Planner(lambda: Known(self.catalog.routes, self._find))
+        self.dispatcher = Dispatcher(self.planner, pool)
+
+    def changed(self) -> None:
+        self.planner.forget()
+        self.pool.sync(self.catalog.replicas)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a catalog has arrived."""
+        return self.catalog.revision > 0
+
+    def can_serve(self, model: str, version: str) -> bool:
+        """Whether a request for *model* would find a replica. Raises NotFound if it is unknown."""
+        plan = self.planner.plan(model, version, None)
+        return any(self.pool.count(candidate.card.key) for candidate in plan.candidates)
+
+    def _find(self, name: str, version: str) -> Specialist | None:
+        """One version, or the latest that has a replica, or the latest."""
+        if version:
+            return self.catalog.find(name, version)
+        versions = self.catalog.versions(name)
+        ready = (s for s in versions if self.catalog.replicas_of(s.key))
+        return next(ready, versions[0] if versions else None)

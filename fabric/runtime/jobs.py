@@ -1,0 +1,61 @@
+"""Requests on their way through a replica, and what runs them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from fabric.core.errors import FabricError, SpecialistFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fabric.core.cards import Batching
+    from fabric.core.tensors import Tensors
+    from fabric.runtime.load import LoadMeter
+    from fabric.wire.codec import Inputs
+
+
+class Job(Protocol):
+    """One request. It is answered once, by `done` or `fail`, or not at all when it is gone."""
+
+    inputs: Inputs
+    expires: float
+    """On the runner's clock; `math.inf` for never."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+
+    def done(self, outputs: Tensors, rows: int) -> None:
+        """Answers with *outputs*, which come from a run of *rows* rows."""
+
+    def fail(self, error: FabricError) -> None: ...
+
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        """Calls *callback* when nobody waits any more."""
+
+
+class Runner(Protocol):
+    """Takes jobs and sees to it that each is answered."""
+
+    meter: LoadMeter
+
+    @property
+    def queued(self) -> int:
+        """Jobs that wait to be run."""
+
+    def submit(self, job: Job) -> None:
+        """Raises Overloaded when there is no room for *job*, Unavailable after `close`."""
+
+    def reconfigure(self, batching: Batching) -> None:
+        """Holds for jobs that have not begun."""
+
+    async def close(self) -> None:
+        """Returns when nothing runs any more; jobs that had not begun have failed."""
+
+
+def failure(error: Exception) -> FabricError:
+    """What the caller is told of *error*, which a specialist raised."""
+    if isinstance(error, FabricError):
+        return error
+    return SpecialistFailed(f"the specialist failed: {type(error).__name__}: {error}")

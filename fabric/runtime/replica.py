@@ -1,0 +1,217 @@
+"""One replica of a specialist: opens it, serves it on a link, keeps its place in the catalog."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Self
+
+from fabric import telemetry
+from fabric.core.errors import DeadlineExceeded, Unavailable
+from fabric.core.replicas import Load
+from fabric.core.replicas import Replica as Registration
+from fabric.link.frames import Hello
+from fabric.link.server import LinkServer
+from fabric.runtime import specialist as python_specialist
+from fabric.runtime.batching import Batcher
+from fabric.runtime.lease import Lease
+from fabric.runtime.load import MeanLoad
+from fabric.runtime.serving import Serving
+from fabric.runtime.signatures import check_batching
+from fabric.wire.codec import Codec
+
+if TYPE_CHECKING:
+    from fabric.core.cards import Batching, Model, Specialist, Timeouts
+    from fabric.core.tensors import Signature
+    from fabric.runtime.jobs import Runner
+
+log = logging.getLogger(__name__)
+
+
+class Replica:
+    """Serves *specialist* from `open` to `close`, under a lease of the control plane at *control*.
+
+    A control plane that is away does not matter to those who hold a link.
+    """
+
+    def __init__(
+        self, specialist: Specialist, control: str, *, host: str = "127.0.0.1", node: str = ""
+    ) -> None:
+        self.id = uuid.uuid4().hex
+        self.specialist = specialist
+        self.address = ""
+        self._control = control
+        self._host = host
+        self._node = node
+        self._batching = specialist.hosting.batching
+        self._timeouts = specialist.hosting.timeouts
+        self._exit = contextlib.AsyncExitStack()
+        self._signature: Signature
+        self._runner: Runner
+        self._serving: Serving
+        self._link: LinkServer
+        self._lease: Lease
+        self._keeping: asyncio.Task[None] | None = None
+        self._digest = ""
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Serves when it returns, and is registered as soon as the control plane takes it.
+
+        Raises:
+            FabricError: the specialist cannot be opened as it is declared, or not in time.
+        """
+        startup = self._timeouts.startup
+        try:
+            async with asyncio.timeout(startup) as limit:
+                await self._open()
+        except BaseException as error:
+            await self._exit.aclose()
+            if limit.expired():
+                raise DeadlineExceeded(
+                    f"{self.specialist.key} did not open within {startup:g} s (timeouts.startup)"
+                ) from error
+            raise
+
+    async def close(self) -> None:
+        """Drains: leaves the catalog, answers what is here for at most `timeouts.drain`, ends."""
+        if self._keeping is not None:
+            await self._lease.withdraw(draining=True)
+            await self._link.drain(self._timeouts.drain)
+            await self._end_lease(self._keeping)
+        await self._exit.aclose()
+
+    def reconfigure(self, batching: Batching, timeouts: Timeouts) -> None:
+        """Takes effect for the requests that come from now on.
+
+        Raises:
+            Conflict: requests cannot be stacked as *batching* says.
+        """
+        check_batching(self._signature, batching)
+        self._batching, self._timeouts = batching, timeouts
+        self._runner.reconfigure(batching)
+        self._serving.codec = self._codec()
+        self._serving.timeout = timeouts.request
+
+    def check(self) -> None:
+        """Raises Unavailable when the replica cannot do its work any more."""
+        if not self._link.is_serving:
+            raise Unavailable("the link server does not listen any more")
+        if self._keeping is None or self._keeping.done():
+            raise Unavailable("the lease is not kept any more")
+
+    async def failed(self) -> None:
+        """Returns when the lease is kept no more, for a reason that is in the log."""
+        if self._keeping is not None:
+            await asyncio.wait((self._keeping,))
+
+    def mean_load(self) -> MeanLoad:
+        """A reader of the requests that are running or waiting here."""
+        return MeanLoad(self._runner.meter, time.monotonic)
+
+    # ------------------------------------------------------------------ opening
+    async def _open(self) -> None:
+        executor = ThreadPoolExecutor(1, thread_name_prefix="fabric-model")
+        self._exit.callback(executor.shutdown, wait=False)
+        if (model := self.specialist.hosting.model) is not None:
+            await self._open_model(model, executor)
+        else:
+            await self._open_python(executor)
+        self._exit.push_async_callback(self._runner.close)
+        await self._serve()
+        self._begin_lease()
+
+    async def _open_model(self, model: Model, executor: ThreadPoolExecutor) -> None:
+        # Only replicas of models pay for importing ONNX Runtime.
+        def opened() -> tuple[Any, str, float]:
+            from fabric.runtime.model import cache_folder, fetch
+            from fabric.runtime.session import Session
+
+            hosting, card = self.specialist.hosting, self.specialist.card
+            file = fetch(model, cache_folder())
+            session = Session(file.path, hosting.onnxruntime, card.signature)
+            check_batching(session.signature, self._batching)
+            return session, file.digest, session.warm_up()
+
+        loop = asyncio.get_running_loop()
+        session, self._digest, seconds = await loop.run_in_executor(executor, opened)
+        self._signature = session.signature
+        self._runner = Batcher(session, self._batching, executor, seconds=seconds)
+
+    async def _open_python(self, executor: ThreadPoolExecutor) -> None:
+        hosting, card = self.specialist.hosting, self.specialist.card
+        loop = asyncio.get_running_loop()
+        made = await loop.run_in_executor(
+            executor, python_specialist.load, hosting.python, hosting.arguments
+        )
+        if hasattr(made, "open"):
+            await made.open()
+        if hasattr(made, "close"):
+            self._exit.push_async_callback(made.close)
+        self._signature = python_specialist.signature_of(made, card.signature, hosting.python)
+        check_batching(self._signature, self._batching)
+        self._runner = python_specialist.Tasks(made, self._batching)
+
+    async def _serve(self) -> None:
+        card = self.specialist.card
+        attributes = {
+            telemetry.SPECIALIST: card.name,
+            telemetry.VERSION: card.version,
+            telemetry.REPLICA: self.id,
+        }
+        self._serving = Serving(self._codec(), self._runner, self._timeouts.request, attributes)
+        hello = Hello(
+            replica=self.id, specialist=card.name, version=card.version, digest=self._digest
+        )
+        self._link = LinkServer(hello, self._serving, self._serving.limits)
+        self._exit.push_async_callback(self._link.close)
+        self.address = await self._link.start(self._host)
+
+    def _codec(self) -> Codec:
+        card = self.specialist.card
+        return Codec(self._signature, card.name, card.version, self._batching.max_size)
+
+    # ------------------------------------------------------------------ lease
+    def _begin_lease(self) -> None:
+        registration = Registration(
+            id=self.id,
+            specialist=self.specialist.card.name,
+            version=self.specialist.card.version,
+            address=self.address,
+            pid=os.getpid(),
+            node=self._node,
+            digest=self._digest,
+        )
+        mean = self.mean_load()
+
+        def load() -> Load:
+            queued = self._runner.queued
+            return Load(running=max(0, math.ceil(mean.read()) - queued), queued=queued)
+
+        self._lease = Lease(self._control, registration, self._signature, load)
+        self._keeping = asyncio.create_task(self._lease.keep())
+        self._keeping.add_done_callback(_log_end)
+
+    async def _end_lease(self, keeping: asyncio.Task[None]) -> None:
+        self._keeping = None
+        keeping.cancel()
+        await asyncio.wait((keeping,))
+        await self._lease.withdraw()
+        await self._lease.close()
+
+
+def _log_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("the lease is not kept any more", exc_info=error)

@@ -1,0 +1,126 @@
+"""From a call on a link to its answer: decoded, run, encoded."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from fabric import telemetry
+from fabric.core.errors import Cancelled, FabricError, Internal, SpecialistFailed
+from fabric.link.frames import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opentelemetry.trace import Span
+
+    from fabric.core.deadlines import Clock
+    from fabric.core.tensors import Tensors
+    from fabric.link.server import Call
+    from fabric.runtime.jobs import Runner
+    from fabric.wire.codec import Codec, Inputs
+
+log = logging.getLogger(__name__)
+
+
+class Serving:
+    """The handler of a replica's links."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        runner: Runner,
+        timeout: float,
+        attributes: dict[str, str],
+        limits: Limits = DEFAULT_LIMITS,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self.codec = codec
+        self.runner = runner
+        self.timeout = timeout
+        """Seconds for one request, its wait included."""
+        self.attributes = attributes
+        """Of every span."""
+        self.limits = limits
+        self._clock = clock
+
+    def handle(self, call: Call) -> None:
+        try:
+            inputs = self.codec.decode(call.payload)
+            expires = min(call.deadline.at, self._clock() + self.timeout)
+            self.runner.submit(Request(self, call, inputs, expires))
+        except FabricError as error:
+            call.fail(error)
+        except Exception as error:  # noqa: BLE001 - logged, and told to the caller by number
+            call.fail(internal(error))
+
+
+class Request:
+    """One call whose inputs are decoded; a `Job` for the runner."""
+
+    __slots__ = ("_call", "_serving", "_span", "expires", "inputs")
+
+    def __init__(self, serving: Serving, call: Call, inputs: Inputs, expires: float) -> None:
+        self.inputs = inputs
+        self.expires = expires
+        self._serving = serving
+        self._call = call
+        self._span: Span | None = None
+        if telemetry.is_enabled():
+            self._span = telemetry.start(
+                telemetry.REPLICA_SPAN, call.trace, serving.attributes, telemetry.SERVER
+            )
+            call.on_cancel = self._left
+
+    @property
+    def is_gone(self) -> bool:
+        return self._call.is_cancelled
+
+    def done(self, outputs: Tensors, rows: int) -> None:
+        if self._span is not None:
+            self._span.set_attribute(telemetry.BATCH_ROWS, rows)
+        serving = self._serving
+        try:
+            payload = serving.codec.encode(self.inputs, outputs)
+            if len(payload) > serving.limits.max_frame_bytes:
+                raise SpecialistFailed(
+                    f"the response has {len(payload)} bytes, "
+                    f"{serving.limits.max_frame_bytes} fit: ask for fewer outputs or rows"
+                )
+        except FabricError as error:
+            self.fail(error)
+        except Exception as error:  # noqa: BLE001 - logged, and told to the caller by number
+            self.fail(internal(error))
+        else:
+            self._call.respond(payload)
+            if self._span is not None:
+                telemetry.end(self._span)
+
+    def fail(self, error: FabricError) -> None:
+        self._call.fail(error)
+        if self._span is not None:
+            telemetry.end(self._span, error)
+
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        if self._span is None:
+            self._call.on_cancel = callback
+            return
+
+        def left() -> None:
+            self._left()
+            callback()
+
+        self._call.on_cancel = left
+
+    def _left(self) -> None:
+        if self._span is not None:
+            telemetry.end(self._span, Cancelled("the caller left"))
+
+
+def internal(error: Exception) -> Internal:
+    """What a caller is told of an error that nobody expected; the log has the rest."""
+    number = uuid.uuid4().hex[:12]
+    log.error("unexpected error %s", number, exc_info=error)
+    return Internal(f"unexpected error {number}, see the log of the replica")

@@ -1,0 +1,68 @@
+"""What a model takes and gives, and what its card may make of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fabric.core.errors import Conflict
+from fabric.core.tensors import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from fabric.core.cards import Batching
+
+
+def narrowed(model: Signature, declared: Signature) -> Signature:
+    """The signature of *model* with the sizes, and only the outputs, that the card declares.
+
+    Raises:
+        Conflict: the card declares something that the model does not take or give.
+    """
+    inputs = _narrowed("input", model.inputs, declared.inputs)
+    taken = {spec.name for spec in inputs}
+    if missing := [spec.name for spec in model.inputs if spec.name not in taken]:
+        raise Conflict(f"the card declares no input {missing}, which the model needs")
+    return Signature(inputs=inputs, outputs=_narrowed("output", model.outputs, declared.outputs))
+
+
+def check_batching(signature: Signature, batching: Batching) -> None:
+    """Raises Conflict unless requests of *signature* can be stacked as *batching* says."""
+    if batching.max_size == 1:
+        return
+    for kind, specs in (("input", signature.inputs), ("output", signature.outputs)):
+        for spec in specs:
+            if not spec.shape or spec.shape[0] != -1:
+                raise Conflict(
+                    f"batching.max_size is {batching.max_size}, but {kind} '{spec.name}' is "
+                    f"{_text(spec)}: its first dimension must be -1. Export the model with a free "
+                    "batch dimension, or set max_size to 1"
+                )
+
+
+def _narrowed(
+    kind: str, model: tuple[TensorSpec, ...], declared: tuple[TensorSpec, ...]
+) -> tuple[TensorSpec, ...]:
+    if not declared:
+        return model
+    known = {spec.name: spec for spec in model}
+    for spec in declared:
+        if spec.name not in known:
+            names = ", ".join(known) or "none"
+            raise Conflict(f"the card declares {kind} '{spec.name}', the model has {names}")
+        if not _is_within(spec, known[spec.name]):
+            raise Conflict(
+                f"the card declares {kind} '{spec.name}' as {_text(spec)}, "
+                f"the model has {_text(known[spec.name])}"
+            )
+    return declared
+
+
+def _is_within(declared: TensorSpec, model: TensorSpec) -> bool:
+    return (
+        declared.datatype == model.datatype
+        and len(declared.shape) == len(model.shape)
+        and all(a in (-1, b) for a, b in zip(model.shape, declared.shape, strict=True))
+    )
+
+
+def _text(spec: TensorSpec) -> str:
+    return f"{spec.datatype} [{','.join(map(str, spec.shape))}]"

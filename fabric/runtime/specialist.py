@@ -1,0 +1,159 @@
+"""Specialists written in Python, where a model alone is not enough."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from fabric.core.errors import (
+    Conflict,
+    DeadlineExceeded,
+    NotFound,
+    Overloaded,
+    SpecialistFailed,
+    Unavailable,
+)
+from fabric.runtime.jobs import failure
+from fabric.runtime.load import LoadMeter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fabric.core.cards import Batching
+    from fabric.core.deadlines import Clock
+    from fabric.core.tensors import Signature, Tensors
+    from fabric.runtime.jobs import Job
+
+log = logging.getLogger(__name__)
+
+
+class Specialist(Protocol):
+    """What `python: package.module:Class` names.
+
+    The class is called with `hosting.arguments` as keyword arguments, in a thread: it may load
+    what it needs. Everything else is called on the event loop. A class may also have
+
+    * `signature`, a `fabric.core.tensors.Signature`, where the card declares none;
+    * `async def open(self)`, awaited before the first `infer`;
+    * `async def close(self)`, awaited after the last.
+    """
+
+    async def infer(self, inputs: Tensors) -> Tensors:
+        """The outputs of the signature for *inputs*, which are read-only.
+
+        Each request has a task of its own, which is cancelled when the caller leaves or its
+        deadline passes. An error of `fabric.core.errors` reaches the caller as it is, any other
+        as `SpecialistFailed`.
+        """
+
+
+def load(python: str, arguments: Mapping[str, str]) -> Any:
+    """The specialist that *python* names; blocks.
+
+    Raises:
+        NotFound: there is no such module or class.
+        Conflict: the class does not take *arguments*, or has no async `infer`.
+    """
+    module, _, name = python.partition(":")
+    try:
+        cls = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise NotFound(f"cannot load the specialist {python}: {error}") from error
+    if not asyncio.iscoroutinefunction(getattr(cls, "infer", None)):
+        raise Conflict(f"{python} has no 'async def infer(self, inputs)'")
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        raise Conflict(
+            f"{python} does not take the arguments {dict(arguments)}: {error}"
+        ) from error
+
+
+def signature_of(specialist: Any, declared: Signature | None, python: str) -> Signature:
+    """The card's signature, or the specialist's own where the card declares none."""
+    signature = declared or getattr(specialist, "signature", None)
+    if signature is None or not signature.inputs or not signature.outputs:
+        raise Conflict(
+            f"nothing says what {python} takes and gives: declare the card's signature with inputs "
+            "and outputs, or give the class a 'signature'"
+        )
+    return signature
+
+
+class Tasks:
+    """Answers every job in a task of its own; at most `max_queue` of them at a time."""
+
+    def __init__(
+        self, specialist: Specialist, batching: Batching, *, clock: Clock = time.monotonic
+    ) -> None:
+        self.meter = LoadMeter()
+        self._specialist = specialist
+        self._batching = batching
+        self._clock = clock
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    @property
+    def queued(self) -> int:
+        return 0
+
+    def submit(self, job: Job) -> None:
+        if len(self._tasks) >= self._batching.max_queue:
+            raise Overloaded(
+                f"Exceeds maximum queue size: {len(self._tasks)} requests are in progress already"
+            )
+        if self._is_closed:
+            raise Unavailable("the replica is closed")
+        self.meter.arrived(self._clock())
+        task = asyncio.create_task(self._answer(job))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        job.on_gone(partial(_cancel, task))
+
+    def reconfigure(self, batching: Batching) -> None:
+        self._batching = batching
+
+    async def close(self) -> None:
+        self._is_closed = True
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _answer(self, job: Job) -> None:
+        remaining = job.expires - self._clock()
+        try:
+            async with asyncio.timeout(remaining if remaining < math.inf else None) as limit:
+                outputs = await self._specialist.infer(job.inputs.tensors)
+            job.done(_checked(outputs), job.inputs.rows)
+        except asyncio.CancelledError:
+            if not job.is_gone:
+                job.fail(Unavailable("the replica closed before the request was answered"))
+            raise
+        except Exception as error:
+            if limit.expired():
+                job.fail(DeadlineExceeded("Request timeout expired before the specialist answered"))
+                return
+            log.warning("a request failed", exc_info=True)
+            job.fail(failure(error))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self.meter.left(self._clock())
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+
+
+def _checked(outputs: object) -> Tensors:
+    if isinstance(outputs, dict) and all(isinstance(a, np.ndarray) for a in outputs.values()):
+        return outputs
+    raise SpecialistFailed("infer did not give a dict of numpy arrays")
