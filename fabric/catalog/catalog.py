@@ -7,12 +7,14 @@ to the one is a `Changes`, and `Catalog.update` makes the other the same.
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from fabric.core.changes import Changes, Hosted, Key, Kind
+from fabric.core.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from fabric.core.cards import Specialist
     from fabric.core.plans import Route
@@ -51,6 +53,35 @@ class Catalog:
     def replicas_of(self, key: str) -> tuple[Replica, ...]:
         """The replicas under a lease of the specialist `name:version`, those draining included."""
         return tuple(self._replicas.get(key, {}).values())
+
+    def get(self, key: Key) -> Hosted | Route | Replica:
+        """One resource; a specialist's name without a version means its latest.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        found: Hosted | Route | Replica | None = None
+        known: Iterable[str] = ()
+        if key.kind is Kind.ROUTE:
+            found, known = self.routes.get(key.name), self.routes
+        elif key.kind is Kind.REPLICA:
+            found, known = self.replicas.get(key.name), self.replicas
+        else:
+            specialist = self.specialists.get(key.name) or self.find(key.name)
+            found = Hosted(specialist, self.statuses[specialist.key]) if specialist else None
+            known = (*self._versions, *self.specialists)
+        if found is None:
+            raise NotFound(f"no {key}{suggestion(key.name, known)}")
+        return found
+
+    def all(self, kind: Kind) -> Sequence[Hosted | Route | Replica]:
+        """All resources of a kind, by name, and of one specialist the latest first."""
+        if kind is Kind.ROUTE:
+            return [self.routes[name] for name in sorted(self.routes)]
+        if kind is Kind.REPLICA:
+            return sorted(self.replicas.values(), key=lambda r: (r.specialist_key, r.id))
+        ordered = (s for name in sorted(self._versions) for s in self._versions[name])
+        return [Hosted(specialist, self.statuses[specialist.key]) for specialist in ordered]
 
     def snapshot(self) -> Changes:
         return Changes(
@@ -122,3 +153,9 @@ def rank(version: str) -> tuple[bool, tuple[str | int, ...], str]:
     parts = re.split(r"(\d+)", version)  # text and number in turn, so that like meets like
     numbered = tuple(int(part) if part.isdecimal() else part for part in parts)
     return version.isdecimal(), numbered, version
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The way out for a name that is not *known*, to go behind a message."""
+    near = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

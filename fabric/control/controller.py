@@ -1,0 +1,227 @@
+"""The one writer of a fabric's catalog: the store first, then the catalog, then its watchers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from fabric.catalog.declaring import Change, decide, without
+from fabric.catalog.feed import Feed
+from fabric.catalog.leases import Leases
+from fabric.control.ledger import Ledger
+from fabric.control.store import Superseded
+from fabric.core.errors import FabricError
+from fabric.core.replicas import Replica
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping, Sequence
+
+    from fabric.catalog.catalog import Catalog
+    from fabric.catalog.health import Report
+    from fabric.control.ledger import Step
+    from fabric.control.store import Store
+    from fabric.core.cards import Specialist
+    from fabric.core.changes import Hosted, Key, Kind
+    from fabric.core.deadlines import Clock
+    from fabric.core.plans import Route
+    from fabric.core.replicas import Load
+    from fabric.core.tensors import Signature
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a declaration changed, or would change, and the revision it left."""
+
+    changes: tuple[Change, ...]
+    revision: int
+
+
+class Controller:
+    """The catalog as truth, its watchers, and the leases.
+
+    Changes are made one at a time, each to its end even if the caller leaves, so that the catalog
+    never says anything else than the store. Reading needs no lock.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock = time.monotonic, lease: float = 10.0, kept: int = 4096
+    ) -> None:
+        self.leases = Leases(clock, lease)
+        self.superseded = asyncio.Event()
+        """Set once another control plane has taken over the store: this one must end."""
+        self._ledger = Ledger()
+        self.feed = Feed(self.catalog, kept)
+        self._store = store
+        self._clock = clock
+        self._writing = asyncio.Lock()
+        self._running: set[asyncio.Task[object]] = set()
+        self._lease_cut = asyncio.Event()
+
+    @property
+    def catalog(self) -> Catalog:
+        return self._ledger.catalog
+
+    @property
+    def wanted(self) -> Mapping[str, Specialist]:
+        """What is to run, by key, as it was declared."""
+        return {key: entry.specialist for key, entry in self._ledger.entries.items()}
+
+    async def start(self) -> None:
+        """The catalog is what was stored, and every replica in it has a whole fresh lease."""
+        self._ledger.restore(await self._store.load())
+        for replica_id in self.catalog.replicas:
+            self.leases.grant(replica_id)
+
+    async def close(self) -> None:
+        """Ends every watch, and returns when no change is under way."""
+        self.feed.close()
+        if self._running:
+            await asyncio.wait(self._running)
+
+    def get(self, key: Key) -> Hosted | Route | Replica:
+        """What `Catalog.get` has, replicas with their load."""
+        return self._loaded(self.catalog.get(key))
+
+    def all(self, kind: Kind) -> Sequence[Hosted | Route | Replica]:
+        """What `Catalog.all` has, replicas with their load."""
+        return [self._loaded(resource) for resource in self.catalog.all(kind)]
+
+    def _loaded(self, resource: Hosted | Route | Replica) -> Hosted | Route | Replica:
+        if not isinstance(resource, Replica):
+            return resource
+        return replace(resource, load=self.leases.load(resource.id))
+
+    async def apply(
+        self,
+        specialists: Sequence[Specialist],
+        routes: Sequence[Route],
+        prune: bool = False,
+        dry_run: bool = False,
+    ) -> Outcome:
+        """Declares *specialists* and *routes*, all or nothing; raises what `decide` raises."""
+
+        async def work() -> Outcome:
+            decision = decide(self._ledger.declared, specialists, routes, prune)
+            if not dry_run:
+                await self._make(self._ledger.declaring(decision))
+            return Outcome(decision.changes, self.catalog.revision)
+
+        return await self._alone(work())
+
+    async def delete(self, key: Key) -> Outcome:
+        """Takes *key* out; raises what `without` raises."""
+
+        async def work() -> Outcome:
+            decision = without(self._ledger.declared, key)
+            await self._make(self._ledger.declaring(decision))
+            return Outcome(decision.changes, self.catalog.revision)
+
+        return await self._alone(work())
+
+    async def register(self, replica: Replica, signature: Signature | None) -> float:
+        """The replica is in the catalog, under a lease of the seconds returned.
+
+        Raises what `Ledger.registering` raises.
+        """
+
+        async def work() -> float:
+            await self._make(self._ledger.registering(replica, signature))
+            self.leases.grant(replica.id)
+            return self.leases.length
+
+        return await self._alone(work())
+
+    def renew(self, replica_id: str, load: Load, stream: object) -> float:
+        """The replica has a whole lease again; raises NotFound if it must register anew."""
+        self.leases.renew(replica_id, load, stream)
+        return self.leases.length
+
+    def lost(self, replica_id: str, stream: object) -> None:
+        """The stream of renewals has ended, most likely with its process."""
+        self.leases.lost(replica_id, stream)
+        self._lease_cut.set()
+
+    async def withdraw(self, replica_id: str, draining: bool) -> None:
+        """The replica is out of the catalog; *draining*, it stays in it until its lease ends."""
+
+        async def work() -> None:
+            await self._make(self._ledger.withdrawing((replica_id,), draining))
+            if not draining:
+                self.leases.end(replica_id)
+
+        await self._alone(work())
+
+    async def expire(self) -> None:
+        """Replicas whose lease has ended are out of the catalog."""
+
+        async def work() -> None:
+            gone = self.leases.expire()
+            try:
+                await self._make(self._ledger.withdrawing(gone))
+            except FabricError:
+                for replica_id in gone:
+                    self.leases.grant(replica_id)  # it ends again, when the store may be back
+                raise
+            for replica_id in gone:
+                log.info("the lease of replica %s has ended", replica_id)
+
+        await self._alone(work())
+
+    async def keep_leases(self) -> None:
+        """Lets leases end when they do, until cancelled."""
+        while True:
+            self._lease_cut.clear()
+            left = self.leases.next_end - self._clock()
+            try:
+                async with asyncio.timeout(min(max(left, 0.0), self.leases.length)):
+                    await self._lease_cut.wait()
+            except TimeoutError:
+                pass
+            try:
+                if self.leases.next_end <= self._clock():
+                    await self.expire()
+            except FabricError as error:
+                log.warning("leases cannot end now: %s", error.message)
+
+    async def report(self, revision: int, reports: Mapping[str, Report]) -> None:
+        """Takes what the host found of specialists, by key, having seen *revision* to it."""
+
+        async def work() -> None:
+            await self._make(self._ledger.hearing(revision, reports))
+
+        await self._alone(work())
+
+    async def _make(self, step: Step) -> None:
+        while step.is_visible or step.writes or step.reports:
+            if step.writes:
+                await self._write(step)
+            self._ledger.take(step)
+            if step.is_visible:
+                self.feed.publish(step.changes)
+            step = self._ledger.retiring()
+
+    async def _write(self, step: Step) -> None:
+        try:
+            await self._store.write(step.writes)
+        except Superseded:
+            self.superseded.set()
+            raise
+
+    async def _alone(self, work: Coroutine[object, object, T]) -> T:
+        """What *work* returns, run with no other change beside it and to its end."""
+
+        async def locked() -> T:
+            async with self._writing:
+                return await work
+
+        task = asyncio.ensure_future(locked())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)

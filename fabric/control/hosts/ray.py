@@ -1,0 +1,169 @@
+"""The host of choice: Ray Serve, by its public REST API and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from fabric.catalog.health import Report
+from fabric.control.hosts.serve import (
+    application,
+    application_name,
+    attempt_of,
+    configuration,
+    has_failed,
+    is_settled,
+    report_of,
+)
+from fabric.core.errors import FabricError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fabric.control.hosts import Desk
+    from fabric.core.cards import Specialist
+
+log = logging.getLogger(__name__)
+
+ANSWER = 30.0
+"""Seconds for an answer; while a Serve controller that was killed comes back, one takes three."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paces:
+    """Seconds."""
+
+    settling: float = 0.5
+    """Between looks at Ray Serve while something is under way."""
+    settled: float = 2.0
+    """Between looks while nothing is."""
+    retry: float = 10.0
+    """To the next attempt at an application that failed, doubled with each."""
+    retry_most: float = 300.0
+    away: float = 5.0
+    """At most between looks while Ray Serve does not answer."""
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """An application that Ray Serve has given up, and when it is tried again."""
+
+    attempt: int
+    count: int
+    due: float
+
+
+class RayHost:
+    """Keeps one Ray Serve application for every specialist."""
+
+    def __init__(self, url: str, control: str, paces: Paces = Paces()) -> None:
+        self._url = f"{url.rstrip('/')}/api/serve/applications/"
+        self._control = control
+        self._paces = paces
+        self._wanted: Mapping[str, Specialist] = {}
+        self._seen = 0
+        """The revision that Ray Serve was last brought to."""
+        self._taken: dict[str, dict[str, Any]] | None = None
+        """The applications of the last PUT, by name."""
+        self._failed: dict[str, _Failed] = {}
+        self._reports: dict[str, Report] = {}
+        self._woken = asyncio.Event()
+
+    async def run(self, desk: Desk) -> None:
+        """Runs on when Ray Serve is away; the applications outlive this."""
+        async with asyncio.TaskGroup() as tasks, httpx.AsyncClient(timeout=ANSWER) as client:
+            tasks.create_task(self._watch(desk))
+            failures = 0
+            while True:
+                self._woken.clear()
+                try:
+                    rest = await self._turn(desk, client)
+                    failures = 0
+                except (httpx.HTTPError, FabricError, ValueError) as error:
+                    rest = min(self._paces.away, self._paces.settling * 2.0 ** min(failures, 8))
+                    failures += 1
+                    await self._complain(desk, str(error) or repr(error))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(rest):
+                        await self._woken.wait()
+
+    async def _watch(self, desk: Desk) -> None:
+        async for _ in desk.feed.watch(desk.catalog.revision):
+            if desk.wanted != self._wanted:
+                self._woken.set()
+
+    async def _turn(self, desk: Desk, client: httpx.AsyncClient) -> float:
+        """Looks, tells what it found, and changes what differs; returns seconds to the next."""
+        details = await self._get(client)
+        self._reports = {
+            key: report_of(specialist, details.get(application_name(specialist)))
+            for key, specialist in desk.wanted.items()
+        }
+        await desk.report(self._seen, self._reports)
+        revision, self._wanted = desk.catalog.revision, desk.wanted
+        self._count_failures(details)
+        applications = {
+            application_name(s): application(s, self._control, self._attempt(s, details))
+            for s in self._wanted.values()
+        }
+        missing = applications.keys() - details.keys()
+        if applications != self._taken or missing:
+            await self._put(client, applications)
+        self._seen = revision
+        settled = not missing and all(is_settled(details[name]) for name in applications)
+        return self._paces.settled if settled else self._paces.settling
+
+    def _count_failures(self, details: Mapping[str, dict[str, Any]]) -> None:
+        for name, each in details.items():
+            known, attempt = self._failed.get(name), attempt_of(each)
+            if is_settled(each):
+                self._failed.pop(name, None)
+            elif has_failed(each) and (known is None or known.attempt != attempt):
+                count = known.count + 1 if known else 0
+                wait = min(self._paces.retry * 2.0 ** min(count, 16), self._paces.retry_most)
+                self._failed[name] = _Failed(attempt, count, time.monotonic() + wait)
+        for name in self._failed.keys() - details.keys():
+            del self._failed[name]
+
+    def _attempt(self, specialist: Specialist, details: Mapping[str, dict[str, Any]]) -> int:
+        name = application_name(specialist)
+        failed = self._failed.get(name)
+        if failed and time.monotonic() >= failed.due:
+            return failed.attempt + 1
+        return attempt_of(details.get(name, {}))
+
+    async def _get(self, client: httpx.AsyncClient) -> dict[str, dict[str, Any]]:
+        response = await client.get(self._url)
+        response.raise_for_status()
+        found = response.json().get("applications", {})
+        return {name: each for name, each in found.items() if each.get("status") != "DELETING"}
+
+    async def _put(
+        self, client: httpx.AsyncClient, applications: dict[str, dict[str, Any]]
+    ) -> None:
+        body = configuration(list(applications.values()))
+        response = await client.put(self._url, json=body)
+        if response.is_error:
+            raise ValueError(f"status {response.status_code}: {response.text[:500]}")
+        self._taken = applications
+        log.info("Ray Serve took %d applications", len(applications))
+
+    async def _complain(self, desk: Desk, problem: str) -> None:
+        """Specialists that need Ray Serve now have its absence for a reason."""
+        problem = f"Ray Serve at {self._url}: {problem}"
+        log.warning("%s", problem)
+        reports = {
+            key: replace(
+                self._reports.get(key, Report(wanted=specialist.hosting.replicas.min)),
+                failure=problem,
+            )
+            for key, specialist in desk.wanted.items()
+        }
+        with contextlib.suppress(FabricError):
+            await desk.report(desk.catalog.revision, reports)

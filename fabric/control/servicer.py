@@ -1,0 +1,121 @@
+"""`CatalogService`: decode, call the controller, encode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+
+from fabric.api.catalog.v1 import catalog_service_pb2 as pb
+from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer
+from fabric.catalog.declaring import Action
+from fabric.core.cards import Specialist
+from fabric.core.errors import InvalidRequest, Unavailable
+from fabric.core.plans import Route
+from fabric.core.replicas import Load, Replica
+from fabric.core.tensors import Signature
+from fabric.wire.cards import from_message
+from fabric.wire.changes import from_key, to_key, to_resource, to_watch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    import grpc
+    from google.protobuf.message import Message
+
+    from fabric.catalog.declaring import Change
+    from fabric.control.controller import Controller
+    from fabric.core.changes import Key
+
+T = TypeVar("T")
+
+_ACTIONS = {
+    Action.NONE: pb.Change.ACTION_NONE,
+    Action.CREATE: pb.Change.ACTION_CREATE,
+    Action.UPDATE: pb.Change.ACTION_UPDATE,
+    Action.REPLACE: pb.Change.ACTION_REPLACE,
+    Action.DELETE: pb.Change.ACTION_DELETE,
+}
+
+
+class CatalogServicer(CatalogServiceServicer):
+    """What the comments of `catalog_service.proto` promise."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+
+    async def Apply(self, request: pb.ApplyRequest, _context: Any) -> pb.ApplyResponse:
+        outcome = await self._controller.apply(
+            [_read(each, Specialist) for each in request.specialists],
+            [_read(each, Route) for each in request.routes],
+            request.prune,
+            request.dry_run,
+        )
+        return pb.ApplyResponse(changes=_changes(outcome.changes), revision=outcome.revision)
+
+    async def Get(self, request: pb.GetRequest, _context: Any) -> pb.GetResponse:
+        return pb.GetResponse(resource=to_resource(self._controller.get(_key(request.key))))
+
+    async def List(self, request: pb.ListRequest, _context: Any) -> pb.ListResponse:
+        kind = _key(pb.Key(kind=request.kind)).kind
+        resources = map(to_resource, self._controller.all(kind))
+        return pb.ListResponse(resources=resources, revision=self._controller.catalog.revision)
+
+    async def Delete(self, request: pb.DeleteRequest, _context: Any) -> pb.DeleteResponse:
+        outcome = await self._controller.delete(_key(request.key))
+        return pb.DeleteResponse(changes=_changes(outcome.changes), revision=outcome.revision)
+
+    async def Register(self, request: pb.RegisterRequest, _context: Any) -> pb.RegisterResponse:
+        signature = _read(request.signature, Signature) if request.HasField("signature") else None
+        lease = await self._controller.register(_read(request.replica, Replica), signature)
+        return pb.RegisterResponse(lease=_duration(lease))
+
+    async def Renew(
+        self, requests: AsyncIterator[pb.RenewRequest], context: grpc.aio.ServicerContext
+    ) -> None:
+        renewed: set[str] = set()
+        try:
+            async for request in requests:
+                load = _read(request.load, Load)
+                lease = self._controller.renew(request.replica_id, load, context)
+                renewed.add(request.replica_id)
+                await context.write(pb.RenewResponse(lease=_duration(lease)))
+        finally:
+            for replica_id in renewed:
+                self._controller.lost(replica_id, context)
+
+    async def Withdraw(self, request: pb.WithdrawRequest, _context: Any) -> pb.WithdrawResponse:
+        await self._controller.withdraw(request.replica_id, request.draining)
+        return pb.WithdrawResponse()
+
+    async def Watch(self, request: pb.WatchRequest, context: grpc.aio.ServicerContext) -> None:
+        async for changes in self._controller.feed.watch(request.after_revision):
+            await context.write(to_watch(changes))
+        raise Unavailable("the control plane is stopping: watch again")
+
+
+def _read(message: Message, cls: type[T]) -> T:
+    try:
+        return from_message(message, cls)
+    except (ValueError, TypeError) as error:
+        name = getattr(getattr(message, "card", message), "name", "")
+        subject = f"{cls.__name__.lower()} {name!r}" if name else cls.__name__.lower()
+        raise InvalidRequest(f"{subject}: {error}") from error
+
+
+def _key(message: pb.Key) -> Key:
+    try:
+        return from_key(message)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
+
+
+def _changes(changes: Iterable[Change]) -> list[pb.Change]:
+    return [
+        pb.Change(key=to_key(change.key), action=_ACTIONS[change.action], fields=change.fields)
+        for change in changes
+    ]
+
+
+def _duration(seconds: float) -> Duration:
+    return Duration(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))

@@ -1,0 +1,270 @@
+"""What survives the control plane: declarations and registrations, in SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    delete,
+    event,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from fabric.api.catalog.v1 import card_pb2
+from fabric.api.routing.v1 import route_pb2
+from fabric.core.cards import Specialist
+from fabric.core.errors import FabricError, Unavailable
+from fabric.core.plans import Route
+from fabric.core.replicas import Replica
+from fabric.core.tensors import Signature
+from fabric.wire.cards import from_message, to_message
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from google.protobuf.message import Message
+
+log = logging.getLogger(__name__)
+
+_METADATA = MetaData()
+_FABRIC = Table(
+    "fabric",
+    _METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, nullable=False),
+)
+_SPECIALISTS = Table(
+    "specialists",
+    _METADATA,
+    Column("key", String(256), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("declared", Boolean, nullable=False),
+    Column("signature", LargeBinary),
+)
+_ROUTES = Table(
+    "routes",
+    _METADATA,
+    Column("key", String(256), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+)
+_REPLICAS = Table(
+    "replicas",
+    _METADATA,
+    Column("key", String(256), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A specialist as the control plane keeps it."""
+
+    specialist: Specialist
+    """As it was declared."""
+    declared: bool = True
+    """False while it only serves until another version is ready."""
+    signature: Signature | None = None
+    """What its replicas read from the model."""
+
+    @property
+    def signed(self) -> Specialist:
+        """The specialist with the signature that its replicas read."""
+        if self.signature is None:
+            return self.specialist
+        card = replace(self.specialist.card, signature=self.signature)
+        return replace(self.specialist, card=card)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """All that was acknowledged before the last end of the control plane."""
+
+    epoch: int
+    specialists: tuple[Entry, ...]
+    routes: tuple[Route, ...]
+    replicas: tuple[Replica, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writes:
+    """What one change does to the store, by key; None takes out."""
+
+    specialists: Mapping[str, Entry | None] = field(default_factory=dict)
+    routes: Mapping[str, Route | None] = field(default_factory=dict)
+    replicas: Mapping[str, Replica | None] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.specialists or self.routes or self.replicas)
+
+
+class Superseded(FabricError):
+    """Another control plane has opened the store since; this one must write no more."""
+
+
+class Store:
+    """One database. Every write is one transaction, on disk when it returns."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._epoch = 0
+
+    async def load(self) -> Stored:
+        """What is stored, under a new epoch: earlier holders of the store can write no more."""
+        async with self._begin() as connection:
+            self._epoch = await _next_epoch(connection)
+            specialists = await connection.execute(select(_SPECIALISTS))
+            routes = await connection.execute(select(_ROUTES.c.body))
+            replicas = await connection.execute(select(_REPLICAS.c.body))
+            return Stored(
+                self._epoch,
+                tuple(_entry(row) for row in specialists),
+                tuple(from_message(route_pb2.Route.FromString(row.body), Route) for row in routes),
+                tuple(
+                    from_message(card_pb2.Replica.FromString(row.body), Replica) for row in replicas
+                ),
+            )
+
+    async def write(self, writes: Writes) -> None:
+        """All of *writes* is stored, or nothing.
+
+        Raises:
+            Superseded: another control plane has opened the store since.
+            Unavailable: the database did not take it.
+        """
+        async with self._begin() as connection:
+            fence = update(_FABRIC).where(_FABRIC.c.epoch == self._epoch)
+            if (await connection.execute(fence.values(epoch=self._epoch))).rowcount != 1:
+                raise Superseded("another control plane has taken over the store")
+            for table, values, row in (
+                (_SPECIALISTS, writes.specialists, _entry_row),
+                (_ROUTES, writes.routes, _route_row),
+                (_REPLICAS, writes.replicas, _replica_row),
+            ):
+                await _replace(connection, table, values, row)
+
+    @asynccontextmanager
+    async def _begin(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._engine.begin() as connection:
+                yield connection
+        except (SQLAlchemyError, OSError) as error:
+            raise Unavailable(f"the store did not answer: {error}") from error
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Store]:
+    """The store at *url*, with its tables made where they are missing; closed on the way out.
+
+    Raises:
+        ValueError: *url* names no database that fabric can use.
+        Unavailable: the database does not answer.
+    """
+    engine = _engine(url)
+    try:
+        try:
+            async with engine.begin() as connection:
+                await connection.run_sync(_METADATA.create_all)
+        except (SQLAlchemyError, OSError) as error:
+            raise Unavailable(f"cannot open the store {engine.url!r}: {error}") from error
+        yield Store(engine)
+    finally:
+        await engine.dispose()
+
+
+def _engine(url: str) -> AsyncEngine:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ValueError(f"store: {error}") from error
+    if parsed.drivername == "sqlite+aiosqlite":
+        engine = create_async_engine(parsed)
+        event.listen(engine.sync_engine, "connect", _configure_sqlite)
+        return engine
+    if parsed.drivername == "postgresql+asyncpg":
+        try:
+            return create_async_engine(parsed, pool_pre_ping=True)
+        except ImportError as error:
+            raise ValueError("PostgreSQL needs the extra: fabric-specialists[postgres]") from error
+    raise ValueError(
+        f"store {parsed.drivername!r} is not known; "
+        "use sqlite+aiosqlite:///PATH or postgresql+asyncpg://USER@HOST/DATABASE"
+    )
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    # FULL syncs the log at every commit: what was acknowledged survives a power cut, too. Changes
+    # are declarations and registrations, so a few milliseconds each are no matter.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+async def _next_epoch(connection: AsyncConnection) -> int:
+    # Written before it is read, so that two that start together are put in turn by the row's lock.
+    raised = await connection.execute(update(_FABRIC).values(epoch=_FABRIC.c.epoch + 1))
+    if raised.rowcount == 0:
+        await connection.execute(insert(_FABRIC).values(id=1, epoch=1))
+    return int((await connection.execute(select(_FABRIC.c.epoch))).scalar_one())
+
+
+async def _replace(
+    connection: AsyncConnection,
+    table: Table,
+    values: Mapping[str, Any],
+    row: Callable[[Any], dict[str, Any]],
+) -> None:
+    if not values:
+        return
+    await connection.execute(delete(table).where(table.c.key.in_(list(values))))
+    made = [{"key": key, **row(value)} for key, value in values.items() if value is not None]
+    if made:
+        await connection.execute(insert(table), made)
+
+
+def _body(value: object, message: type[Message]) -> bytes:
+    return to_message(value, message).SerializeToString(deterministic=True)
+
+
+def _route_row(route: Route) -> dict[str, Any]:
+    return {"body": _body(route, route_pb2.Route)}
+
+
+def _replica_row(replica: Replica) -> dict[str, Any]:
+    return {"body": _body(replica, card_pb2.Replica)}
+
+
+def _entry_row(entry: Entry) -> dict[str, Any]:
+    signature = entry.signature
+    return {
+        "body": _body(entry.specialist, card_pb2.Specialist),
+        "declared": entry.declared,
+        "signature": None if signature is None else _body(signature, card_pb2.Signature),
+    }
+
+
+def _entry(row: Any) -> Entry:
+    return Entry(
+        from_message(card_pb2.Specialist.FromString(row.body), Specialist),
+        row.declared,
+        None
+        if row.signature is None
+        else from_message(card_pb2.Signature.FromString(row.signature), Signature),
+    )
