@@ -15,8 +15,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from rich.console import Console
@@ -30,6 +30,9 @@ from fabric import AsyncClient
 from fabric.app import Fabric, FabricSettings
 from fabric.config import load as load_portfolio
 from fabric.core.replicas import Replica
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROUTE = "digits"
 VICTIM = "digits-rotated"
@@ -150,7 +153,9 @@ def until_back(state: dict[str, float]) -> Iterator[Case]:
     (domain,) = [domain for domain in DOMAINS if VICTIM.endswith(domain)]
     for case in itertools.cycle(cases(load(SEED).test, [domain])):
         now = time.monotonic()
-        if state["back"] and now > state["back"] + 1 or state["killed"] and now > state["killed"] + PATIENCE:
+        if (state["back"] and now > state["back"] + 1) or (
+            state["killed"] and now > state["killed"] + PATIENCE
+        ):
             return
         yield case
 

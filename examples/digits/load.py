@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from examples.digits.data import Images, Split
 from fabric import AsyncClient, FabricError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,5 +99,3 @@ def quantiles(results: Sequence[Result]) -> tuple[float, float]:
     seconds = np.array([result.seconds for result in results])
     median, high = np.quantile(seconds, (0.5, 0.99))
     return float(1000 * median), float(1000 * high)
-
-

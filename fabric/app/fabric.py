@@ -155,7 +155,7 @@ class Fabric:
     async def _linked(self, key: str) -> None:
         """Returns when the gateway has a link to a specialist that is ready: in a moment."""
         name, _, version = key.partition(":")
-        while not await self.client.ready(name, version=version):  # noqa: ASYNC110 -- nothing tells
+        while not await self.client.ready(name, version=version):
             await asyncio.sleep(_POLL)
 
     def _settled(self, hosted: Hosted) -> bool:
