@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+import threading
+from dataclasses import fields
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Self
 
-from fabric.core.cards import Card, Hosting, Model, Specialist, Timeouts
+import grpc
+from google.protobuf.duration_pb2 import Duration
+
+from fabric.api.catalog.v1 import catalog_service_pb2 as catalog
+from fabric.api.catalog.v1.catalog_service_pb2_grpc import (
+    CatalogServiceServicer,
+    add_CatalogServiceServicer_to_server,
+)
+from fabric.core.cards import Card, Hosting, Model, Specialist
+from fabric.core.plans import ChainEntry, Route
+from fabric.core.replicas import Replica
 from fabric.core.requests import InferRequest, InferResponse
 from fabric.routing.planner import Known, Planner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
 
     from fabric.core.deadlines import Deadline
-    from fabric.core.plans import Route
+    from fabric.core.tensors import Tensors
 
 
 class ManualClock:
@@ -49,14 +63,6 @@ class FakeInvoker:
         return InferResponse(answer, f"{card.name}/0")
 
 
-def specialist(name: str, version: str = "1", timeout: float = 30.0, **card: Any) -> Specialist:
-    """A specialist that is declared and never run."""
-    return Specialist(
-        card=Card(name=name, version=version, **card),
-        hosting=Hosting(model=Model(uri=f"{name}.onnx"), timeouts=Timeouts(request=timeout)),
-    )
-
-
 def planner(specialists: Iterable[Specialist] = (), routes: Iterable[Route] = ()) -> Planner:
     """A planner of *specialists*, of which later ones of a name are the latest, and *routes*."""
     by_name = {s.card.name: s for s in specialists}
@@ -66,3 +72,124 @@ def planner(specialists: Iterable[Specialist] = (), routes: Iterable[Route] = ()
         lambda name, version: by_key.get(f"{name}:{version}") if version else by_name.get(name),
     )
     return Planner(lambda: known)
+
+
+class FakeModel:
+    """Gives `y`, twice its input `x`; a negative element makes the run fail.
+
+    While it is held, runs in a thread wait until they are released or terminated.
+    """
+
+    def __init__(self) -> None:
+        self.runs: list[list[float]] = []
+        """The first element of every row, run by run."""
+        self.started = threading.Semaphore(0)
+        """Released at the start of every run."""
+        self.go = threading.Event()
+        self.go.set()
+
+    def hold(self) -> None:
+        self.go.clear()
+
+    def release(self) -> None:
+        self.go.set()
+
+    def options(self) -> Any:
+        return SimpleNamespace(terminate=False)
+
+    def run(self, tensors: Tensors, options: Any = None) -> Tensors:
+        x = tensors["x"]
+        self.runs.append(x.reshape(len(x), -1)[:, 0].tolist())
+        self.started.release()
+        while not self.go.wait(0.001):
+            if options.terminate:
+                raise RuntimeError("terminated")
+        if (x < 0).any():
+            raise RuntimeError("an element is negative")
+        return {"y": x * 2}
+
+
+class FakeControl(CatalogServiceServicer):
+    """The control plane's side of leases, over real gRPC: `async with FakeControl() as control`."""
+
+    def __init__(self, lease: float = 0.15) -> None:
+        self.replicas: dict[str, Any] = {}
+        """The registered replicas, as their messages, by id."""
+        self.signatures: dict[str, Any] = {}
+        self.words: list[str] = []
+        """What was said, in order: register, renew, draining, withdraw."""
+        self.address = "127.0.0.1:0"
+        self._lease = Duration()
+        self._lease.FromMilliseconds(int(lease * 1000))
+        self._server: grpc.aio.Server | None = None
+        self._heard = asyncio.Condition()
+
+    async def __aenter__(self) -> Self:
+        self._server = grpc.aio.server()
+        add_CatalogServiceServicer_to_server(self, self._server)
+        port = self._server.add_insecure_port(self.address)
+        self.address = f"127.0.0.1:{port}"
+        await self._server.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Gone; enter it again to be back at the same address with an empty memory."""
+        if self._server is not None:
+            await self._server.stop(None)
+        self.replicas.clear()
+
+    async def heard(self, *words: str) -> None:
+        """Returns when *words* were said since the last call, in this order, others between."""
+        async with self._heard:
+            for word in words:
+                while word not in self.words:
+                    await self._heard.wait()
+                del self.words[: self.words.index(word) + 1]
+
+    async def Register(self, request: Any, context: Any) -> Any:  # noqa: N802 - the proto's name
+        self.replicas[request.replica.id] = request.replica
+        self.signatures[request.replica.id] = request.signature
+        await self._say("register")
+        return catalog.RegisterResponse(lease=self._lease)
+
+    async def Renew(self, requests: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        async for request in requests:
+            if request.replica_id not in self.replicas:
+                await context.abort(grpc.StatusCode.NOT_FOUND, "no such replica")
+            self.replicas[request.replica_id].load.CopyFrom(request.load)
+            await self._say("renew")
+            yield catalog.RenewResponse(lease=self._lease)
+
+    async def Withdraw(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if request.draining:
+            self.replicas[request.replica_id].draining = True
+        else:
+            self.replicas.pop(request.replica_id, None)
+        await self._say("draining" if request.draining else "withdraw")
+        return catalog.WithdrawResponse()
+
+    async def _say(self, word: str) -> None:
+        async with self._heard:
+            self.words.append(word)
+            self._heard.notify_all()
+
+
+def specialist(name: str, version: str = "1", **said: Any) -> Specialist:
+    """A specialist that is declared, with any fields of its card and its hosting."""
+    hosting = {field.name: said.pop(field.name) for field in fields(Hosting) if field.name in said}
+    if not hosting.get("python"):
+        hosting.setdefault("model", Model(uri=f"/models/{name}.onnx"))
+    return Specialist(card=Card(name=name, version=version, **said), hosting=Hosting(**hosting))
+
+
+def route(name: str, *chain: str) -> Route:
+    """A route along *chain*, whose entries read `name` or `name:version`."""
+    entries = (ChainEntry(name=n, version=v) for n, _, v in (each.partition(":") for each in chain))
+    return Route(name=name, chain=tuple(entries))
+
+
+def replica(replica_id: str, key: str, **fields: Any) -> Replica:
+    """A replica of the specialist `name:version` that nobody can reach."""
+    name, _, version = key.partition(":")
+    said = {"address": "127.0.0.1:1", **fields}
+    return Replica(id=replica_id, specialist=name, version=version, **said)

@@ -33,6 +33,8 @@ _PATIENCE = 5.0
 """Seconds for one answer of the control plane."""
 _LAST_WORD = 1.0
 """Seconds for a withdrawal: a replica does not stay for a control plane that is away."""
+_ENDED = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
+"""What reading from, and writing to, a stream that has ended raises."""
 _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
@@ -59,7 +61,7 @@ class Lease:
             try:
                 await self._register()
                 await self._renew()
-            except (grpc.aio.AioRpcError, TimeoutError) as error:
+            except (*_ENDED, TimeoutError) as error:
                 self._lost(error)
                 # All replicas lose a control plane at once; they do not come back at once.
                 await asyncio.sleep(random.uniform(0.1, 1) * _RETRY_WITHIN)  # noqa: S311 - a pause
@@ -100,8 +102,8 @@ class Lease:
                     raise TimeoutError("the control plane ended the stream of renewals")
                 lease = response.lease.ToTimedelta().total_seconds()
                 await asyncio.sleep(min(_RENEW_EVERY, lease / 3))
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.NOT_FOUND:
+        except _ENDED:
+            if await renewals.code() is not grpc.StatusCode.NOT_FOUND:
                 raise
         finally:
             renewals.cancel()

@@ -126,7 +126,8 @@ def _explained(uri: str) -> Iterator[None]:
     except FabricError:
         raise
     except FileNotFoundError as error:
-        raise NotFound(f"there is no model at {uri}") from error
+        why = f": {error.__cause__}" if error.__cause__ else ""  # fsspec's for every HTTP failure
+        raise NotFound(f"there is no model at {uri}{why}") from error
     except (ValueError, ImportError) as error:  # fsspec: unknown scheme, package not installed
         raise Unimplemented(f"models at {uri} cannot be read here: {error}") from error
     except Exception as error:

@@ -1,0 +1,66 @@
+"""Small ONNX models, made where they are needed."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FLOAT, INT64, STRING = TensorProto.FLOAT, TensorProto.INT64, TensorProto.STRING
+BFLOAT16 = TensorProto.BFLOAT16
+
+
+def save(path: Path, nodes, inputs, outputs, weights=()) -> Path:
+    """*inputs* and *outputs* are (name, type, shape)."""
+    graph = helper.make_graph(
+        [helper.make_node(*node) for node in nodes],
+        "g",
+        [helper.make_tensor_value_info(*spec) for spec in inputs],
+        [helper.make_tensor_value_info(*spec) for spec in outputs],
+        [numpy_helper.from_array(array, name) for name, array in weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    onnx.save(model, path)
+    return path
+
+
+def doubling(path: Path, shape=("N", 2), datatype: int = FLOAT) -> Path:
+    """y = x + x"""
+    return save(
+        path, [("Add", ["x", "x"], ["y"])], [("x", datatype, shape)], [("y", datatype, shape)]
+    )
+
+
+def looking_up(path: Path) -> Path:
+    """y = the row of a table of four that x names; fails for other rows."""
+    table = np.arange(4, dtype=np.float32)
+    return save(
+        path,
+        [("Gather", ["table", "x"], ["y"])],
+        [("x", INT64, ["N"])],
+        [("y", FLOAT, ["N"])],
+        [("table", table)],
+    )
+
+
+def copying(path: Path, datatype: int, shape=("N",)) -> Path:
+    """y = x"""
+    return save(
+        path, [("Identity", ["x"], ["y"])], [("x", datatype, shape)], [("y", datatype, shape)]
+    )
+
+
+def slow(path: Path, layers: int = 100) -> Path:
+    """y = x through many wide layers: long enough to be stopped on the way."""
+    weight = np.eye(256, dtype=np.float32)
+    names = ["x", *(f"h{i}" for i in range(layers - 1)), "y"]
+    nodes = [("MatMul", [a, "w"], [b]) for a, b in pairwise(names)]
+    spec = [256, 256]
+    return save(path, nodes, [("x", FLOAT, spec)], [("y", FLOAT, spec)], [("w", weight)])

@@ -1,0 +1,322 @@
+"""What is run together, what is dropped, and what failures cost."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from fabric.core.cards import Batching
+from fabric.core.errors import DeadlineExceeded, Overloaded, SpecialistFailed, Unavailable
+from fabric.runtime.batching import SHORT, Batcher, averaged, split, stacked, take
+from fabric.testing import FakeModel, ManualClock
+from fabric.wire.codec import Inputs
+
+IN_THREAD = 1.0
+INLINE = 0.0
+
+
+class Row:
+    """A job: one or more rows of one number; keeps its answer."""
+
+    def __init__(self, value=0.0, rows=1, width=1, expires=math.inf):
+        x = np.full((rows, width), value, np.float32)
+        self.inputs = Inputs({"x": x}, rows, ((width,),), "m", "", ("y",))
+        self.expires = expires
+        self.is_gone = False
+        self.answer = asyncio.get_running_loop().create_future()
+        self.batch_rows = 0
+        self._callback = lambda: None
+
+    def done(self, outputs, rows):
+        self.batch_rows = rows
+        self.answer.set_result(outputs["y"][:, 0].tolist())
+
+    def fail(self, error):
+        self.answer.set_exception(error)
+
+    def on_gone(self, callback):
+        self._callback = callback
+
+    def leave(self):
+        self.is_gone = True
+        self._callback()
+
+
+@pytest.fixture
+def model():
+    return FakeModel()
+
+
+@pytest.fixture
+async def batcher_of(model):
+    with ThreadPoolExecutor(1) as executor:
+        made = []
+
+        def make(max_size=8, max_queue=64, seconds=INLINE, **options):
+            batching = Batching(max_size=max_size, max_queue=max_queue)
+            made.append(Batcher(model, batching, executor, seconds=seconds, **options))
+            return made[-1]
+
+        yield make
+        model.release()
+        for batcher in made:
+            await batcher.close()
+
+
+async def started(model):
+    await asyncio.to_thread(model.started.acquire, timeout=5)
+
+
+# ------------------------------------------------------------------ decisions
+async def test_the_first_in_the_queue_decides_what_the_batch_is():
+    """Jobs of its shape join while rows are free; others keep their places."""
+    jobs = [Row(rows=2), Row(width=3), Row(rows=3), Row(rows=4), Row(rows=3)]
+    queue = deque(jobs)
+
+    assert take(queue, 8, now=0) == ([jobs[0], jobs[2], jobs[4]], [])
+    assert list(queue) == [jobs[1], jobs[3]]
+    assert take(queue, 8, now=0) == ([jobs[1]], [])
+
+
+async def test_jobs_that_need_no_run_are_taken_out():
+    """One that is gone and one whose time is up take no row of the batch."""
+    gone, late, live = Row(), Row(expires=5.0), Row(expires=5.1)
+    gone.is_gone = True
+
+    assert take(deque([gone, late, live]), 1, now=5.0) == ([live], [gone, late])
+
+
+async def test_without_batching_every_run_is_one_job():
+    """A maximum of one row runs jobs alone, whatever their shapes."""
+    jobs = [Row(), Row()]
+    assert take(deque(jobs), 1, now=0) == ([jobs[0]], [])
+
+
+def test_the_average_falls_quickly_and_rises_slowly():
+    """A pause of the machine does not pass for a slow model for long."""
+    assert averaged(0.010, 0.0) == pytest.approx(0.005)
+    assert averaged(0.0, 0.010) == pytest.approx(0.001)
+
+
+def test_lone_tensors_are_handed_on_as_they_are_unless_models_cannot_read_them():
+    """Only an array at an odd address is copied."""
+    odd = np.ndarray((1,), np.float32, b"123456789", 1)
+    even = np.zeros(1, np.float32)
+    out = stacked([{"odd": odd, "even": even}])
+    assert out["odd"].flags.aligned
+    assert out["even"] is even
+
+
+def test_outputs_must_have_the_rows_that_went_in():
+    """A model that mixes rows is not served in batches."""
+    with pytest.raises(ValueError, match="for a batch of 3 rows"):
+        split({"y": np.zeros((1, 3))}, [1, 2])
+
+
+# ------------------------------------------------------------------ runs
+@pytest.mark.parametrize("seconds", [INLINE, IN_THREAD])
+async def test_what_comes_in_one_turn_is_run_together(model, batcher_of, seconds):
+    """Each gets its own rows back, and learns how many ran together."""
+    batcher = batcher_of(seconds=seconds)
+    jobs = [Row(1), Row(2, rows=2), Row(3)]
+    for job in jobs:
+        batcher.submit(job)
+
+    assert [await job.answer for job in jobs] == [[2], [4, 4], [6]]
+    assert model.runs == [[1, 2, 2, 3]]
+    assert [job.batch_rows for job in jobs] == [4, 4, 4]
+
+
+async def test_the_queue_fills_while_a_run_is_busy(model, batcher_of):
+    """What came meanwhile is the next batch."""
+    batcher = batcher_of(seconds=IN_THREAD)
+    model.hold()
+    first, *others = [Row(value) for value in range(5)]
+    batcher.submit(first)
+    await started(model)
+    for job in others:
+        batcher.submit(job)
+    await asyncio.sleep(0)
+    assert batcher.queued == 4
+    assert batcher.meter.count == 5
+    model.release()
+
+    assert await others[-1].answer == [8]
+    assert model.runs == [[0], [1, 2, 3, 4]]
+    assert batcher.meter.count == 0
+
+
+async def test_batches_are_no_larger_than_they_may_be(model, batcher_of):
+    """The rest waits for the next run."""
+    batcher = batcher_of(max_size=2)
+    jobs = [Row(value) for value in range(5)]
+    for job in jobs:
+        batcher.submit(job)
+    await jobs[-1].answer
+    assert model.runs == [[0, 1], [2, 3], [4]]
+
+
+async def test_short_runs_do_not_starve_the_loop(model, batcher_of):
+    """After a millisecond of runs the loop gets a turn."""
+    clock = ManualClock()
+
+    def slow_enough(tensors, options=None):
+        clock.advance(SHORT / 4)
+        return FakeModel.run(model, tensors, options)
+
+    model.run = slow_enough
+    batcher = batcher_of(max_size=1, clock=clock)
+    jobs = [Row(value) for value in range(6)]
+    for job in jobs:
+        batcher.submit(job)
+    await asyncio.sleep(0)
+    assert [job.answer.done() for job in jobs] == [True] * 4 + [False] * 2
+    await jobs[-1].answer
+
+
+async def test_slow_runs_move_to_the_thread_and_short_ones_back(model, batcher_of):
+    """Where a run happens follows how long runs take."""
+    clock = ManualClock()
+    batcher = batcher_of(max_size=1, clock=clock)
+    threads = []
+
+    def run(tensors, options=None):
+        threads.append(options is not None)
+        clock.advance(float(tensors["x"][0, 0]))
+        return {"y": tensors["x"]}
+
+    model.run = run
+    for seconds in (0.1, 0.0, 0.0, 0.0, 0.0, 0.0):
+        job = Row(seconds)
+        batcher.submit(job)
+        await job.answer
+    assert threads == [False, True, True, True, True, False]
+
+
+# ------------------------------------------------------------------ callers who leave
+async def test_a_caller_who_leaves_costs_its_batch_mates_nothing(model, batcher_of):
+    """It is not run; the others are answered."""
+    batcher = batcher_of()
+    jobs = [Row(value) for value in range(3)]
+    for job in jobs:
+        batcher.submit(job)
+    jobs[1].leave()
+
+    assert [await jobs[0].answer, await jobs[2].answer] == [[0], [4]]
+    assert model.runs == [[0, 2]]
+    assert batcher.meter.count == 0
+
+
+async def test_a_caller_who_leaves_during_the_run_costs_its_batch_mates_nothing(model, batcher_of):
+    """The run goes on for the others."""
+    batcher = batcher_of(seconds=IN_THREAD)
+    model.hold()
+    jobs = [Row(1), Row(2)]
+    for job in jobs:
+        batcher.submit(job)
+    await started(model)
+    jobs[0].leave()
+    model.release()
+
+    assert await jobs[1].answer == [4]
+    assert not jobs[0].answer.done()
+
+
+async def test_a_run_that_nobody_waits_for_is_stopped(model, batcher_of):
+    """When the last caller leaves, the model is free for those who come."""
+    batcher = batcher_of(seconds=IN_THREAD)
+    model.hold()
+    jobs = [Row(1), Row(2)]
+    for job in jobs:
+        batcher.submit(job)
+    await started(model)
+    for job in jobs:
+        job.leave()
+    while batcher.meter.count:
+        await asyncio.sleep(0.001)
+    assert model.runs == [[1, 2]]
+    model.release()
+    late = Row(3)
+    batcher.submit(late)
+    assert await late.answer == [6]
+
+
+async def test_a_job_whose_time_is_up_is_not_run(model, batcher_of):
+    """It is told so, and costs its batch mates nothing."""
+    clock = ManualClock()
+    batcher = batcher_of(clock=clock)
+    late, live = Row(1, expires=clock() + 1), Row(2, expires=clock() + 2)
+    batcher.submit(late)
+    batcher.submit(live)
+    clock.advance(1)
+
+    assert await live.answer == [4]
+    with pytest.raises(DeadlineExceeded, match="Request timeout expired"):
+        await late.answer
+    assert model.runs == [[2]]
+
+
+# ------------------------------------------------------------------ failures and limits
+@pytest.mark.parametrize("seconds", [INLINE, IN_THREAD])
+async def test_a_bad_request_fails_none_but_itself(model, batcher_of, seconds):
+    """The others of its batch are run alone."""
+    batcher = batcher_of(seconds=seconds)
+    jobs = [Row(1), Row(-1), Row(3)]
+    for job in jobs:
+        batcher.submit(job)
+
+    assert [await jobs[0].answer, await jobs[2].answer] == [[2], [6]]
+    with pytest.raises(SpecialistFailed, match="an element is negative"):
+        await jobs[1].answer
+    assert model.runs == [[1, -1, 3], [1], [-1], [3]]
+
+
+async def test_a_full_queue_refuses(model, batcher_of):
+    """One more than may wait is refused before any work is done for it."""
+    batcher = batcher_of(max_queue=2, seconds=IN_THREAD)
+    model.hold()
+    batcher.submit(Row(0))
+    await started(model)
+    batcher.submit(Row(1))
+    waiting = Row(2)
+    batcher.submit(waiting)
+    with pytest.raises(Overloaded, match="Exceeds maximum queue size: 2 requests are waiting"):
+        batcher.submit(Row(3))
+    waiting.leave()
+    batcher.submit(Row(4))
+    assert batcher.meter.count == 3
+
+
+async def test_what_waits_when_the_batcher_closes_fails(model, batcher_of):
+    """What runs is finished; what waits is told; what comes is refused."""
+    batcher = batcher_of(seconds=IN_THREAD)
+    model.hold()
+    running, waiting = Row(1), Row(2)
+    batcher.submit(running)
+    await started(model)
+    batcher.submit(waiting)
+    closing = asyncio.create_task(batcher.close())
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable):
+        await waiting.answer
+    with pytest.raises(Unavailable):
+        batcher.submit(Row(3))
+    model.release()
+    await closing
+    assert await running.answer == [2]
+
+
+async def test_new_limits_hold_from_now_on(model, batcher_of):
+    """Batching changes without a restart."""
+    batcher = batcher_of(max_size=8)
+    batcher.reconfigure(Batching(max_size=1))
+    jobs = [Row(1), Row(2)]
+    for job in jobs:
+        batcher.submit(job)
+    await jobs[-1].answer
+    assert model.runs == [[1], [2]]

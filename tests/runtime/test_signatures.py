@@ -1,0 +1,61 @@
+"""What a card may make of a model's signature."""
+
+# ruff: noqa: E501 - texts are kept whole
+from __future__ import annotations
+
+import pytest
+
+from fabric.core.cards import Batching
+from fabric.core.errors import Conflict
+from fabric.core.tensors import Signature, TensorSpec
+from fabric.runtime.signatures import check_batching, narrowed
+
+
+def spec(name, *shape, datatype="FP32"):
+    return TensorSpec(name=name, datatype=datatype, shape=shape)
+
+
+MODEL = Signature(inputs=(spec("x", -1, 64),), outputs=(spec("y", -1, 10), spec("z", -1)))
+
+
+def test_a_card_that_declares_nothing_takes_the_models_signature():
+    """The model knows what it takes."""
+    assert narrowed(MODEL, Signature()) == MODEL
+
+
+def test_a_card_may_fix_sizes_and_leave_outputs_out():
+    """What it declares is what is served."""
+    declared = Signature(inputs=(spec("x", 8, 64),), outputs=(spec("z", -1),))
+    assert narrowed(MODEL, declared) == declared
+
+
+@pytest.mark.parametrize(
+    ("inputs", "text"),
+    [
+        ((spec("x", -1, 32),), r"the card declares input 'x' as FP32 \[-1,32\], the model has FP32 \[-1,64\]"),
+        ((spec("x", -1, -1),), r"FP32 \[-1,-1\], the model has FP32 \[-1,64\]"),
+        ((spec("x", 64),), r"FP32 \[64\], the model has FP32 \[-1,64\]"),
+        ((spec("x", -1, 64, datatype="FP64"),), r"FP64 \[-1,64\], the model has FP32 \[-1,64\]"),
+        ((spec("q", -1, 64),), "the card declares input 'q', the model has x"),
+    ],
+)  # fmt: skip
+def test_a_card_that_does_not_fit_the_model_is_refused(inputs, text):
+    """Both are named."""
+    with pytest.raises(Conflict, match=text):
+        narrowed(MODEL, Signature(inputs=inputs))
+
+
+def test_every_input_of_the_model_is_needed():
+    """A card cannot leave an input out."""
+    model = Signature(inputs=(spec("a", 1), spec("b", 1)))
+    with pytest.raises(Conflict, match=r"declares no input \['b'\], which the model needs"):
+        narrowed(model, Signature(inputs=(spec("a", 1),)))
+
+
+def test_batching_needs_a_free_first_dimension():
+    """The way out is named."""
+    check_batching(MODEL, Batching(max_size=8))
+    fixed = Signature(inputs=(spec("x", 1, 64),), outputs=(spec("y", 1, 10),))
+    check_batching(fixed, Batching(max_size=1))
+    with pytest.raises(Conflict, match=r"input 'x' is FP32 \[1,64\].*or set max_size to 1"):
+        check_batching(fixed, Batching(max_size=8))
