@@ -81,7 +81,8 @@ async def ask_all(
 
     async def worker() -> None:
         for case in waiting:
-            results.append(await ask(client, model, case))
+            result = await ask(client, model, case)
+            results.append(result)
 
     async with asyncio.TaskGroup() as workers:
         for _ in range(in_flight):

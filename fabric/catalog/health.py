@@ -26,12 +26,15 @@ class Report:
     """Some of the replicas that answer have an older configuration."""
     failure: str = ""
     """Why a replica could not start or came to its end, in its own words."""
+    waiting: str = ""
+    """What the host waits for before it can do anything about the specialist."""
 
 
 def status(ready: int, report: Report, declared: bool) -> Status:
     """How a specialist fares with *ready* replicas under a lease."""
     if ready == 0:
-        state, reason = State.FAILED if report.failure else State.PENDING, report.failure
+        state = State.FAILED if report.failure else State.PENDING
+        reason = report.failure or report.waiting
     elif not declared:
         state, reason = State.DEGRADED, RETIRING
     elif ready < report.wanted:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ANSWER = 30.0
-"""Seconds for an answer; while a Serve controller that was killed comes back, one takes three."""
+ANSWER = 120.0
+"""Seconds for an answer: the first PUT starts Ray Serve, which takes ten where nothing else runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,8 @@ class RayHost:
 
     async def run(self, desk: Desk) -> None:
         """Runs on when Ray Serve is away; the applications outlive this."""
-        async with asyncio.TaskGroup() as tasks, httpx.AsyncClient(timeout=ANSWER) as client:
+        client = httpx.AsyncClient(timeout=ANSWER, trust_env=False)
+        async with asyncio.TaskGroup() as tasks, client:
             tasks.create_task(self._watch(desk))
             failures = 0
             while True:
@@ -155,13 +156,13 @@ class RayHost:
         log.info("Ray Serve took %d applications", len(applications))
 
     async def _complain(self, desk: Desk, problem: str) -> None:
-        """Specialists that need Ray Serve now have its absence for a reason."""
+        """Specialists that wait for Ray Serve say so."""
         problem = f"Ray Serve at {self._url}: {problem}"
         log.warning("%s", problem)
         reports = {
             key: replace(
                 self._reports.get(key, Report(wanted=specialist.hosting.replicas.min)),
-                failure=problem,
+                waiting=problem,
             )
             for key, specialist in desk.wanted.items()
         }
