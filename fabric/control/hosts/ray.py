@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ANSWER = 120.0
-"""Seconds for an answer: the first PUT starts Ray Serve, which takes ten where nothing else runs."""
+"""Seconds for an answer: the first PUT starts Ray Serve, which takes ten on a quiet machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
