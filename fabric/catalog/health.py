@@ -38,7 +38,7 @@ def status(ready: int, report: Report, declared: bool) -> Status:
         of = f"{ready} of {report.wanted} replicas are ready"
         state, reason = State.DEGRADED, f"{of}: {report.failure}" if report.failure else of
     elif report.updating:
-        state, reason = State.DEGRADED, report.failure or "replicas are being replaced"
+        state, reason = State.DEGRADED, report.failure or "an update is under way"
     else:
         state, reason = State.READY, ""
     return Status(state=state, reason=reason, ready=ready, wanted=report.wanted)

@@ -40,9 +40,9 @@ class Leases:
         self._whole: dict[str, float] = {}
         self._cut: dict[str, float] = {}
 
-    def grant(self, replica_id: str) -> None:
+    def grant(self, replica_id: str, load: Load = Load()) -> None:
         """The replica has a whole lease from now on."""
-        self._leases.setdefault(replica_id, _Lease(Load()))
+        self._leases.setdefault(replica_id, _Lease(load)).load = load
         self._extend(replica_id)
 
     def renew(self, replica_id: str, load: Load, stream: object = None) -> None:

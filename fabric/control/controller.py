@@ -133,7 +133,7 @@ class Controller:
 
         async def work() -> float:
             await self._make(self._ledger.registering(replica, signature))
-            self.leases.grant(replica.id)
+            self.leases.grant(replica.id, replica.load)
             return self.leases.length
 
         return await self._alone(work())
@@ -148,7 +148,7 @@ class Controller:
         self.leases.lost(replica_id, stream)
         self._lease_cut.set()
 
-    async def withdraw(self, replica_id: str, draining: bool) -> None:
+    async def withdraw(self, replica_id: str, draining: bool = False) -> None:
         """The replica is out of the catalog; *draining*, it stays in it until its lease ends."""
 
         async def work() -> None:

@@ -13,6 +13,7 @@ from fabric.catalog.health import Report, outlived, status
 from fabric.control.store import Entry, Writes
 from fabric.core.changes import Changes, Hosted, Key, Kind
 from fabric.core.errors import InvalidRequest, NotFound
+from fabric.core.replicas import Load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -116,6 +117,7 @@ class Ledger:
         """
         if not replica.id or not replica.address:
             raise InvalidRequest("a replica registers with an id and an address")
+        replica = replace(replica, load=Load())  # which is the lease's to know
         key = replica.specialist_key
         entry = self.entries.get(key)
         if entry is None:
@@ -210,7 +212,7 @@ class Ledger:
         wanted = min(max(known.wanted, replicas.min), replicas.max)
         if change.action is Action.UPDATE:
             return replace(known, wanted=wanted)
-        return Report(wanted=wanted, updating=True)
+        return Report(wanted=wanted, updating=specialist.key in self.entries)
 
 
 def _removed(kind: Kind, values: Mapping[str, object | None]) -> Iterable[Key]:

@@ -72,6 +72,7 @@ async def serving(
         await controller.start()
         server, health = _server(controller)
         port = _bound(server, settings.listen)
+        await health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         await server.start()
         stack.push_async_callback(_stop, server, health, controller)
         host = make_host(settings, settings.address(port))

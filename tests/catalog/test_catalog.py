@@ -8,17 +8,8 @@ from itertools import pairwise
 import pytest
 
 from fabric.catalog.catalog import Catalog, Changes, Hosted, Key, Kind, rank
-from fabric.core.cards import Card, Hosting, Specialist
-from fabric.core.plans import ChainEntry, Route
-from fabric.core.replicas import Replica, State, Status
-
-
-def specialist(name: str, version: str = "1") -> Specialist:
-    return Specialist(card=Card(name=name, version=version), hosting=Hosting(python="m:C"))
-
-
-def replica(replica_id: str, name: str, version: str = "1") -> Replica:
-    return Replica(id=replica_id, specialist=name, version=version, address="127.0.0.1:1")
+from fabric.core.replicas import State, Status
+from fabric.testing import replica, route, specialist
 
 
 def contents(catalog: Catalog) -> object:
@@ -61,11 +52,11 @@ def test_the_latest_version_is_found_without_naming_it():
 def test_a_replica_that_changes_takes_its_own_place():
     """A replica that comes again is the same replica, changed."""
     catalog = Catalog()
-    catalog.update(Changes(revision=1, replicas=(replica("r", "a"),)))
-    catalog.update(Changes(revision=2, replicas=(replica("r", "b"),)))
+    catalog.update(Changes(revision=1, replicas=(replica("r", "a:1"),)))
+    catalog.update(Changes(revision=2, replicas=(replica("r", "b:1"),)))
 
     assert catalog.replicas_of("a:1") == ()
-    assert catalog.replicas_of("b:1") == (replica("r", "b"),)
+    assert catalog.replicas_of("b:1") == (replica("r", "b:1"),)
 
 
 def test_what_is_removed_leaves_every_index():
@@ -75,8 +66,8 @@ def test_what_is_removed_leaves_every_index():
         Changes(
             revision=1,
             specialists=(Hosted(specialist("a"), Status()),),
-            routes=(Route(name="r", chain=(ChainEntry(name="a"),)),),
-            replicas=(replica("x", "a"),),
+            routes=(route("r", "a"),),
+            replicas=(replica("x", "a:1"),),
         )
     )
     keys = (Key(Kind.SPECIALIST, "a:1"), Key(Kind.ROUTE, "r"), Key(Kind.REPLICA, "x"))
@@ -95,7 +86,7 @@ def test_a_mirror_is_the_catalog_whenever_it_starts(seed):
     for revision in range(1, 60):
         if random_.random() < 0.2:
             mirrors.append(Catalog())
-            mirrors[-1].update(Changes(revision=3, replicas=(replica("stale", "z"),)))
+            mirrors[-1].update(Changes(revision=3, replicas=(replica("stale", "z:1"),)))
             mirrors[-1].update(catalog.snapshot())
         changes = random_changes(random_, revision)
         for each in (catalog, *mirrors):
@@ -116,8 +107,8 @@ def random_changes(random_: random.Random, revision: int) -> Changes:
     return Changes(
         revision=revision,
         specialists=(Hosted(specialist(name, version), Status(state=random_.choice(list(State)))),),
-        routes=(Route(name=name, chain=(ChainEntry(name=version),)),),
-        replicas=(replica(f"r{random_.randrange(5)}", name, version),),
+        routes=(route(name, version),),
+        replicas=(replica(f"r{random_.randrange(5)}", f"{name}:{version}"),),
         removed=tuple(key for key in removed if random_.random() < 0.4),
     )
 

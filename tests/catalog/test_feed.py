@@ -8,13 +8,13 @@ import pytest
 
 from fabric.catalog.catalog import Catalog, Changes
 from fabric.catalog.feed import Feed, first_revision
-from fabric.core.plans import ChainEntry, Route
+from fabric.testing import route
 
 START = first_revision(3)
 
 
-def route(name: str) -> Changes:
-    return Changes(revision=0, routes=(Route(name=name, chain=(ChainEntry(name="a"),)),))
+def adding(name: str) -> Changes:
+    return Changes(revision=0, routes=(route(name, "a"),))
 
 
 @pytest.fixture
@@ -31,13 +31,13 @@ def feed(catalog) -> Feed:
 
 def test_revisions_of_a_later_start_are_above_all_earlier_ones(catalog, feed):
     """A revision is never used twice, however many changes there were before a restart."""
-    assert feed.publish(route("a")).revision == START + 1
+    assert feed.publish(adding("a")).revision == START + 1
     assert first_revision(4) > catalog.revision + 2**31
 
 
 def test_a_watcher_that_resumes_gets_what_it_missed(feed):
     """As long as the changes are kept, nothing else is sent."""
-    first, second = feed.publish(route("a")), feed.publish(route("b"))
+    first, second = feed.publish(adding("a")), feed.publish(adding("b"))
 
     assert feed.since(START) == (first, second)
     assert feed.since(first.revision) == (second,)
@@ -48,7 +48,7 @@ def test_a_watcher_that_resumes_gets_what_it_missed(feed):
 def test_a_watcher_of_another_time_gets_a_snapshot(catalog, feed, revision):
     """A revision that is too old, of an earlier start, or not yet reached, means a snapshot."""
     for name in "abcdef":
-        feed.publish(route(name))
+        feed.publish(adding(name))
 
     assert feed.since(revision) == (catalog.snapshot(),)
 
@@ -59,7 +59,7 @@ async def test_changes_arrive_as_they_happen(catalog, feed):
     assert await anext(watch) == catalog.snapshot()
     waiting = asyncio.ensure_future(anext(watch))
     await asyncio.sleep(0)
-    change = feed.publish(route("a"))
+    change = feed.publish(adding("a"))
 
     assert await waiting == change
 
@@ -67,13 +67,13 @@ async def test_changes_arrive_as_they_happen(catalog, feed):
 async def test_a_watcher_that_falls_behind_goes_on_from_a_snapshot(catalog, feed):
     """The writer never waits for a watcher, and the watcher loses nothing."""
     watch = feed.watch(START)
-    feed.publish(route("first"))
+    feed.publish(adding("first"))
     await anext(watch)
     for number in range(50):
-        feed.publish(route(f"r{number}"))
+        feed.publish(adding(f"r{number}"))
 
     assert await anext(watch) == catalog.snapshot()
-    last = feed.publish(route("last"))
+    last = feed.publish(adding("last"))
     assert await anext(watch) == last
 
 

@@ -32,6 +32,9 @@ class Desk(Protocol):
     async def report(self, revision: int, reports: Mapping[str, Report]) -> None:
         """Takes what the host found of specialists, by key, having seen *revision* to it."""
 
+    async def withdraw(self, replica_id: str) -> None:
+        """Takes out a replica whose process is known to be gone."""
+
 
 class Host(Protocol):
     async def run(self, desk: Desk) -> None:

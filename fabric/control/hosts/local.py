@@ -82,7 +82,7 @@ class LocalHost:
         ready = {r.pid: r for r in desk.catalog.replicas.values() if r.node == self._node}
         for pid, replica in ready.items():
             if pid not in self._processes:
-                self._adopt(pid, replica.specialist_key, tasks)
+                self._adopt(pid, replica.specialist_key, desk, tasks)
         for process in self._processes.values():
             process.was_ready |= process.pid in ready
         running = [self._running(p, wanted) for p in self._processes.values() if not p.is_leaving]
@@ -91,7 +91,7 @@ class LocalHost:
         for pid in (*steps.stops, *self._stuck()):
             self._stop(self._processes[pid], tasks)
         for key in steps.starts:
-            await self._start(wanted[key], tasks)
+            await self._start(wanted[key], desk, tasks)
         try:
             await desk.report(revision, self._reports(wanted, running))
         except FabricError as error:
@@ -131,7 +131,7 @@ class LocalHost:
         }
 
     # ---------------------------------------------------------------------------- processes
-    async def _start(self, specialist: Specialist, tasks: asyncio.TaskGroup) -> None:
+    async def _start(self, specialist: Specialist, desk: Desk, tasks: asyncio.TaskGroup) -> None:
         environ = {"FABRIC_CONTROL": self._control, "FABRIC_NODE": self._node}
         now = time.monotonic()
         try:
@@ -140,21 +140,25 @@ class LocalHost:
             self._failed(specialist, f"cannot start {self._command[0]}: {error}")
             return
         log.info("started process %d for %s", process.pid, specialist.key)
-        self._keep(process, tasks)
+        self._keep(process, desk, tasks)
 
-    def _adopt(self, pid: int, key: str, tasks: asyncio.TaskGroup) -> None:
+    def _adopt(self, pid: int, key: str, desk: Desk, tasks: asyncio.TaskGroup) -> None:
         process = Process.adopted(pid, key, self._control, time.monotonic())
         if process is not None:
             log.info("process %d for %s is still there", pid, key)
-            self._keep(process, tasks)
+            self._keep(process, desk, tasks)
 
-    def _keep(self, process: Process, tasks: asyncio.TaskGroup) -> None:
+    def _keep(self, process: Process, desk: Desk, tasks: asyncio.TaskGroup) -> None:
         self._processes[process.pid] = process
-        tasks.create_task(self._await(process))
+        tasks.create_task(self._await(process, desk))
 
-    async def _await(self, process: Process) -> None:
+    async def _await(self, process: Process, desk: Desk) -> None:
         status = await process.gone()
         del self._processes[process.pid]
+        for replica in desk.catalog.replicas_of(process.specialist.key):
+            if (replica.pid, replica.node) == (process.pid, self._node):
+                with contextlib.suppress(FabricError):  # its lease ends by itself
+                    await desk.withdraw(replica.id)
         if not process.is_leaving:
             said = reason_of(process.last_words)
             ended = describe(status)

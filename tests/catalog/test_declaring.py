@@ -1,0 +1,261 @@
+"""What changes when specialists and routes are declared."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from fabric.catalog.declaring import Action, Change, Declared, decide, differences, without
+from fabric.core.cards import (
+    Batching,
+    Model,
+    OnnxRuntime,
+    Replicas,
+    Resources,
+    Specialist,
+    Timeouts,
+)
+from fabric.core.changes import Key, Kind
+from fabric.core.errors import Conflict, FabricError, InvalidRequest, NotFound
+from fabric.core.plans import Retry, Route
+from fabric.core.tensors import Signature
+from fabric.testing import route, specialist
+
+
+def declared(*resources: Specialist | Route) -> Declared:
+    return Declared(
+        {r.key: r for r in resources if isinstance(r, Specialist)},
+        {r.name: r for r in resources if isinstance(r, Route)},
+    )
+
+
+def actions(changes: tuple[Change, ...]) -> dict[str, str]:
+    return {change.key.name: change.action for change in changes}
+
+
+@pytest.mark.parametrize(
+    ("fields", "action", "paths"),
+    [
+        ({"replicas": Replicas(min=2, max=4)}, "update", ("hosting.replicas.min",)),
+        ({"batching": Batching(max_size=8)}, "update", ("hosting.batching.max_size",)),
+        ({"timeouts": Timeouts(drain=1.0)}, "update", ("hosting.timeouts.drain",)),
+        ({"model": Model(uri="m.onnx")}, "replace", ("hosting.model", "hosting.python")),
+        ({"python": "m:D"}, "replace", ("hosting.python",)),
+        ({"arguments": {"a": "b"}}, "replace", ("hosting.arguments",)),
+        ({"resources": Resources(gpus=1.0)}, "replace", ("hosting.resources.gpus",)),
+        (
+            {"onnxruntime": OnnxRuntime(intra_op_threads=4)},
+            "replace",
+            ("hosting.onnxruntime.intra_op_threads",),
+        ),
+    ],
+)
+def test_only_what_a_replica_reads_when_it_starts_replaces_it(fields, action, paths):
+    """Everything else changes in place, and the fields that change are named."""
+    decision = decide(declared(specialist("a")), [specialist("a", **fields)], [], False)
+
+    assert decision.changes[0].action == action
+    assert set(paths) <= set(decision.changes[0].fields)
+
+
+def test_a_card_changes_in_place_but_for_its_signature():
+    """What routing alone knows restarts nothing."""
+    before = declared(specialist("a"))
+    card = before.specialists["a:1"].card
+    cheaper = replace(before.specialists["a:1"], card=replace(card, cost=2.0, domains=("x",)))
+    narrower = replace(before.specialists["a:1"], card=replace(card, signature=Signature()))
+
+    assert decide(before, [cheaper], [], False).changes == (
+        Change(Key(Kind.SPECIALIST, "a:1"), Action.UPDATE, ("card.domains", "card.cost")),
+    )
+    assert decide(before, [narrower], [], False).changes[0].action is Action.REPLACE
+
+
+def test_what_is_said_again_changes_nothing():
+    """Declaring the same twice is no change."""
+    resources = (specialist("a"), route("r", "a"))
+    before = declared(*resources)
+    decision = decide(before, [resources[0]], [resources[1]], True)
+
+    assert actions(decision.changes) == {"a:1": "none", "r": "none"}
+    assert decision.declared == before
+
+
+def test_a_route_names_the_fields_that_change():
+    """Routes have no replicas, so they change in place."""
+    before = declared(specialist("a"), route("r", "a"))
+    after = replace(before.routes["r"], timeout=1.0, retry=Retry(attempts=9))
+
+    assert decide(before, [], [after], False).changes == (
+        Change(Key(Kind.ROUTE, "r"), Action.UPDATE, ("retry.attempts", "timeout")),
+    )
+
+
+def test_pruning_takes_out_what_is_not_said():
+    """Without pruning, what is not said stays."""
+    before = declared(specialist("a"), specialist("b"), route("r", "a"))
+
+    kept = decide(before, [specialist("c")], [], False)
+    pruned = decide(before, [specialist("c")], [], True)
+
+    assert actions(kept.changes) == {"c:1": "create"}
+    assert set(kept.declared.specialists) == {"a:1", "b:1", "c:1"}
+    assert actions(pruned.changes) == {
+        "c:1": "create",
+        "a:1": "delete",
+        "b:1": "delete",
+        "r": "delete",
+    }
+    assert pruned.declared == declared(specialist("c"))
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ((specialist("a"), specialist("a")), "specialist a:1 is declared more than once"),
+        (
+            (specialist("a"), route("r", "a"), route("r", "a")),
+            "route r is declared more than once",
+        ),
+        (
+            (specialist("a"), route("a", "a")),
+            "'a' is the name of a specialist and of a route: rename one of them",
+        ),
+        (
+            (specialist("digits"), route("r", "digts")),
+            (
+                "route 'r' names 'digts', which is neither a specialist nor a route; "
+                "did you mean 'digits'?"
+            ),
+        ),
+        (
+            (specialist("a", "12"), route("r", "a:1")),
+            "route 'r' names 'a:1', which is no specialist; did you mean 'a:12'?",
+        ),
+        (
+            (specialist("a"), route("r", "a"), route("s", "r:1")),
+            "route 's' names version '1' of 'r', which is a route and has no versions",
+        ),
+        (
+            (specialist("x"), route("a", "b", "x"), route("b", "c"), route("c", "a")),
+            "routes name each other in a cycle: c -> a -> b -> c",
+        ),
+        ((route("a", "a"),), "routes name each other in a cycle: a -> a"),
+    ],
+)
+def test_what_does_not_hold_together_is_refused(resources, message):
+    """The message names what is wrong, and the nearest name that would be right."""
+    specialists = [r for r in resources if isinstance(r, Specialist)]
+    routes = [r for r in resources if isinstance(r, Route)]
+
+    with pytest.raises(InvalidRequest) as raised:
+        decide(Declared(), specialists, routes, False)
+
+    if "cycle" in message:
+        assert same_cycle(raised.value.message, message)
+    else:
+        assert raised.value.message == message
+
+
+def same_cycle(said: str, expected: str) -> bool:
+    """A cycle may be told from any of its routes."""
+    turns = [text.split(": ")[1].split(" -> ")[:-1] for text in (said, expected)]
+    return any(turns[0][i:] + turns[0][:i] == turns[1] for i in range(len(turns[0])))
+
+
+def test_a_long_chain_of_routes_is_no_cycle():
+    """The depth of routes is not limited by the interpreter's stack."""
+    routes = [route(f"r{i}", f"r{i + 1}") for i in range(3000)]
+    decision = decide(Declared(), [specialist("a")], [*routes, route("r3000", "a")], False)
+
+    assert len(decision.changes) == 3002
+
+
+def test_what_a_route_names_cannot_go():
+    """The message names the route that has to change first."""
+    before = declared(
+        specialist("a"), specialist("a", "2"), specialist("b"), route("r", "a:1"), route("s", "r")
+    )
+
+    for key in (Key(Kind.SPECIALIST, "a"), Key(Kind.SPECIALIST, "a:1")):
+        with pytest.raises(Conflict, match="route 'r' names 'a:1': change the route first"):
+            without(before, key)
+    with pytest.raises(Conflict, match="route 's' names 'r': change the route first"):
+        without(before, Key(Kind.ROUTE, "r"))
+    with pytest.raises(Conflict, match="route 'r' names 'a:1'"):
+        decide(before, [specialist("b")], [route("r", "a:1")], True)
+    assert actions(without(before, Key(Kind.SPECIALIST, "b")).changes) == {"b:1": "delete"}
+
+
+def test_one_version_or_all_of_them_are_deleted():
+    """A name without a version means every version."""
+    before = declared(specialist("a"), specialist("a", "2"), specialist("b"))
+
+    assert set(without(before, Key(Kind.SPECIALIST, "a")).declared.specialists) == {"b:1"}
+    assert set(without(before, Key(Kind.SPECIALIST, "a:2")).declared.specialists) == {"a:1", "b:1"}
+
+
+def test_deleting_what_is_not_there_says_what_is():
+    """The nearest name is in the message; replicas are not deleted at all."""
+    before = declared(specialist("rotated"), route("digits", "rotated"))
+
+    with pytest.raises(NotFound, match="no route digit; did you mean 'digits'"):
+        without(before, Key(Kind.ROUTE, "digit"))
+    with pytest.raises(NotFound, match="no specialist rotated:2; did you mean 'rotated:1'"):
+        without(before, Key(Kind.SPECIALIST, "rotated:2"))
+    with pytest.raises(InvalidRequest, match="replicas are not declared"):
+        without(before, Key(Kind.REPLICA, "x"))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_decisions_hold_together_whatever_is_declared(seed):
+    """What is accepted is what was said; it is idempotent, and every name in it means something."""
+    random_ = random.Random(seed)
+    before = Declared()
+    for _ in range(30):
+        specialists, routes = random_resources(random_)
+        prune = random_.random() < 0.3
+        try:
+            decision = decide(before, specialists, routes, prune)
+        except FabricError:
+            continue
+        after = decision.declared
+        for each in specialists:
+            assert after.specialists[each.key] == each
+        for route_ in after.routes.values():
+            assert all(entry.name in after.names for entry in route_.chain)
+        gone = before.specialists.keys() - after.specialists.keys()
+        gone |= before.routes.keys() - after.routes.keys()
+        assert gone == {c.key.name for c in decision.changes if c.action is Action.DELETE}
+        again = decide(after, specialists, routes, prune)
+        assert again.declared == after
+        assert {c.action for c in again.changes} <= {Action.NONE}
+        before = after
+
+
+def random_resources(random_: random.Random) -> tuple[list[Specialist], list[Route]]:
+    names, routes = ["a", "b", "c"], ["r", "s", "t"]
+    return (
+        [
+            specialist(
+                name, random_.choice("12"), batching=Batching(max_size=random_.randint(1, 3))
+            )
+            for name in random_.sample(names, random_.randint(0, 3))
+        ],
+        [
+            route(name, *random_.sample(names + routes, random_.randint(1, 3)))
+            for name in random_.sample(routes, random_.randint(0, 2))
+        ],
+    )
+
+
+def test_differences_are_paths_of_fields():
+    """Equal values differ in nothing; a part that is missing on one side is one path."""
+    a = specialist("a")
+
+    assert differences(a, specialist("a")) == ()
+    assert differences(a, replace(a, card=replace(a.card, signature=Signature()))) == (
+        "card.signature",
+    )
