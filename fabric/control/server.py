@@ -90,7 +90,7 @@ async def serving(
 def _server(controller: Controller) -> tuple[grpc.aio.Server, HealthServicer]:
     server = grpc.aio.server(interceptors=[Errors()], options=OPTIONS)
     health = HealthServicer()
-    add_CatalogServiceServicer_to_server(CatalogServicer(controller), server)  # type: ignore[no-untyped-call]
+    add_CatalogServiceServicer_to_server(CatalogServicer(controller), server)
     add_HealthServicer_to_server(health, server)
     names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
     reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)

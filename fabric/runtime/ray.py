@@ -63,7 +63,7 @@ class HostedReplica:
         self._target = declared.hosting.replicas.target_load
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Takes `batching`, `timeouts` and `target_load`; Ray calls it at every start and change."""
+        """Takes what changes in place, as JSON; Ray calls it at every start and change."""
         from google.protobuf.json_format import ParseDict
 
         from fabric.api.catalog.v1 import card_pb2
