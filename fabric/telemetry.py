@@ -71,6 +71,7 @@ def configure(service: str, environ: Mapping[str, str] = os.environ) -> None:
     logging.basicConfig(
         level=environ.get("FABRIC_LOG_LEVEL", "INFO"), handlers=[handler], force=True
     )
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request as info
     exporter = _exporter(environ)
     if exporter is None:
         return

@@ -1,1 +1,25 @@
-"""The SDK."""
+"""The SDK: `AsyncClient`, `Client` and what their calls return."""
+
+from fabric.client.aio import AsyncClient
+from fabric.client.results import (
+    Answer,
+    Applied,
+    Candidate,
+    Explanation,
+    Metadata,
+    Refusal,
+    Resource,
+)
+from fabric.client.sync import Client
+
+__all__ = [
+    "Answer",
+    "Applied",
+    "AsyncClient",
+    "Candidate",
+    "Client",
+    "Explanation",
+    "Metadata",
+    "Refusal",
+    "Resource",
+]

@@ -34,10 +34,8 @@ async def run(settings: GatewaySettings) -> int:
         envoy = await _start(settings, admin, read)
         os.close(read)
         try:
-            told, ended = (
-                asyncio.create_task(until_told_to_stop()),
-                asyncio.create_task(envoy.wait()),
-            )
+            told = asyncio.create_task(until_told_to_stop())
+            ended = asyncio.create_task(envoy.wait())
             await asyncio.wait((told, ended), return_when=asyncio.FIRST_COMPLETED)
             told.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -78,11 +76,17 @@ async def _drain(admin: str, patience: float) -> None:
     async with httpx.AsyncClient(base_url=f"http://{admin}", trust_env=False) as envoy:
         with contextlib.suppress(httpx.HTTPError):
             await envoy.post("/drain_listeners?graceful&skip_exit")
-            while time.monotonic() < until:
-                stats = await envoy.get("/stats?filter=downstream_rq_active&format=json")
-                if not any(stat.get("value", 0) for stat in stats.json()["stats"]):
-                    return
+            while time.monotonic() < until and await _in_flight(envoy):
                 await asyncio.sleep(_POLL)
+
+
+async def _in_flight(envoy: httpx.AsyncClient) -> int:
+    """Requests that the application is answering; watches of the control plane never end."""
+    stats = await envoy.get("/stats?filter=_rq_active$&format=json")
+    active = {stat["name"]: stat["value"] for stat in stats.json()["stats"]}
+    total: int = active["http.ingress_http.downstream_rq_active"]
+    control: int = active["cluster.control.upstream_rq_active"]
+    return total - control
 
 
 def main() -> int:

@@ -95,22 +95,33 @@ async def unless_gone(receive: Receive, answer: Coroutine[Any, Any, T]) -> T:
     """
     task = asyncio.current_task()
     assert task is not None  # noqa: S101
-    # Envoy's `receive` gives a future: waiting on it beside the answer costs no task.
-    gone = asyncio.ensure_future(receive())
+    is_gone = False
+    last: asyncio.Future[Message]
 
-    def cancel(_: object) -> None:
-        task.cancel()
+    # Envoy's `receive` gives a future, which is listened to without a task of its own. The last
+    # one is left as it is when the answer comes first: Envoy resolves it when the request ends.
+    def listen() -> asyncio.Future[Message]:
+        event = asyncio.ensure_future(receive())
+        event.add_done_callback(heard)
+        return event
 
-    gone.add_done_callback(cancel)
+    def heard(event: asyncio.Future[Message]) -> None:
+        nonlocal is_gone, last
+        if event.cancelled() or event.result()["type"] == "http.disconnect":
+            is_gone = True
+            task.cancel()
+        else:  # the end of the request's body
+            last = listen()
+
+    last = listen()
     try:
         return await answer
     except asyncio.CancelledError:
-        if gone.done() and task.uncancel() == 0:
+        if is_gone and task.uncancel() == 0:
             raise Disconnected from None
         raise
     finally:
-        gone.remove_done_callback(cancel)
-        gone.cancel()
+        last.remove_done_callback(heard)
 
 
 async def respond(send: Send, *parts: bytes | memoryview) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fabric.runtime.load import MeanLoad
     from fabric.runtime.replica import Replica
 
-DEPLOYMENT = "replica"
+DEPLOYMENT = "specialist"
 """The name of the one deployment in each application."""
 LOAD = "load"
 """What a replica reports to autoscaling: its mean load as a share of its target load."""
@@ -63,19 +63,21 @@ class HostedReplica:
         self._target = declared.hosting.replicas.target_load
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Takes what changes in place, as JSON; Ray calls it at every start and change."""
+        """Takes what may change in place: the fields of a `Hosting` message as JSON.
+
+        Ray calls it at every start and change.
+        """
         from google.protobuf.json_format import ParseDict
 
         from fabric.api.catalog.v1 import card_pb2
-        from fabric.core.cards import Batching, Timeouts
+        from fabric.core.cards import Batching, Replicas, Timeouts
         from fabric.wire.cards import from_message
 
-        batching = ParseDict(user_config.get("batching", {}), card_pb2.Batching())
-        timeouts = ParseDict(user_config.get("timeouts", {}), card_pb2.Timeouts())
+        said = ParseDict(user_config, card_pb2.Hosting())
         self._replica.reconfigure(
-            from_message(batching, Batching), from_message(timeouts, Timeouts)
+            from_message(said.batching, Batching), from_message(said.timeouts, Timeouts)
         )
-        self._target = user_config.get("target_load", self._target)
+        self._target = from_message(said.replicas, Replicas).target_load
 
     async def check_health(self) -> None:
         self._replica.check()

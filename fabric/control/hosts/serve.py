@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BUILDER = "fabric.runtime.ray:build"
 POLICY = "fabric.runtime.ray:policy"
-DEPLOYMENT = "replica"
+DEPLOYMENT = "specialist"
 """The name of the one deployment that the builder makes."""
 
 
@@ -90,8 +90,8 @@ def _deployment(hosting: Hosting) -> dict[str, Any]:
         },
         "user_config": {
             "batching": as_dict(to_message(hosting.batching, card_pb2.Batching)),
+            "replicas": as_dict(to_message(replicas, card_pb2.Replicas)),
             "timeouts": as_dict(to_message(hosting.timeouts, card_pb2.Timeouts)),
-            "target_load": replicas.target_load,
         },
         "logging_config": {"log_level": "WARNING", "enable_access_log": False},
     }

@@ -1,0 +1,71 @@
+"""Write the portfolio document of the trained digits models."""
+
+from collections.abc import Sequence
+
+from examples.digits.data import DOMAINS
+from examples.digits.train import GENERALIST, Trained
+
+TASK = "classify-digit"
+DATASET = "sklearn-digits-validation"
+KINDS = {
+    "as-written": "as they were written",
+    "inverted": "with ink and paper swapped",
+    "rotated": "turned by 90 degrees",
+    "noisy": "under heavy noise",
+    "shifted": "written small and off centre",
+}
+
+
+def portfolio(trained: Sequence[Trained]) -> dict[str, object]:
+    """The portfolio as plain values, with the generalist last in the chain."""
+    ordered = sorted(trained, key=lambda one: one.name == GENERALIST)
+    return {
+        "specialists": [_card(one) for one in ordered],
+        "routes": [_route([one.name for one in ordered])],
+    }
+
+
+def _card(one: Trained) -> dict[str, object]:
+    """One specialist's card, with evidence for the domains it claims."""
+    return {
+        "name": one.name,
+        "version": "1",
+        "description": _description(one),
+        "model": {"uri": str(one.path), "sha256": one.sha256},
+        "task": TASK,
+        "domains": list(one.domains),
+        "modality": "image",
+        "cost": 1.0,
+        "owner": "examples",
+        "evidence": [_evidence(domain, one.accuracy[domain]) for domain in one.domains],
+        "resources": {"cpus": 0.1},
+        "batching": {"max_size": 64},
+    }
+
+
+def _evidence(domain: str, value: float) -> dict[str, object]:
+    """Accuracy in one domain, to four places."""
+    return {
+        "metric": "accuracy",
+        "value": round(value, 4),
+        "dataset": DATASET,
+        "domain": domain,
+    }
+
+
+def _description(one: Trained) -> str:
+    """What the model reads, in a sentence."""
+    if one.domains == DOMAINS:
+        return "Reads handwritten digits of 8 by 8 pixels in all five domains."
+    kinds = " or ".join(KINDS[domain] for domain in one.domains)
+    return f"Reads handwritten digits of 8 by 8 pixels, {kinds}."
+
+
+def _route(names: Sequence[str]) -> dict[str, object]:
+    """The route over all models, in the given order."""
+    return {
+        "name": "digits",
+        "description": "Reads a handwritten digit with the specialist of its domain.",
+        "requirements": {"task": TASK},
+        "chain": [{"name": name} for name in names],
+    }

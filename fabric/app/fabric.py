@@ -1,0 +1,244 @@
+"""A whole fabric as children of one supervisor: started together, drained in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from fabric.app import programs
+from fabric.app.child import Child, Program
+from fabric.app.family import Family
+from fabric.app.state import STORE, State, default_directory
+from fabric.client import AsyncClient
+from fabric.control.settings import ControlSettings
+from fabric.core.errors import Conflict, InvalidRequest, Unavailable
+from fabric.core.replicas import State as Condition
+from fabric.gateway.settings import GatewaySettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from fabric.config import Portfolio
+    from fabric.core.changes import Hosted
+
+log = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1"
+_POLL = 0.05
+LEAVING = 10.0
+"""Seconds that what is left of a child's descendants has for ending by itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FabricSettings:
+    state: Path = field(default_factory=default_directory)
+    """The directory for what outlives the fabric, which is the store."""
+    host: str = "ray"
+    """Where replicas run: `ray` or `local`."""
+    listen: str = f"{LOOPBACK}:8080"
+    """`host:port` of the gateway; port 0 takes a free one."""
+    store: str = ""
+    """A database URL of SQLAlchemy; empty for SQLite in the state directory."""
+    python_path: tuple[Path, ...] = ()
+    """Where the modules of Python specialists are, besides what is installed."""
+
+    def __post_init__(self) -> None:
+        if self.host not in ("ray", "local"):
+            raise InvalidRequest(f"host is {self.host!r}; use ray or local")
+
+
+class Fabric:
+    """A running fabric, for as long as the `async with` lasts.
+
+    Children that end are started again. On the way out the gateway drains first, then the control
+    plane, then the replicas; afterwards nothing is left running, and nothing on disk but the store.
+    The logs of the children stay only where the fabric could not start, or an error ended it.
+
+    Args:
+        progress: Told what is being done to which part, such as ("gateway", "ready").
+    """
+
+    def __init__(
+        self,
+        settings: FabricSettings,
+        portfolio: Portfolio | None = None,
+        progress: Callable[[str, str], None] = lambda part, step: None,
+    ) -> None:
+        self._settings = settings
+        self._portfolio = portfolio
+        self._progress = progress
+        self._stack = AsyncExitStack()
+        self._failed = False
+        self._is_ready = False
+        self.children: dict[str, Child] = {}
+        host, _, port = settings.listen.rpartition(":")
+        self.server = f"{host}:{int(port) or programs.free_port(host)}"
+        """Where the gateway answers."""
+
+    @property
+    def processes(self) -> dict[str, int]:
+        """The process ids of the children, by name."""
+        return {name: child.pid for name, child in self.children.items()}
+
+    @property
+    def logs(self) -> Path:
+        return self._settings.state / "logs"
+
+    async def __aenter__(self) -> Self:
+        """Returns when everything answers and the portfolio is declared.
+
+        Raises:
+            Conflict: another fabric runs on the state directory, or the port is taken.
+            Unavailable: a child does not start.
+            InvalidRequest: the portfolio does not hold together.
+        """
+        host, _, port = self.server.rpartition(":")
+        if not programs.is_free(host, int(port)):
+            raise Conflict(f"{self.server} is taken: give the fabric another port with `--port`")
+        self._state = State(self._settings.state)
+        self._stack.callback(self._release)
+        try:
+            self._prepare()
+            async with asyncio.TaskGroup() as tasks:
+                for child in self.children.values():
+                    tasks.create_task(self._start(child))
+            self.client = await self._stack.enter_async_context(AsyncClient(self.server))
+            await self._declare()
+            self._is_ready = True
+            self._record()
+        except BaseException as error:
+            self._failed = not isinstance(error, asyncio.CancelledError)
+            await self._stack.aclose()
+            if isinstance(error, BaseExceptionGroup):
+                raise error.exceptions[0] from None
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._failed = kind is not None and issubclass(kind, Exception)
+        await self._stack.aclose()
+
+    async def ready(self) -> dict[str, str]:
+        """Returns when every specialist answers or has failed: those that did, and why."""
+        while True:
+            with contextlib.suppress(Unavailable):  # a child that is started again
+                return await self._all_settled()
+            await asyncio.sleep(_POLL)
+
+    async def _all_settled(self) -> dict[str, str]:
+        states: dict[str, Hosted] = {}
+        waiting: set[str] = set()
+        async with contextlib.aclosing(self.client.watch()) as stream:
+            async for changes in stream:
+                new = {hosted.specialist.key: hosted for hosted in changes.specialists}
+                waiting |= new.keys() if changes.snapshot else set()
+                for key in [key for key in waiting if key in new and self._settled(new[key])]:
+                    waiting.remove(key)
+                    states[key] = new[key]
+                if not waiting:
+                    break
+        failed = {
+            key: hosted.status.reason
+            for key, hosted in states.items()
+            if hosted.status.state is Condition.FAILED
+        }
+        for key in states.keys() - failed.keys():
+            await self._linked(key)
+        return failed
+
+    async def _linked(self, key: str) -> None:
+        """Returns when the gateway has a link to a specialist that is ready: in a moment."""
+        name, _, version = key.partition(":")
+        while not await self.client.ready(name, version=version):  # noqa: ASYNC110 -- nothing tells
+            await asyncio.sleep(_POLL)
+
+    def _settled(self, hosted: Hosted) -> bool:
+        status = hosted.status
+        if status.state is Condition.PENDING:
+            return False
+        reason = f": {status.reason}" if status.reason else ""
+        self._progress(hosted.specialist.key, f"{status.state}{reason}")
+        return True
+
+    # ------------------------------------------------------------------ the way in
+    def _prepare(self) -> None:
+        """Makes the children, to be started together and stopped in the order of this list."""
+        lifeline, held = os.pipe()
+        self._lifeline = os.fstat(lifeline).st_ino
+        environ = self._environ()
+        store = self._settings.store or f"sqlite+aiosqlite:///{self._state.directory / STORE}"
+        settings = ControlSettings(
+            listen=f"{LOOPBACK}:{programs.free_port(LOOPBACK)}",
+            store=store,
+            host=self._settings.host,
+        )
+        made: list[Program] = []
+        if self._settings.host == "ray":
+            ray, url = programs.ray(self._state.scratch, environ)
+            settings = ControlSettings(**{**vars(settings), "ray": url})
+            made.append(ray)
+        public = GatewaySettings(listen=self.server, control=settings.listen)
+        made = [programs.gateway(public, environ), programs.control(settings, environ), *made]
+        self.children = {
+            program.name: Child(program, self._state.logs, lifeline, self._record)
+            for program in made
+        }
+        self._stack.push_async_callback(self._stop, lifeline, held)
+
+    def _environ(self) -> Mapping[str, str]:
+        paths = [str(path.absolute()) for path in self._settings.python_path]
+        if inherited := os.environ.get("PYTHONPATH"):
+            paths.append(inherited)
+        return {
+            **os.environ,
+            "TMPDIR": str(self._state.scratch),
+            "PYTHONPATH": os.pathsep.join(paths),
+        }
+
+    async def _start(self, child: Child) -> None:
+        self._progress(child.program.name, "starting")
+        await child.start()
+        self._progress(child.program.name, "ready")
+
+    async def _declare(self) -> None:
+        if self._portfolio is None:
+            return
+        portfolio = self._portfolio
+        self._progress("portfolio", "applying")
+        await self.client.apply(portfolio.specialists, portfolio.routes, prune=True)
+        self._progress("portfolio", "applied")
+
+    @property
+    def _family(self) -> Family:
+        leaders = (leader for child in self.children.values() for leader in child.led)
+        return Family(tuple(leaders), self._lifeline)
+
+    def _record(self) -> None:
+        self._state.record(self.server, self._family, ready=self._is_ready)
+
+    # ------------------------------------------------------------------ the way out
+    async def _stop(self, *lifeline: int) -> None:
+        """Ends the children in order; at once if the wait for them is cancelled."""
+        try:
+            for child in self.children.values():
+                self._progress(child.program.name, "stopping")
+                await child.stop()
+                self._progress(child.program.name, "stopped")
+        finally:
+            for descriptor in lifeline:
+                os.close(descriptor)
+            family = self._family
+            try:
+                if not await family.gone(LEAVING):
+                    log.warning("processes %s did not end by themselves", sorted(family.alive()))
+            finally:
+                family.kill()
+
+    def _release(self) -> None:
+        self._state.release(keep_logs=self._failed)

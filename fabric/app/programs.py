@@ -1,0 +1,183 @@
+"""What the children run: command lines, environments, and how to know that they are ready."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import httpx
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from fabric.app.child import Program
+from fabric.client import AsyncClient
+from fabric.core.errors import FabricError, Unavailable
+from fabric.processes import to_environ
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from fabric.control.settings import ControlSettings
+    from fabric.gateway.settings import GatewaySettings
+
+_PROBE = 1.0
+
+
+def python_program(name: str, settings: Any, environ: Mapping[str, str], **options: Any) -> Program:
+    """`python -m fabric.<name>` with *settings*."""
+    return Program(
+        name=name,
+        arguments=(sys.executable, "-m", f"fabric.{name}"),
+        environ={**environ, **to_environ(settings)},
+        **options,
+    )
+
+
+def control(settings: ControlSettings, environ: Mapping[str, str]) -> Program:
+    async def is_ready() -> bool:
+        async with grpc.aio.insecure_channel(settings.listen) as channel:
+            try:
+                request = health_pb2.HealthCheckRequest()
+                response = await HealthStub(channel).Check(request, timeout=_PROBE)
+            except grpc.aio.AioRpcError:
+                return False
+            return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
+
+    return python_program("control", settings, environ, is_ready=is_ready, keeps_family=True)
+
+
+def gateway(settings: GatewaySettings, environ: Mapping[str, str]) -> Program:
+    async def is_ready() -> bool:
+        async with AsyncClient(settings.listen) as client:
+            try:
+                return await client.live()
+            except FabricError:
+                return False
+
+    return python_program("gateway", settings, environ, is_ready=is_ready)
+
+
+# ------------------------------------------------------------------ Ray
+_RAY_PORTS = (
+    "port",
+    "dashboard-port",
+    "dashboard-agent-listen-port",
+    "dashboard-agent-grpc-port",
+    "runtime-env-agent-port",
+    "metrics-export-port",
+    "ray-client-server-port",
+    "node-manager-port",
+    "object-manager-port",
+)
+_WORKER_PORTS = 100
+_RAY_FLAGS = {
+    # Ray replaces 127.0.0.1 with an address of the machine that others reach, but not this one.
+    "node-ip-address": "127.0.0.2",
+    "dashboard-host": "127.0.0.1",
+    "include-dashboard": "true",
+    "include-log-monitor": "false",
+    "object-store-memory": "83886080",  # tensors travel over links, never through the store
+}
+_RAY_ENVIRON = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_enable_open_telemetry": "0",
+    "RAY_DISABLE_DASHBOARD_LOG_INFO": "1",
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+_LEAST_CPUS = 64
+_FIRST_PORT, _LAST_PORT = 20000, 32500  # below those that Linux gives to clients
+
+
+def ray(scratch: Path, environ: Mapping[str, str]) -> tuple[Program, str]:
+    """A Ray of its own on this machine, and the URL of its dashboard.
+
+    It counts more CPUs than a small machine has, so that a portfolio runs on a laptop too.
+    """
+    base = free_block(len(_RAY_PORTS) + 1 + _WORKER_PORTS)
+    ports = {name: base + index for index, name in enumerate(_RAY_PORTS)}
+    workers = base + len(_RAY_PORTS) + 1
+    flags = {
+        **_RAY_FLAGS,
+        **ports,
+        "min-worker-port": workers,
+        "max-worker-port": workers + _WORKER_PORTS - 1,
+        "num-cpus": max(_LEAST_CPUS, os.cpu_count() or 1),
+        "temp-dir": scratch / "ray",
+    }
+    clean = {name: value for name, value in environ.items() if not name.startswith("RAY_")}
+    metrics = str(base + len(_RAY_PORTS))
+    url = f"http://127.0.0.1:{ports['dashboard-port']}"
+
+    async def is_ready() -> bool:
+        return await asyncio.to_thread(answers, "127.0.0.1", ports["dashboard-port"])
+
+    async def end_applications() -> None:
+        """Lets the replicas drain, which SIGTERM would not."""
+        async with httpx.AsyncClient(timeout=15.0, trust_env=False) as client:
+            try:
+                await client.delete(f"{url}/api/serve/applications/")
+            except httpx.HTTPError:
+                return
+
+    program = Program(
+        name="ray",
+        arguments=(
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
+            *("--disable-usage-stats", "--no-monitor"),
+            *(f"--{name}={value}" for name, value in flags.items()),
+        ),
+        environ={**clean, **_RAY_ENVIRON, "DASHBOARD_METRIC_PORT": metrics},
+        is_ready=is_ready,
+        before_stop=end_applications,
+        startup=120.0,
+        lifeline=False,  # its workers inherit variables but no descriptors
+    )
+    return program, url
+
+
+# ------------------------------------------------------------------ ports
+def free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def free_block(count: int) -> int:
+    """The first of *count* ports in a row that nobody listens at.
+
+    Raises:
+        Unavailable: there seem to be none.
+    """
+    for _ in range(100):
+        base = random.randrange(_FIRST_PORT, _LAST_PORT - count)  # noqa: S311
+        if all(is_free("", port) for port in range(base, base + count)):
+            return base
+    raise Unavailable(f"no {count} free ports in a row from {_FIRST_PORT} to {_LAST_PORT}")
+
+
+def is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=_PROBE).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,5 @@
+"""`python -m fabric.cli`: the command line without its script."""
+
+from fabric.cli import main
+
+main()

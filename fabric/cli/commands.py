@@ -1,0 +1,305 @@
+"""The commands: each parses, makes one call, and prints. Heavy imports wait until they run."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fabric.cli import output as out
+from fabric.cli.output import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fabric.client import Client
+
+app = typer.Typer(
+    name="fabric",
+    help="Serves a portfolio of specialist models and finds the right one for each request.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # Rich takes longer to load than the rest of `fabric --help`
+)
+
+
+class Resources(StrEnum):
+    SPECIALISTS = "specialists"
+    REPLICAS = "replicas"
+    ROUTES = "routes"
+
+
+class Declarable(StrEnum):
+    SPECIALIST = "specialist"
+    ROUTE = "route"
+
+
+class Host(StrEnum):
+    RAY = "ray"
+    LOCAL = "local"
+
+
+ServerOption = Annotated[
+    str, typer.Option("--server", "-s", envvar="FABRIC_SERVER", help="`host:port` of a fabric.")
+]
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How results are printed.")]
+FileOption = Annotated[
+    Path, typer.Option("--file", "-f", help="The portfolio file.", show_default=False)
+]
+StateOption = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="FABRIC_STATE",
+        help="State directory, one per fabric. Default: ~/.local/state/fabric/default.",
+        show_default=False,
+    ),
+]
+RequireOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="What an answer must come from: task, domain, language, modality, owner, label.<key>.",
+        show_default=False,
+    ),
+]
+_SERVER = "localhost:8080"
+
+
+@contextmanager
+def _reporting() -> Iterator[None]:
+    """Errors of fabric end the command with their message and status 1."""
+    from fabric.core.errors import FabricError
+
+    try:
+        yield
+    except FabricError as error:
+        out.fail(error.message)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def _connected(server: str) -> Iterator[Client]:
+    from fabric.client import Client
+
+    with _reporting(), Client(server) as client:
+        yield client
+
+
+# ------------------------------------------------------------------ a fabric's life
+@app.command()
+def up(
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", help="The portfolio file; what is not in it is taken out."),
+    ] = None,
+    host: Annotated[Host, typer.Option(help="Where replicas run.")] = Host.RAY,
+    port: Annotated[int, typer.Option(help="Of the gateway; 0 takes a free one.")] = 8080,
+    state: StateOption = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return once it is ready; it runs on.")
+    ] = False,
+) -> None:
+    """Start a fabric on this machine. Ctrl-C drains and ends it."""
+    from fabric.cli.running import detached, foreground
+
+    with _reporting():
+        run = detached if detach else foreground
+        raise typer.Exit(run(file, host.value, port, state))
+
+
+@app.command()
+def down(state: StateOption = None) -> None:
+    """Drain and end the fabric that runs on a state directory."""
+    from fabric.cli.running import end
+
+    with _reporting():
+        end(state)
+
+
+# ------------------------------------------------------------------ what is declared
+@app.command()
+def apply(
+    file: FileOption,
+    prune: Annotated[bool, typer.Option(help="Take out what is not in the file.")] = True,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Show what would change, and stop.")] = False,
+    server: ServerOption = _SERVER,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Make a running fabric what a portfolio file says, all of it or nothing.
+
+    What will change is shown first. On a terminal it is asked whether to go on; elsewhere only
+    taking something out needs `--yes`.
+    """
+    from fabric.catalog.declaring import Action
+    from fabric.config import load
+
+    with _connected(server) as client:
+        portfolio = load(file, known=() if prune else _known(client))
+        declared = (portfolio.specialists, portfolio.routes)
+        planned = client.apply(*declared, prune=prune, dry_run=True)
+        changing = [change for change in planned.changes if change.action is not Action.NONE]
+        if output is Output.TABLE:
+            _show_changes(changing)
+        if dry_run or not changing:
+            if output is not Output.TABLE:
+                out.write(planned, output)
+            return
+        _confirm(yes, any(change.action is Action.DELETE for change in changing))
+        applied = client.apply(*declared, prune=prune)
+        if output is not Output.TABLE:
+            out.write(applied, output)
+
+
+def _known(client: Client) -> list[str]:
+    specialists: Any = client.list("specialist")
+    routes: Any = client.list("route")
+    return [*(s.specialist.key for s in specialists), *(route.name for route in routes)]
+
+
+def _confirm(yes: bool, deletes: bool) -> None:
+    if yes:
+        return
+    if sys.stdin.isatty():
+        typer.confirm("Apply?", abort=True, err=True)
+    elif deletes:
+        raise typer.BadParameter("something is taken out: give --yes, or --no-prune to keep it")
+
+
+def _show_changes(changes: Any) -> None:
+    if not changes:
+        out.console(sys.stdout).print("nothing changes")
+        return
+    rows = ((c.action, c.key.kind, c.key.name, ", ".join(c.fields)) for c in changes)
+    out.table(("change", "kind", "name", "fields"), rows)
+
+
+@app.command()
+def delete(
+    kind: Declarable,
+    name: Annotated[str, typer.Argument(help="Of a specialist also `name:version`.")],
+    server: ServerOption = _SERVER,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Take a specialist (all its versions, unless one is named) or a route out."""
+    with _connected(server) as client:
+        applied = client.delete(kind.value, name)
+    if output is Output.TABLE:
+        _show_changes(applied.changes)
+    else:
+        out.write(applied, output)
+
+
+@app.command()
+def get(
+    kind: Resources,
+    name: Annotated[str, typer.Argument(help="Of one; its id in the case of a replica.")] = "",
+    server: ServerOption = _SERVER,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show specialists, replicas or routes, or one of them."""
+    from fabric.cli import views
+
+    singular = kind.value.removesuffix("s")
+    with _connected(server) as client:
+        found = (client.get(singular, name),) if name else client.list(singular)
+    if output is Output.TABLE:
+        out.table(*getattr(views, kind.value)(found))
+    else:
+        out.write(found[0] if name else found, output)
+
+
+# ------------------------------------------------------------------ asking
+@app.command()
+def infer(
+    name: Annotated[str, typer.Argument(help="A specialist or a route.")],
+    input: Annotated[
+        list[str],
+        typer.Option("--input", "-i", metavar="NAME=FILE.npy|JSON", help="One tensor; repeat."),
+    ],
+    version: Annotated[str, typer.Option(help="Of the specialist.")] = "",
+    require: RequireOption = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds.", min=0.001)] = None,
+    substitute: Annotated[bool, typer.Option(help="Let other candidates answer.")] = True,
+    save: Annotated[Path | None, typer.Option(help="Folder for the outputs, as .npy.")] = None,
+    server: ServerOption = _SERVER,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Send one request, and show the answer and who gave it."""
+    from fabric.cli import tensors, views
+
+    pairs = _pairs(input, "--input")
+    required = _pairs(require, "--require")
+    with _connected(server) as client:
+        answer = client.infer(
+            name,
+            tensors.read(pairs, lambda: client.metadata(name, version=version).inputs),
+            version=version,
+            requirements=required,
+            timeout=timeout,
+            substitute=substitute,
+        )
+    if save is not None:
+        tensors.save(answer.outputs, save)
+    if output is Output.TABLE:
+        out.table(*views.answer(answer))
+        out.console(sys.stdout).print(views.provenance(answer))
+    else:
+        out.write(answer, output)
+
+
+@app.command()
+def explain(
+    name: Annotated[str, typer.Argument(help="A specialist or a route.")],
+    version: Annotated[str, typer.Option(help="Of the specialist.")] = "",
+    require: RequireOption = None,
+    server: ServerOption = _SERVER,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show who would answer such a request, in which order, and who would not, and why."""
+    from fabric.cli import views
+
+    with _connected(server) as client:
+        plan = client.explain(name, version=version, requirements=_pairs(require, "--require"))
+    if output is Output.TABLE:
+        out.table(*views.plan(plan))
+    else:
+        out.write(plan, output)
+
+
+def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
+    pairs = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"{option} {text!r} must read KEY=VALUE")
+        pairs[key] = value
+    return pairs
+
+
+# ------------------------------------------------------------------ about
+@app.command()
+def schema(output: OutputOption = Output.JSON) -> None:
+    """Print the JSON Schema of portfolio files.
+
+    With `# yaml-language-server: $schema=FILE` as its first line, editors complete a portfolio.
+    """
+    from fabric.config import schema as made
+
+    out.write(made(), Output.JSON if output is Output.TABLE else output)
+
+
+@app.command()
+def version(output: OutputOption = Output.TABLE) -> None:
+    """Print the version."""
+    from fabric import __version__
+
+    if output is Output.TABLE:
+        out.console(sys.stdout).print(__version__)
+    else:
+        out.write({"version": __version__}, output)

@@ -1,0 +1,103 @@
+"""What commands print: tables for people, JSON and YAML for programs, on stdout alone."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
+
+
+class Output(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+def plain(value: Any) -> Any:
+    """*value* in the types of JSON; dataclasses by their fields, arrays with dtype and shape."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, bytes):
+        return _text(value)
+    if hasattr(value, "tolist"):
+        from fabric.core.tensors import datatype_of
+
+        shape = list(value.shape)
+        return {
+            "datatype": datatype_of(value),
+            "shape": shape,
+            "data": plain(value.tolist()),
+        }
+    return str(value) if isinstance(value, StrEnum) else value
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(value).decode()
+
+
+def write(value: Any, output: Output) -> None:
+    """Prints *value* as JSON or YAML."""
+    if output is Output.JSON:
+        sys.stdout.write(json.dumps(plain(value), indent=2) + "\n")
+    else:
+        import yaml
+
+        yaml.safe_dump(plain(value), sys.stdout, sort_keys=False, allow_unicode=True)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Prints *rows* under *columns*; nothing is cut where stdout is not a terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(column.upper(), overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(str(cell), style=_STYLES.get(str(cell), "")) for cell in row))
+    console(sys.stdout).print(made)
+
+
+_STYLES = {
+    "ready": "green",
+    "degraded": "yellow",
+    "pending": "yellow",
+    "failed": "red",
+    "create": "green",
+    "update": "yellow",
+    "replace": "yellow",
+    "delete": "red",
+}
+
+
+def console(stream: Any) -> Console:
+    from rich.console import Console
+
+    return Console(file=stream, width=None if stream.isatty() else 10_000, highlight=False)
+
+
+def fail(message: str) -> None:
+    """Prints an error."""
+    console(sys.stderr).print(f"[red]error:[/red] {_escaped(message)}")
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

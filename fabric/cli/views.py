@@ -1,0 +1,102 @@
+"""Tables: what people see of resources, plans and answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from fabric.client import Answer, Explanation
+    from fabric.core.changes import Hosted
+    from fabric.core.plans import Requirements, Route
+    from fabric.core.replicas import Replica
+
+View = tuple[tuple[str, ...], "Iterable[tuple[Any, ...]]"]
+"""Columns and rows."""
+
+
+def specialists(found: Iterable[Hosted]) -> View:
+    columns = ("name", "version", "state", "ready", "task", "domains", "cost", "reason")
+    return columns, (
+        (
+            hosted.specialist.card.name,
+            hosted.specialist.card.version,
+            hosted.status.state,
+            f"{hosted.status.ready}/{hosted.status.wanted}",
+            hosted.specialist.card.task,
+            ", ".join(hosted.specialist.card.domains),
+            f"{hosted.specialist.card.cost:g}",
+            hosted.status.reason,
+        )
+        for hosted in found
+    )
+
+
+def replicas(found: Iterable[Replica]) -> View:
+    columns = ("id", "specialist", "version", "node", "pid", "address", "running", "queued", "")
+    return columns, (
+        (
+            *(replica.id, replica.specialist, replica.version, replica.node, replica.pid),
+            *(replica.address, replica.load.running, replica.load.queued),
+            "draining" if replica.draining else "",
+        )
+        for replica in found
+    )
+
+
+def routes(found: Iterable[Route]) -> View:
+    columns = ("name", "order", "chain", "requires", "timeout", "description")
+    return columns, (
+        (
+            route.name,
+            route.order,
+            " > ".join(f"{e.name}:{e.version}" if e.version else e.name for e in route.chain),
+            ", ".join(_stated(route.requirements)),
+            f"{route.timeout:g} s",
+            route.description,
+        )
+        for route in found
+    )
+
+
+def _stated(requirements: Requirements) -> Iterator[str]:
+    for name, value in vars(requirements).items():
+        if name == "labels":
+            yield from (f"label.{key}={text}" for key, text in value.items())
+        elif value:
+            yield f"{name}={value}"
+
+
+def plan(explanation: Explanation) -> View:
+    columns = ("place", "specialist", "version", "replicas", "cost", "reason")
+    candidates = [
+        (place, c.specialist, c.version, c.replicas, f"{c.cost:g}", c.reason)
+        for place, c in enumerate(explanation.candidates, 1)
+    ]
+    refusals = [("-", r.specialist, r.version, "", "", r.reason) for r in explanation.refusals]
+    return columns, candidates + refusals
+
+
+def answer(given: Answer) -> View:
+    from fabric.core.tensors import datatype_of
+
+    rows = (
+        (name, datatype_of(array), list(array.shape), _shortened(array))
+        for name, array in given.outputs.items()
+    )
+    return ("output", "datatype", "shape", "values"), rows
+
+
+def _shortened(array: Any) -> str:
+    import numpy as np
+
+    return np.array2string(array, threshold=20, precision=4, separator=", ").replace("\n", "")
+
+
+def provenance(given: Answer) -> str:
+    """Who answered, in a sentence."""
+    by = f"{given.specialist}:{given.version}"
+    way = f" by route {given.route}" if given.route else ""
+    tries = "1 attempt" if given.attempts == 1 else f"{given.attempts} attempts"
+    return f"answered by {by}{way} after {tries}{', as a fallback' if given.fallback else ''}"

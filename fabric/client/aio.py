@@ -1,0 +1,100 @@
+"""The SDK for asyncio."""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+
+import grpc
+
+from fabric.client import calls
+from fabric.client.transport import OPTIONS, error_of, trace_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine
+
+    from fabric.client.calls import Call
+    from fabric.core.changes import Changes
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _method(
+    make: Callable[P, Call[Any, T]],
+) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]:
+    @wraps(make)
+    async def method(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._perform(make(*args, **kwargs))
+
+    return method
+
+
+class AsyncClient:
+    """A fabric, as seen through its gateway at `host:port`. Belongs to one event loop.
+
+    One client carries any number of calls at once over one connection, which is made with the first
+    call and again whenever it is lost. A cancelled call is cancelled at the gateway too.
+    """
+
+    def __init__(
+        self, server: str = "localhost:8080", *, credentials: grpc.ChannelCredentials | None = None
+    ) -> None:
+        self.server = server
+        self._channel = (
+            grpc.aio.secure_channel(server, credentials, options=OPTIONS)
+            if credentials
+            else grpc.aio.insecure_channel(server, options=OPTIONS)
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the connection, and what is still under way on it."""
+        await self._channel.close()
+
+    infer = _method(calls.infer)
+    metadata = _method(calls.metadata)
+    live = _method(calls.live)
+    ready = _method(calls.ready)
+    explain = _method(calls.explain)
+    apply = _method(calls.apply)
+    get = _method(calls.get)
+    list = _method(calls.list_)
+    delete = _method(calls.delete)
+
+    async def watch(self, *, after: int = 0) -> AsyncGenerator[Changes]:
+        """The catalog, then what changes in it, for as long as the control plane is there.
+
+        Close it, or leave it by `break` under `contextlib.aclosing`, to end the stream.
+
+        Args:
+            after: The last revision seen: only what is newer comes, where that is still known.
+        """
+        call = calls.watch(after=after)
+        stream = self._channel.unary_stream(
+            call.method, response_deserializer=call.response.FromString
+        )(call.request.SerializeToString(), metadata=trace_metadata())
+        try:
+            async for response in stream:
+                yield call.read(response)
+        except grpc.aio.AioRpcError as error:
+            raise error_of(self.server, error) from None
+        finally:
+            stream.cancel()
+
+    async def _perform(self, call: Call[Any, T]) -> T:
+        method = self._channel.unary_unary(
+            call.method, response_deserializer=call.response.FromString
+        )
+        try:
+            response = await method(
+                call.request.SerializeToString(), timeout=call.timeout, metadata=trace_metadata()
+            )
+        except grpc.aio.AioRpcError as error:
+            raise error_of(self.server, error) from None
+        return call.read(response)

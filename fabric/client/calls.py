@@ -1,0 +1,264 @@
+"""Every call that a client can make, as data: what is sent, and how the response is read.
+
+Both clients are made of these functions, so each call is written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+from google.protobuf.message import Message
+
+from fabric.api.catalog.v1 import card_pb2
+from fabric.api.catalog.v1 import catalog_service_pb2 as catalog_pb2
+from fabric.api.inference.v2 import open_inference_pb2 as oip
+from fabric.api.routing.v1 import route_pb2, routing_service_pb2
+from fabric.catalog.declaring import Action, Change
+from fabric.client.results import (
+    Answer,
+    Applied,
+    Explanation,
+    Metadata,
+    Resource,
+)
+from fabric.core.changes import Changes, Key, Kind
+from fabric.core.errors import InvalidRequest
+from fabric.core.plans import Requirements, Route
+from fabric.core.tensors import TensorSpec
+from fabric.wire import parameters as names
+from fabric.wire.cards import from_message, to_message
+from fabric.wire.changes import from_key, from_resource, from_watch, to_key
+from fabric.wire.tensors import decode_outputs, encode_inputs
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from fabric.core.cards import Specialist
+    from fabric.core.requests import Parameter
+
+M = TypeVar("M", bound=Message)
+T = TypeVar("T")
+
+_OIP = "/inference.GRPCInferenceService/"
+_CATALOG = "/fabric.api.catalog.v1.CatalogService/"
+_ROUTING = "/fabric.api.routing.v1.RoutingService/"
+_WHO_ANSWERED = (
+    names.SPECIALIST,
+    names.VERSION,
+    names.ROUTE,
+    names.REPLICA,
+    names.ATTEMPTS,
+    names.FALLBACK,
+)
+
+
+@dataclass(frozen=True)
+class Call(Generic[M, T]):
+    """One call: `read` makes its result of the `response`, or of each one of a stream."""
+
+    method: str
+    request: Message
+    response: type[M]
+    read: Callable[[M], T]
+    timeout: float | None = 30.0
+
+
+# ------------------------------------------------------------------ inference
+def infer(
+    name: str,
+    inputs: Mapping[str, ArrayLike],
+    *,
+    version: str = "",
+    requirements: Requirements | Mapping[str, str] | None = None,
+    timeout: float | None = None,
+    substitute: bool = True,
+    parameters: Mapping[str, Parameter] | None = None,
+    id: str = "",
+    outputs: Iterable[str] = (),
+) -> Call[oip.ModelInferResponse, Answer]:
+    """The answer of a specialist or a route to *inputs*, arrays by name.
+
+    Args:
+        version: Of the specialist; empty for the latest.
+        requirements: What an answer must come from, beyond the route's own requirements; a mapping
+            has the keys task, domain, language, modality, owner and label.<key>.
+        timeout: Seconds; without one the route's or the specialist's own holds.
+        substitute: Whether another candidate than the first may answer.
+        parameters: Passed on to the specialist.
+        outputs: Names of those wanted; none for all.
+
+    Raises:
+        FabricError: of the class that says why there is no answer.
+    """
+    request = oip.ModelInferRequest(model_name=name, model_version=version, id=id)
+    asked = names.to_parameters(_requirements(requirements))
+    for key, value in {**(parameters or {}), **asked}.items():
+        names.set_value(request.parameters[key], value)
+    if not substitute:
+        names.set_value(request.parameters[names.SUBSTITUTE], False)
+    for output in outputs:
+        request.outputs.add(name=output)
+    encode_inputs(request, {key: np.asarray(value) for key, value in inputs.items()})
+    return Call(_OIP + "ModelInfer", request, oip.ModelInferResponse, _answer, timeout)
+
+
+def _answer(response: oip.ModelInferResponse) -> Answer:
+    said = {name: names.value_of(value) for name, value in response.parameters.items()}
+    who: dict[str, Any] = {
+        name.removeprefix(names.PREFIX): said.pop(name) for name in _WHO_ANSWERED if name in said
+    }
+    return Answer(
+        outputs=decode_outputs(response),
+        model=response.model_name,
+        id=response.id,
+        parameters=said,
+        **who,
+    )
+
+
+def _requirements(asked: Requirements | Mapping[str, str] | None) -> Requirements:
+    if isinstance(asked, Requirements):
+        return asked
+    parameters: dict[str, oip.InferParameter] = {}
+    for key, value in (asked or {}).items():
+        names.set_value(parameters.setdefault(names.PREFIX + key, oip.InferParameter()), value)
+    return names.asked(parameters)[0] or Requirements()
+
+
+def metadata(name: str, *, version: str = "") -> Call[oip.ModelMetadataResponse, Metadata]:
+    """What a specialist or a route takes and gives."""
+
+    def read(response: oip.ModelMetadataResponse) -> Metadata:
+        return Metadata(
+            name=response.name,
+            versions=tuple(response.versions),
+            platform=response.platform,
+            inputs=tuple(map(spec, response.inputs)),
+            outputs=tuple(map(spec, response.outputs)),
+            properties=dict(response.properties),
+        )
+
+    def spec(tensor: oip.ModelMetadataResponse.TensorMetadata) -> TensorSpec:
+        return TensorSpec(name=tensor.name, datatype=tensor.datatype, shape=tuple(tensor.shape))
+
+    request = oip.ModelMetadataRequest(name=name, version=version)
+    return Call(_OIP + "ModelMetadata", request, oip.ModelMetadataResponse, read)
+
+
+def live() -> Call[oip.ServerLiveResponse, bool]:
+    """Whether the gateway can answer at all."""
+    request = oip.ServerLiveRequest()
+    return Call(_OIP + "ServerLive", request, oip.ServerLiveResponse, lambda r: r.live)
+
+
+def ready(
+    name: str = "", *, version: str = ""
+) -> Call[oip.ModelReadyResponse | oip.ServerReadyResponse, bool]:
+    """Whether a specialist or a route would answer; without a name, whether all would."""
+    if name:
+        model = oip.ModelReadyRequest(name=name, version=version)
+        return Call(_OIP + "ModelReady", model, oip.ModelReadyResponse, lambda r: r.ready)
+    server = oip.ServerReadyRequest()
+    return Call(_OIP + "ServerReady", server, oip.ServerReadyResponse, lambda r: r.ready)
+
+
+def explain(
+    name: str,
+    *,
+    version: str = "",
+    requirements: Requirements | Mapping[str, str] | None = None,
+) -> Call[routing_service_pb2.ExplainResponse, Explanation]:
+    """The plan that such a request would get now."""
+    request = routing_service_pb2.ExplainRequest(
+        model=name,
+        version=version,
+        requirements=to_message(_requirements(requirements), route_pb2.Requirements),
+    )
+    response = routing_service_pb2.ExplainResponse
+    return Call(_ROUTING + "Explain", request, response, lambda r: from_message(r, Explanation))
+
+
+# ------------------------------------------------------------------ the catalog
+def apply(
+    specialists: Iterable[Specialist] = (),
+    routes: Iterable[Route] = (),
+    *,
+    prune: bool = False,
+    dry_run: bool = False,
+) -> Call[catalog_pb2.ApplyResponse, Applied]:
+    """Declares specialists and routes, all of them or, when one is refused, none.
+
+    Args:
+        prune: Also take out what is not among them.
+        dry_run: Say what would change, and change nothing.
+
+    Raises:
+        InvalidRequest: they contradict each other or what runs.
+    """
+    request = catalog_pb2.ApplyRequest(
+        specialists=[to_message(s, card_pb2.Specialist) for s in specialists],
+        routes=[to_message(r, route_pb2.Route) for r in routes],
+        prune=prune,
+        dry_run=dry_run,
+    )
+    return Call(_CATALOG + "Apply", request, catalog_pb2.ApplyResponse, _applied)
+
+
+def get(kind: str, name: str) -> Call[catalog_pb2.GetResponse, Resource]:
+    """One specialist (its latest version, unless `name:version`), route or replica (by id).
+
+    Raises:
+        NotFound: there is none of that name.
+    """
+    request = catalog_pb2.GetRequest(key=to_key(_key(kind, name)))
+    response = catalog_pb2.GetResponse
+    return Call(_CATALOG + "Get", request, response, lambda r: from_resource(r.resource))
+
+
+def list_(kind: str) -> Call[catalog_pb2.ListResponse, tuple[Resource, ...]]:
+    """All specialists, routes or replicas, by name."""
+    request = catalog_pb2.ListRequest(kind=to_key(_key(kind)).kind)
+    response = catalog_pb2.ListResponse
+    return Call(_CATALOG + "List", request, response, _resources)
+
+
+def delete(kind: str, name: str) -> Call[catalog_pb2.DeleteResponse, Applied]:
+    """Takes a specialist (all its versions, unless `name:version`) or a route out.
+
+    Raises:
+        NotFound: there is none of that name.
+        Conflict: a route still leads to it.
+    """
+    request = catalog_pb2.DeleteRequest(key=to_key(_key(kind, name)))
+    return Call(_CATALOG + "Delete", request, catalog_pb2.DeleteResponse, _applied)
+
+
+def watch(*, after: int = 0) -> Call[catalog_pb2.WatchResponse, Changes]:
+    """A snapshot, then what changes, for as long as the control plane is there.
+
+    Args:
+        after: The last revision seen: only what is newer is sent, where that is still known.
+    """
+    request = catalog_pb2.WatchRequest(after_revision=after)
+    return Call(_CATALOG + "Watch", request, catalog_pb2.WatchResponse, from_watch, None)
+
+
+def _resources(response: catalog_pb2.ListResponse) -> tuple[Resource, ...]:
+    return tuple(map(from_resource, response.resources))
+
+
+def _applied(response: catalog_pb2.ApplyResponse | catalog_pb2.DeleteResponse) -> Applied:
+    def change(message: catalog_pb2.Change) -> Change:
+        action = catalog_pb2.Change.Action.Name(message.action).removeprefix("ACTION_").lower()
+        return Change(from_key(message.key), Action(action), tuple(message.fields))
+
+    return Applied(tuple(map(change, response.changes)), response.revision)
+
+
+def _key(kind: str, name: str = "") -> Key:
+    if kind not in set(Kind):
+        raise InvalidRequest(f"{kind!r} is no kind of resource; use specialist, route or replica")
+    return Key(Kind(kind), name)

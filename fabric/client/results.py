@@ -1,0 +1,100 @@
+"""What calls return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fabric.catalog.declaring import Change
+from fabric.core.changes import Hosted
+from fabric.core.plans import Route
+from fabric.core.replicas import Replica
+from fabric.core.requests import Parameter
+from fabric.core.tensors import TensorSpec
+
+Resource = Hosted | Route | Replica
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answer(Mapping[str, "NDArray[Any]"]):
+    """The outputs of an inference, by name, and who gave them."""
+
+    outputs: dict[str, NDArray[Any]]
+    model: str
+    """The name asked for."""
+    specialist: str = ""
+    version: str = ""
+    route: str = ""
+    """Empty when the specialist was called by its own name."""
+    replica: str = ""
+    attempts: int = 1
+    fallback: bool = False
+    """Whether a candidate other than the first answered."""
+    id: str = ""
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    """What else the specialist says of its answer."""
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self.outputs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.outputs)
+
+    def __len__(self) -> int:
+        return len(self.outputs)
+
+
+@dataclass(frozen=True)
+class Applied:
+    changes: tuple[Change, ...]
+    revision: int
+    """The catalog's, afterwards."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One specialist that may answer."""
+
+    specialist: str = ""
+    version: str = ""
+    reason: str = ""
+    """Why it has its place."""
+    replicas: int = 0
+    """Those that the gateway has a link to."""
+    cost: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """One card that is no candidate, and why."""
+
+    specialist: str = ""
+    version: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """The plan that a request would get now."""
+
+    model: str = ""
+    route: str = ""
+    candidates: tuple[Candidate, ...] = ()
+    """In the order they are tried."""
+    refusals: tuple[Refusal, ...] = ()
+    revision: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What a specialist or a route takes and gives."""
+
+    name: str
+    versions: tuple[str, ...]
+    platform: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    properties: Mapping[str, str]

@@ -1,0 +1,92 @@
+"""The SDK without asyncio: the same calls, waited for."""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+
+import grpc
+
+from fabric.client import calls
+from fabric.client.transport import OPTIONS, error_of, trace_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from fabric.client.calls import Call
+    from fabric.core.changes import Changes
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _method(make: Callable[P, Call[Any, T]]) -> Callable[Concatenate[Client, P], T]:
+    @wraps(make)
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._perform(make(*args, **kwargs))
+
+    return method
+
+
+class Client:
+    """A fabric, as seen through its gateway at `host:port`. Any thread may use it at any time."""
+
+    def __init__(
+        self, server: str = "localhost:8080", *, credentials: grpc.ChannelCredentials | None = None
+    ) -> None:
+        self.server = server
+        self._channel = (
+            grpc.secure_channel(server, credentials, options=OPTIONS)
+            if credentials
+            else grpc.insecure_channel(server, options=OPTIONS)
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection, and what is still under way on it."""
+        self._channel.close()
+
+    infer = _method(calls.infer)
+    metadata = _method(calls.metadata)
+    live = _method(calls.live)
+    ready = _method(calls.ready)
+    explain = _method(calls.explain)
+    apply = _method(calls.apply)
+    get = _method(calls.get)
+    list = _method(calls.list_)
+    delete = _method(calls.delete)
+
+    def watch(self, *, after: int = 0) -> Generator[Changes]:
+        """The catalog, then what changes in it, for as long as the control plane is there.
+
+        Args:
+            after: The last revision seen: only what is newer comes, where that is still known.
+        """
+        call = calls.watch(after=after)
+        stream = self._channel.unary_stream(
+            call.method, response_deserializer=call.response.FromString
+        )(call.request.SerializeToString(), metadata=trace_metadata())
+        try:
+            for response in stream:
+                yield call.read(response)
+        except grpc.RpcError as error:
+            raise error_of(self.server, error) from None
+        finally:
+            stream.cancel()
+
+    def _perform(self, call: Call[Any, T]) -> T:
+        method = self._channel.unary_unary(
+            call.method, response_deserializer=call.response.FromString
+        )
+        try:
+            response = method(
+                call.request.SerializeToString(), timeout=call.timeout, metadata=trace_metadata()
+            )
+        except grpc.RpcError as error:
+            raise error_of(self.server, error) from None
+        return call.read(response)

@@ -1,0 +1,145 @@
+"""Children: real processes, in small."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fabric.app import child as child_module
+from fabric.app.child import Child, Program
+from fabric.core.errors import Unavailable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WORKER = """
+import os, pathlib, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+family = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+pathlib.Path(sys.argv[1]).write_text(f"{os.getpid()} {family.pid}")
+time.sleep(60)
+"""
+
+
+async def until(condition, seconds=10.0):
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def make(tmp_path):
+    made = []
+
+    def make(*arguments, **options):
+        async def is_ready():
+            return options.get("ready", (tmp_path / "ready").exists)()
+
+        program = Program(
+            name="worker",
+            arguments=(sys.executable, "-c", *arguments),
+            environ=os.environ,
+            is_ready=is_ready,
+            startup=options.get("startup", 10.0),
+            keeps_family=options.get("keeps_family", False),
+        )
+        made.append(Child(program, tmp_path, lifeline=0))
+        return made[-1]
+
+    yield make
+    for child in made:
+        await child.stop()
+        child.kill()
+
+
+def pids(file: Path) -> list[int]:
+    return [int(pid) for pid in file.read_text().split()]
+
+
+def runs(pid: int) -> bool:
+    return child_module.Identity.of(pid) is not None
+
+
+async def test_a_child_that_is_killed_comes_back_without_what_it_started(make, tmp_path):
+    """Its descendants are ended before the next one starts."""
+    file = tmp_path / "ready"
+    child = make(WORKER, str(file))
+    await child.start()
+    first, family = pids(file)
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: child.restarts == 1 and child.pid != first)
+    assert not runs(family)
+    await until(lambda: pids(file)[0] == child.pid)
+
+
+async def test_a_family_may_be_kept(make, tmp_path):
+    """Where descendants outlive their parent, they are ended with the child."""
+    file = tmp_path / "ready"
+    child = make(WORKER, str(file), keeps_family=True)
+    await child.start()
+    first, family = pids(file)
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: child.pid != first)
+    assert runs(family)
+    await child.stop()
+    child.kill()
+    assert not runs(family)
+
+
+async def test_a_child_that_ends_at_once_is_an_error_with_its_last_words(make):
+    """The message has the status and the end of the log, and names the log."""
+    child = make("import sys; sys.exit('no such model')")
+    with pytest.raises(Unavailable, match=r"(?s)worker ended with status 1.*worker\.log.*no such"):
+        await child.start()
+
+
+async def test_a_child_that_is_not_ready_in_time_is_an_error(make):
+    """It is not waited for without end."""
+    child = make("import time; time.sleep(60)", startup=0.2)
+    with pytest.raises(Unavailable, match=r"worker is not ready after 0\.2 s"):
+        await child.start()
+
+
+async def test_a_child_that_keeps_dying_is_started_ever_less_often(make, monkeypatch):
+    """The pause doubles up to its limit."""
+    pauses = []
+    sleep = asyncio.sleep
+
+    async def record(seconds):
+        pauses.append(seconds)
+        await sleep(0)
+
+    child = make("import time; time.sleep(0.05)", ready=lambda: True)
+    monkeypatch.setattr(child_module.asyncio, "sleep", record)
+    await child.start()
+    await asyncio.wait_for(_reaches(child, 8, sleep), 20)
+    assert pauses[:7] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0]
+
+
+async def _reaches(child, restarts, sleep):
+    while child.restarts < restarts:
+        await sleep(0.01)
+
+
+async def test_stopping_waits_for_what_is_being_finished(make, tmp_path):
+    """SIGTERM comes first, and stopping twice does nothing."""
+    code = """
+import pathlib, signal, sys, time
+def finish(*_):
+    time.sleep(0.1)
+    pathlib.Path(sys.argv[2]).touch()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, finish)
+pathlib.Path(sys.argv[1]).touch()
+time.sleep(60)
+"""
+    child = make(code, str(tmp_path / "ready"), str(tmp_path / "finished"))
+    await child.start()
+    await child.stop()
+    assert (tmp_path / "finished").exists()
+    await child.stop()

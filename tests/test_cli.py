@@ -1,0 +1,210 @@
+"""The command line against a real gRPC server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from gateways import recording_gateway
+from typer.testing import CliRunner
+
+from fabric import __version__
+from fabric.api.catalog.v1 import catalog_service_pb2
+from fabric.cli.commands import app
+from fabric.core.errors import Overloaded
+
+
+@pytest.fixture
+async def gateway():
+    async with recording_gateway() as seen:
+        yield seen
+
+
+@pytest.fixture
+def fabric(gateway, monkeypatch):
+    """Runs a command in a thread, beside the loop that serves it."""
+    monkeypatch.setenv("FABRIC_SERVER", gateway.address)
+
+    async def run(*arguments):
+        return await asyncio.to_thread(CliRunner().invoke, app, [str(a) for a in arguments])
+
+    return run
+
+
+@pytest.fixture
+def portfolio(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"model")
+    file = tmp_path / "portfolio.yaml"
+    file.write_text("specialists: [{name: rotated, model: m.onnx}]")
+    return file
+
+
+async def test_an_answer_is_shown_with_who_gave_it(fabric, tmp_path):
+    """Inputs come from files, outputs go to the table and to files."""
+    np.save(tmp_path / "x.npy", np.array([[1, 2]], np.float32))
+    shown = await fabric(
+        "infer", "digits", "-i", f"x={tmp_path}/x.npy", "--save", tmp_path / "saved"
+    )
+    assert shown.exit_code == 0, shown.stderr
+    assert "[[2., 4.]]" in shown.stdout
+    last = shown.stdout.splitlines()[-1]
+    assert last == "answered by rotated:2 by route digits after 2 attempts, as a fallback"
+    assert np.load(tmp_path / "saved" / "y.npy").tolist() == [[2, 4]]
+
+
+async def test_json_inputs_have_the_datatype_of_the_model(fabric, gateway):
+    """Whole numbers become what the model takes."""
+    shown = await fabric("infer", "digits", "--input", "x=[[1, 2, 3, 4]]", "--output", "json")
+    assert gateway.requests[-1].inputs[0].datatype == "FP32"
+    answer = json.loads(shown.stdout)
+    assert answer["outputs"]["y"] == {"datatype": "FP32", "shape": [1, 4], "data": [[2, 4, 6, 8]]}
+    assert (answer["specialist"], answer["attempts"], answer["fallback"]) == ("rotated", 2, True)
+
+
+async def test_what_is_required_travels(fabric, gateway):
+    """Requirements are parameters of the request, and so is that nobody may step in."""
+    options = ("--require", "domain=rotated", "--require", "label.team=a", "--no-substitute")
+    await fabric("infer", "digits", "-i", "x=[[1]]", *options)
+    assert set(gateway.requests[-1].parameters) == {
+        "fabric_domain",
+        "fabric_label.team",
+        "fabric_substitute",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("infer", "digits", "-i", "x=none.npy"), 1, "none.npy cannot be read"),
+        (("infer", "digits", "-i", "x={"), 1, "is neither a .npy file nor JSON of FP32"),
+        (("infer", "digits", "-i", "x"), 2, "must read KEY=VALUE"),
+        (("infer", "digits", "-i", "x=[[1]]", "--require", "d=x"), 1, "unknown parameter"),
+        (("get", "models"), 2, "specialists"),
+        (("get", "routes", "none"), 1, "nothing here"),
+        (("apply", "-f", "none.yaml"), 1, "none.yaml:0: cannot be read: No such file"),
+        (("get", "routes", "--server", "127.0.0.1:1"), 1, "no fabric answers at 127.0.0.1:1"),
+        (("down", "--state", "/nowhere"), 1, "no fabric runs on /nowhere"),
+    ],
+)
+async def test_mistakes_are_told_on_stderr(fabric, arguments, status, message):
+    """1 is the status of errors, 2 of wrong usage, and stdout stays empty."""
+    shown = await fabric(*arguments)
+    assert message in shown.stderr
+    assert (shown.exit_code, shown.stdout) == (status, "")
+
+
+async def test_errors_of_the_fabric_are_told_in_its_words(fabric, gateway):
+    """The message is that of the error, brackets included."""
+    gateway.fail = Overloaded("digits: [3] full queues")
+    shown = await fabric("infer", "digits", "-i", "x=[[1]]")
+    assert shown.stderr.strip() == "error: digits: [3] full queues"
+
+
+async def test_applying_shows_what_changes_first(fabric, gateway, portfolio):
+    """It is asked what would change, and then told to."""
+    shown = await fabric("apply", "-f", portfolio)
+    assert shown.exit_code == 0, shown.stderr
+    assert [(request.dry_run, request.prune) for request in gateway.requests] == [
+        (True, True),
+        (False, True),
+    ]
+    assert shown.stdout.split() == [
+        *("CHANGE", "KIND", "NAME", "FIELDS"),
+        *("update", "specialist", "rotated:1", "hosting.batching.max_size"),
+    ]
+
+
+async def test_nothing_is_applied_where_nothing_changes(fabric, gateway, portfolio):
+    """One dry run is all, and `--dry-run` never goes further."""
+    gateway.unchanged = True
+    shown = await fabric("apply", "-f", portfolio)
+    assert shown.stdout.strip() == "nothing changes"
+    gateway.unchanged = False
+    await fabric("apply", "-f", portfolio, "--dry-run")
+    assert [request.dry_run for request in gateway.requests] == [True, True]
+
+
+async def test_taking_out_wants_to_be_confirmed(fabric, gateway, portfolio):
+    """Off a terminal it needs --yes, while keeping needs nothing."""
+    gateway.pruned = True
+    shown = await fabric("apply", "-f", portfolio)
+    assert shown.exit_code == 2
+    assert "give --yes" in shown.stderr
+    assert [request.dry_run for request in gateway.requests] == [True]
+    assert (await fabric("apply", "-f", portfolio, "--yes")).exit_code == 0
+    assert (await fabric("apply", "-f", portfolio, "--no-prune")).exit_code == 0
+    assert not gateway.requests[-1].prune
+
+
+async def test_without_pruning_chains_may_name_what_runs(fabric, gateway, portfolio):
+    """What the fabric has is known, and is unknown to a file that says all."""
+    portfolio.write_text("routes: [{name: new, chain: ['rotated:1', digits]}]")
+    assert (await fabric("apply", "-f", portfolio, "--no-prune")).exit_code == 0
+    shown = await fabric("apply", "-f", portfolio)
+    assert "nothing is named 'digits'" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "cells"),
+    [
+        ("specialists", ["rotated", "1", "ready", "1/1", "rotated", "0.5"]),
+        ("replicas", ["r1", "rotated", "1", "0", "h:1", "3", "0"]),
+        (
+            "routes",
+            *[["digits", "fixed", "rotated:1", ">", "general", "task=digit,", "label.team=vision"]],
+        ),
+    ],
+)
+async def test_resources_are_tables_for_people(fabric, kind, cells):
+    """One line each, under a line of titles."""
+    shown = await fabric("get", kind)
+    titles, line = shown.stdout.splitlines()
+    assert titles.isupper()
+    assert line.split()[: len(cells)] == cells
+
+
+async def test_resources_are_data_for_programs(fabric):
+    """JSON and YAML say the same, with the field names of the portfolio file."""
+    as_json = await fabric("get", "specialists", "-o", "json")
+    as_yaml = await fabric("get", "specialists", "-o", "yaml")
+    (resource,) = json.loads(as_json.stdout)
+    assert yaml.safe_load(as_yaml.stdout) == [resource]
+    assert resource["specialist"]["hosting"]["model"]["uri"] == "/m.onnx"
+    assert resource["status"]["state"] == "ready"
+
+
+async def test_a_plan_is_shown_with_its_refusals(fabric):
+    """Candidates have a place, refusals a reason."""
+    shown = await fabric("explain", "digits", "--require", "domain=rotated")
+    _, first, refused = shown.stdout.splitlines()
+    assert first.split()[:3] == ["1", "rotated", "1"]
+    assert refused.split() == ["-", "noisy", "1", "domain"]
+
+
+async def test_deleting_names_a_kind(fabric, gateway):
+    """Routes and specialists can be taken out."""
+    shown = await fabric("delete", "route", "digits", "-o", "json")
+    assert json.loads(shown.stdout) == {"changes": [], "revision": 8}
+    assert gateway.requests[-1].key.kind == catalog_service_pb2.KIND_ROUTE
+
+
+async def test_what_needs_no_fabric_answers_alone(fabric):
+    """The schema is JSON, and the version is the package's."""
+    assert json.loads((await fabric("schema")).stdout)["title"] == "fabric portfolio"
+    assert (await fabric("version")).stdout.strip() == __version__
+    assert json.loads((await fabric("version", "-o", "json")).stdout) == {"version": __version__}
+
+
+def test_help_loads_nothing_heavy():
+    """Neither gRPC nor numpy nor pydantic is imported before a command runs."""
+    code = (
+        "import sys, fabric.cli.commands;"
+        "print(sorted({'grpc', 'numpy', 'pydantic', 'rich', 'ray'} & sys.modules.keys()))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"

@@ -1,0 +1,248 @@
+"""The portfolio file."""
+
+from __future__ import annotations
+
+import json
+from textwrap import dedent
+
+import pytest
+
+from fabric.config import PortfolioError, load, schema
+from fabric.core.cards import Card, Hosting, Model, Specialist
+from fabric.core.errors import Code
+from fabric.core.plans import ChainEntry, Requirements, Route
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("rotated.onnx", "general.onnx"):
+        (tmp_path / name).write_bytes(b"model")
+    return tmp_path
+
+
+@pytest.fixture
+def write(folder):
+    def write(text):
+        file = folder / "portfolio.yaml"
+        file.write_text(dedent(text))
+        return file
+
+    return write
+
+
+@pytest.fixture
+def refused(write):
+    """The mistakes of a file, without its path."""
+
+    def refused(text, known=()):
+        file = write(text)
+        with pytest.raises(PortfolioError) as caught:
+            load(file, known)
+        return caught.value.message.replace(f"{file}:", "").splitlines()
+
+    return refused
+
+
+GOOD = """\
+    specialists:
+      - name: rotated
+        version: 1.10
+        owner: no
+        domains: [rotated]
+        labels: {tier: 1}
+        cost: 0.5
+        evidence:
+          - {metric: accuracy, value: 0.97, domain: rotated}
+        model: rotated.onnx
+        batching: {max_size: 8}
+        replicas: {min: 1, max: 3}
+      - name: general
+        model:
+          uri: s3://models/general.onnx
+    routes:
+      - name: digits
+        requirements: {domain: rotated}
+        chain: [rotated:1.10, general, {name: spare, weight: 0.5}]
+      - name: spare
+        description:
+        chain: [general]
+    """
+
+
+def test_a_file_is_read_into_the_dataclasses_of_core(write, folder):
+    """Cards and hosting come apart, shorthands are filled in, paths start at the file."""
+    portfolio = load(write(GOOD))
+
+    rotated, general = portfolio.specialists
+    assert rotated.key == "rotated:1.10"
+    assert (rotated.card.owner, rotated.card.labels) == ("no", {"tier": "1"})
+    assert rotated.hosting.model == Model(uri=str(folder / "rotated.onnx"))
+    assert (rotated.hosting.batching.max_size, rotated.hosting.replicas.max) == (8, 3)
+    assert general == Specialist(
+        card=Card(name="general"),
+        hosting=Hosting(model=Model(uri="s3://models/general.onnx")),
+    )
+    assert type(rotated.card) is Card
+    assert portfolio.routes[0] == Route(
+        name="digits",
+        requirements=Requirements(domain="rotated"),
+        chain=(
+            ChainEntry(name="rotated", version="1.10"),
+            ChainEntry(name="general"),
+            ChainEntry(name="spare", weight=0.5),
+        ),
+    )
+    assert type(portfolio.routes[1]) is Route
+
+
+def test_all_mistakes_are_named_at_once_with_their_lines(refused, folder):
+    """Each mistake says its line, its key, and the nearest right word."""
+    text = """\
+        specialists:
+          - name: rotated
+            model: rotate.onnx
+            batching:
+              max: 8
+              max_queue: many
+            cost: cheap
+          - name: general
+            domains: all
+            resources: {cpus: .nan}
+            evidence: [{value: 1}]
+            model: {sha: 12}
+        route: []
+        """
+    assert refused(text) == [
+        f"3: specialists[0].model: no file {folder}/rotate.onnx; did you mean 'rotated.onnx'?",
+        "5: specialists[0].batching.max: unknown key; did you mean 'max_size'?",
+        '6: specialists[0].batching.max_queue: must be a whole number, not "many"',
+        '7: specialists[0].cost: must be a number, not "cheap"',
+        '9: specialists[1].domains: must be a list, not "all"',
+        '10: specialists[1].resources.cpus: must be a number, not ".nan"',
+        "11: specialists[1].evidence[0].metric: is missing",
+        "12: specialists[1].model.sha: unknown key; did you mean 'sha256'?",
+        "12: specialists[1].model.uri: is missing",
+        "13: route: unknown key; did you mean 'routes'?",
+    ]
+
+
+def test_what_a_dataclass_refuses_is_an_error_of_its_place(refused):
+    """The rules of core hold in the file, at the line of the key that they name."""
+    assert refused("""\
+        specialists:
+          - name: general
+            model: general.onnx
+            cost: -1
+          - name: rotated
+            model: rotated.onnx
+            replicas:
+              min: 3
+              max: 2
+        """) == [
+        "4: specialists[0].cost: cost is -1.0, it cannot be negative",
+        "7: specialists[1].replicas: replicas need 1 <= min <= max, got min 3, max 2",
+    ]
+
+
+def test_a_specialist_has_a_model_or_a_class(refused):
+    """Neither and both are refused."""
+    assert refused("""\
+        specialists:
+          - name: neither
+          - {name: both, model: general.onnx, python: "package:Class"}
+        """) == [
+        "2: specialists[0]: give exactly one of 'model' and 'python'",
+        "3: specialists[1]: give exactly one of 'model' and 'python'",
+    ]
+
+
+def test_names_are_given_once(refused):
+    """A key of a mapping, a version of a specialist and a name of a route stand once."""
+    assert refused("""\
+        specialists:
+          - {name: a, model: general.onnx}
+          - {name: a, version: 1, model: general.onnx}
+          - {name: b, model: general.onnx, owner: x, owner: y}
+        routes:
+          - {name: b, chain: [a]}
+          - {name: c, chain: [a]}
+          - {name: c, chain: [a]}
+        """) == [
+        "3: specialists[1].name: 'a:1' is declared twice",
+        "4: specialists[2].owner: is given twice",
+        "6: routes[0].name: 'b' is a specialist already",
+        "8: routes[2].name: 'c' is declared twice",
+    ]
+
+
+def test_chains_name_what_exists(refused, write):
+    """A name that is neither in the file nor known is refused with the nearest that is."""
+    text = """\
+        specialists:
+          - {name: rotated, model: rotated.onnx}
+        routes:
+          - name: digits
+            chain:
+              - rotate
+              - rotated:2
+              - elsewhere
+        """
+    assert refused(text, known=["elsewhere:3"]) == [
+        "6: routes[0].chain[0]: nothing is named 'rotate'; did you mean 'rotated'?",
+        "7: routes[0].chain[1]: nothing is named 'rotated:2'; did you mean 'rotated:1'?",
+    ]
+    assert load(write(text), known=["elsewhere:3", "rotate", "rotated:2"]).routes
+
+
+def test_routes_lead_somewhere(refused):
+    """A circle of routes is refused on every route in it, and shown."""
+    assert refused("""\
+        specialists:
+          - {name: s, model: general.onnx}
+        routes:
+          - {name: a, chain: [s, b]}
+          - {name: b, chain: [c]}
+          - {name: c, chain: [a]}
+          - {name: into, chain: [a]}
+        """) == [
+        "4: routes[0].chain: goes in a circle: a -> b -> c -> a",
+        "5: routes[1].chain: goes in a circle: b -> c -> a -> b",
+        "6: routes[2].chain: goes in a circle: c -> a -> b -> c",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "1: declares no specialists and no routes"),
+        ("specialists: [", "1: not YAML: expected the node content, but found '<stream end>'"),
+        ("- name: a", "1: must be a mapping, not a list"),
+        ("specialists: &a\n  - *a", "1: contains itself"),
+    ],
+)
+def test_a_file_that_is_no_portfolio_is_refused(refused, text, line):
+    """What is not YAML, or not a mapping, is refused where it begins."""
+    assert line in refused(text)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    """The error is of the request, and names the file."""
+    with pytest.raises(PortfolioError, match=r"none\.yaml.*No such file") as caught:
+        load(tmp_path / "none.yaml")
+    assert caught.value.code is Code.INVALID_ARGUMENT
+
+
+def test_the_schema_describes_what_is_read():
+    """Editors get every key with its description, the shorthands, and no key besides."""
+    made = schema()
+    entry = made["$defs"]["SpecialistEntry"]
+
+    assert json.dumps(made)
+    assert set(made["properties"]) == {"specialists", "routes"}
+    assert entry["additionalProperties"] is False
+    assert "Per call" in entry["properties"]["cost"]["description"]
+    assert {"type": "string"} in entry["properties"]["model"]["anyOf"]
+    assert "package.module:Class" in entry["properties"]["python"]["description"]
+    assert {"type": "string"} in made["$defs"]["RouteEntry"]["properties"]["chain"]["items"][
+        "anyOf"
+    ]

@@ -1,0 +1,110 @@
+"""The request path, over fakes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fabric.core.deadlines import NEVER, Deadline
+from fabric.core.errors import DeadlineExceeded, NotFound, SpecialistFailed, Unavailable
+from fabric.core.plans import ChainEntry, Route
+from fabric.core.requests import InferRequest
+from fabric.dispatch import Dispatcher
+from fabric.testing import FakeInvoker, ManualClock, planner, specialist
+
+ROUTE = Route(name="r", chain=tuple(ChainEntry(name=n) for n in ("a", "b")), timeout=10.0)
+
+
+def dispatcher(invoker, clock=None, timeout=30.0):
+    plans = planner([specialist("a", timeout=timeout), specialist("b")], [ROUTE])
+    return Dispatcher(plans, invoker, clock or ManualClock())
+
+
+def request(model="r", **more):
+    return InferRequest(model, "", b"x", **more)
+
+
+async def test_the_first_candidate_answers():
+    """A plan whose first candidate answers needs no other."""
+    invoker = FakeInvoker()
+    answer = await dispatcher(invoker).infer(request(), NEVER)
+
+    assert (answer.response.payload, answer.specialist, answer.route) == (b"a", "a", "r")
+    assert not answer.fallback
+    assert answer.attempts == ()
+    assert [name for name, *_ in invoker.asked] == ["a"]
+
+
+async def test_a_fallback_says_so_and_why():
+    """An answer never hides who gave it, and what happened before."""
+    invoker = FakeInvoker(a=SpecialistFailed("nan", replica="a/0"))
+    answer = await dispatcher(invoker).infer(request(), NEVER)
+
+    assert (answer.specialist, answer.fallback) == ("b", True)
+    assert [(a.specialist, a.error) for a in answer.attempts] == [("a", "SPECIALIST_FAILED")]
+
+
+async def test_another_replica_of_the_same_specialist_is_no_fallback():
+    """A retry avoids the replica that failed."""
+    invoker = FakeInvoker(a=[Unavailable("lost", replica="a/0"), b"second"])
+    answer = await dispatcher(invoker).infer(request(), NEVER)
+
+    assert (answer.response.payload, answer.fallback, len(answer.attempts)) == (b"second", False, 1)
+    assert invoker.asked[1][2] == {"a/0"}
+
+
+async def test_the_deadline_is_the_soonest_of_caller_route_and_specialist():
+    """Each hop hands down a point in time that never moves back."""
+    clock = ManualClock(100.0)
+    invoker = FakeInvoker()
+    for deadline, timeout, expected in (
+        (NEVER, 30.0, 110.0),
+        (NEVER, 2.0, 102.0),
+        (Deadline(101.0), 2.0, 101.0),
+    ):
+        await dispatcher(invoker, clock, timeout).infer(request(), deadline)
+        assert invoker.asked[-1][1].at == expected
+
+
+async def test_a_late_candidate_is_followed_by_the_next_while_time_is_left():
+    """An attempt's own timeout is not the caller's."""
+    invoker = FakeInvoker(a=DeadlineExceeded("slow", replica="a/0"))
+    answer = await dispatcher(invoker).infer(request(), NEVER)
+    assert answer.specialist == "b"
+
+
+async def test_nothing_is_tried_after_the_deadline():
+    """When the caller's time is up, that is the answer."""
+    clock = ManualClock()
+
+    class Slow(FakeInvoker):
+        async def infer(self, card, request, deadline):
+            clock.advance(20)
+            return await super().infer(card, request, deadline)
+
+    invoker = Slow(a=SpecialistFailed("nan", replica="a/0"))
+    with pytest.raises(DeadlineExceeded):
+        await dispatcher(invoker, clock).infer(request(), NEVER)
+    assert len(invoker.asked) == 1
+
+
+async def test_without_substitution_the_first_candidate_or_nobody():
+    """A caller who forbids substitution gets the failure."""
+    invoker = FakeInvoker(a=SpecialistFailed("nan", replica="a/0"))
+    with pytest.raises(SpecialistFailed, match="nan"):
+        await dispatcher(invoker).infer(request(substitute=False), NEVER)
+
+
+async def test_an_unknown_model_is_not_found():
+    """Nothing is tried for a name that nobody has."""
+    with pytest.raises(NotFound):
+        await dispatcher(FakeInvoker()).infer(request("zzz"), NEVER)
+
+
+async def test_cancelling_stops_at_once():
+    """A caller that leaves is not answered by the next candidate."""
+    invoker = FakeInvoker(a=asyncio.CancelledError())
+    with pytest.raises(asyncio.CancelledError):
+        await dispatcher(invoker).infer(request(), NEVER)
+    assert len(invoker.asked) == 1
