@@ -89,7 +89,7 @@ class RayHost:
                 except (httpx.HTTPError, FabricError, ValueError) as error:
                     rest = min(self._paces.away, self._paces.settling * 2.0 ** min(failures, 8))
                     failures += 1
-                    await self._complain(desk, str(error) or repr(error))
+                    await self._complain(desk, error)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(rest):
                         await self._woken.wait()
@@ -155,16 +155,16 @@ class RayHost:
         self._taken = applications
         log.info("Ray Serve took %d applications", len(applications))
 
-    async def _complain(self, desk: Desk, problem: str) -> None:
-        """Specialists that wait for Ray Serve say so."""
-        problem = f"Ray Serve at {self._url}: {problem}"
+    async def _complain(self, desk: Desk, error: Exception) -> None:
+        """Specialists that wait for Ray Serve, or are refused by it, say so."""
+        problem = f"Ray Serve at {self._url}: {str(error) or repr(error)}"
         log.warning("%s", problem)
-        reports = {
-            key: replace(
-                self._reports.get(key, Report(wanted=specialist.hosting.replicas.min)),
-                waiting=problem,
+        is_away = isinstance(error, httpx.HTTPError)
+        reports = {}
+        for key, specialist in desk.wanted.items():
+            known = self._reports.get(key, Report(wanted=specialist.hosting.replicas.min))
+            reports[key] = (
+                replace(known, waiting=problem) if is_away else replace(known, failure=problem)
             )
-            for key, specialist in desk.wanted.items()
-        }
         with contextlib.suppress(FabricError):
             await desk.report(desk.catalog.revision, reports)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BUILDER = "fabric.runtime.ray:build"
 POLICY = "fabric.runtime.ray:policy"
-DEPLOYMENT = "replica"
+DEPLOYMENT = "specialist"
 """The name of the one deployment that the builder makes."""
 
 
