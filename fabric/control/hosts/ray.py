@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fabric.core.cards import Specialist
 
 log = logging.getLogger(__name__)
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it has a line for every look at Ray Serve
 
 ANSWER = 30.0
 """Seconds for an answer; while a Serve controller that was killed comes back, one takes three."""

@@ -24,6 +24,9 @@ POLICY = "fabric.runtime.ray:policy"
 DEPLOYMENT = "specialist"
 """The name of the one deployment that the builder makes."""
 
+FAREWELL = 2.0
+"""Seconds, beyond those for draining, after which Ray ends a replica that closes."""
+
 
 def application_name(specialist: Specialist) -> str:
     return f"{specialist.card.name}--{specialist.card.version}"
@@ -75,7 +78,7 @@ def _deployment(hosting: Hosting) -> dict[str, Any]:
         "max_surge_percent": 100,
         "rolling_update_percentage": 1.0,
         "graceful_shutdown_wait_loop_s": 0.1,
-        "graceful_shutdown_timeout_s": hosting.timeouts.drain,
+        "graceful_shutdown_timeout_s": hosting.timeouts.drain + FAREWELL,
         "health_check_period_s": 1.0,
         "health_check_timeout_s": 10.0,
         "autoscaling_config": {
