@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from fabric.catalog.declaring import Change, decide, without
+from fabric.catalog.declaring import Action, Change, decide, without
 from fabric.catalog.feed import Feed
 from fabric.catalog.leases import Leases
 from fabric.control.ledger import Ledger
