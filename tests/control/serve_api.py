@@ -75,7 +75,12 @@ class ServeApi:
                 name = config["name"]
                 old = known.get(name)
                 if old and old["deployed_app_config"]["args"] == config["args"]:
-                    self.applications[name] = {**old, "deployed_app_config": config}
+                    status = old["status"] if old["status"] == "DEPLOY_FAILED" else "DEPLOYING"
+                    self.applications[name] = {
+                        **old,
+                        "status": status,
+                        "deployed_app_config": config,
+                    }
                     continue
                 self.deploys.append(name)
                 self.applications[name] = {

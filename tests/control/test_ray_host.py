@@ -105,7 +105,8 @@ async def test_ray_serve_may_be_away(sqlite_url):
     async with control_plane(sqlite_url, ray_host(first.url)) as (controller, *_):
         await controller.apply([specialist("a"), specialist("b")], [])
         await controller.register(replica("x", "b:1"), None)
-        await until(controller, lambda: first.url in controller.catalog.statuses["a:1"].reason)
+        await until(controller, lambda: controller.catalog.statuses["a:1"].reason)
+        assert f"Ray Serve at {first.url}" in controller.catalog.statuses["a:1"].reason
         assert state(controller) is State.PENDING
         assert state(controller, "b:1") is State.READY
         with ServeApi(port) as second:
@@ -120,7 +121,7 @@ async def test_a_refused_configuration_is_told(api, sqlite_url):
         await controller.apply([specialist("a")], [])
         await until(controller, lambda: state(controller) is State.FAILED)
         reason = controller.catalog.statuses["a:1"].reason
-        assert reason.endswith("status 400: autoscaling_config: nonsense")
+        assert reason.endswith(": autoscaling_config: nonsense")
         api.refuse = ""
         await eventually(lambda: api.applications)
 
@@ -160,5 +161,31 @@ def test_replicas_are_wanted_as_autoscaling_wants_them():
     scaled = specialist("a", replicas=Replicas(min=1, max=5))
     details = {"status": "RUNNING", "deployments": {"specialist": {"target_num_replicas": 3}}}
 
-    assert report_of(scaled, details).wanted == 3
-    assert report_of(scaled, None).wanted == 1
+    assert report_of(scaled, details, False).wanted == 3
+    assert report_of(scaled, {}, False).wanted == 1
+
+
+def test_a_replica_that_is_being_restarted_is_no_failure():
+    """Ray Serve goes on trying, so the specialist waits, and says for what."""
+    message = "A replica's health check failed.\nRetrying."
+    details = {"status": "UNHEALTHY", "deployments": {"specialist": {"message": message}}}
+
+    report = report_of(specialist("a"), details, False)
+    assert (report.failure, report.waiting) == ("", "Retrying.")
+
+
+async def test_a_change_of_one_leaves_the_status_of_others_alone(api, sqlite_url):
+    """That Ray Serve calls everything DEPLOYING after a PUT is no news to watchers."""
+    async with control_plane(sqlite_url, ray_host(api.url)) as (controller, *_):
+        await controller.apply([specialist("a"), specialist("b")], [])
+        for key in ("a:1", "b:1"):
+            await controller.register(replica(key, key), None)
+        await eventually(lambda: len(api.applications) == 2)
+        await until(controller, lambda: state(controller, "b:1") is State.READY)
+        revision = controller.catalog.revision
+        await controller.apply([specialist("a", arguments={"x": "y"})], [])
+        assert state(controller) is State.DEGRADED
+        await until(controller, lambda: state(controller) is State.READY)
+
+        seen = [h.specialist.key for c in controller.feed.since(revision) for h in c.specialists]
+        assert set(seen) == {"a:1"}
