@@ -16,7 +16,7 @@ from fabric.api.catalog.v1.catalog_service_pb2_grpc import (
     CatalogServiceServicer,
     add_CatalogServiceServicer_to_server,
 )
-from fabric.core.cards import Card, Hosting, Model, Specialist, Timeouts
+from fabric.core.cards import Card, Hosting, Model, Specialist
 from fabric.core.plans import ChainEntry, Route
 from fabric.core.replicas import Replica
 from fabric.core.requests import InferRequest, InferResponse
@@ -40,6 +40,38 @@ class ManualClock:
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
+
+
+class FakeInvoker:
+    """Answers as it is told, by name of the specialist, and remembers who was asked.
+
+    `answers[name]` is a response, an error to raise, or a list of these for one call each; a
+    specialist without any answers with its own name.
+    """
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers = answers
+        self.asked: list[tuple[str, Deadline, frozenset[str]]] = []
+
+    async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
+        self.asked.append((card.name, deadline, request.avoid))
+        answer = self.answers.get(card.name.replace("-", "_"), card.name.encode())
+        if isinstance(answer, list):
+            answer = answer.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return InferResponse(answer, f"{card.name}/0")
+
+
+def planner(specialists: Iterable[Specialist] = (), routes: Iterable[Route] = ()) -> Planner:
+    """A planner of *specialists*, of which later ones of a name are the latest, and *routes*."""
+    by_name = {s.card.name: s for s in specialists}
+    by_key = {s.key: s for s in specialists}
+    known = Known(
+        {route.name: route for route in routes},
+        lambda name, version: by_key.get(f"{name}:{version}") if version else by_name.get(name),
+    )
+    return Planner(lambda: known)
 
 
 class FakeModel:
@@ -142,33 +174,11 @@ class FakeControl(CatalogServiceServicer):
             self._heard.notify_all()
 
 
-class FakeInvoker:
-    """Answers as it is told, by name of the specialist, and remembers who was asked.
-
-    `answers[name]` is a response, an error to raise, or a list of these for one call each; a
-    specialist without any answers with its own name.
-    """
-
-    def __init__(self, **answers: Any) -> None:
-        self.answers = answers
-        self.asked: list[tuple[str, Deadline, frozenset[str]]] = []
-
-    async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
-        self.asked.append((card.name, deadline, request.avoid))
-        answer = self.answers.get(card.name.replace("-", "_"), card.name.encode())
-        if isinstance(answer, list):
-            answer = answer.pop(0)
-        if isinstance(answer, BaseException):
-            raise answer
-        return InferResponse(answer, f"{card.name}/0")
-
-
-def specialist(name: str, version: str = "1", timeout: float = 30.0, **said: Any) -> Specialist:
+def specialist(name: str, version: str = "1", **said: Any) -> Specialist:
     """A specialist that says little beyond *said*, which are fields of its card and hosting."""
     hosting = {each.name: said.pop(each.name) for each in fields(Hosting) if each.name in said}
     if not {"model", "python"} & hosting.keys():
         hosting["model"] = Model(uri=f"{name}.onnx")
-    hosting.setdefault("timeouts", Timeouts(request=timeout))
     return Specialist(card=Card(name=name, version=version, **said), hosting=Hosting(**hosting))
 
 
@@ -178,19 +188,8 @@ def route(name: str, *chain: str) -> Route:
     return Route(name=name, chain=tuple(entries))
 
 
-def replica(replica_id: str, key: str, **fields_: Any) -> Replica:
+def replica(replica_id: str, key: str, **fields: Any) -> Replica:
     """A replica of the specialist `name:version` that nobody can reach."""
     name, _, version = key.partition(":")
-    said = {"address": "127.0.0.1:1", **fields_}
+    said = {"address": "127.0.0.1:1", **fields}
     return Replica(id=replica_id, specialist=name, version=version, **said)
-
-
-def planner(specialists: Iterable[Specialist] = (), routes: Iterable[Route] = ()) -> Planner:
-    """A planner of *specialists*, of which later ones of a name are the latest, and *routes*."""
-    by_name = {s.card.name: s for s in specialists}
-    by_key = {s.key: s for s in specialists}
-    known = Known(
-        {route.name: route for route in routes},
-        lambda name, version: by_key.get(f"{name}:{version}") if version else by_name.get(name),
-    )
-    return Planner(lambda: known)

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from fabric.core.cards import Timeouts
 from fabric.core.deadlines import NEVER, Deadline
 from fabric.core.errors import DeadlineExceeded, NotFound, SpecialistFailed, Unavailable
 from fabric.core.plans import ChainEntry, Route
@@ -17,7 +18,7 @@ ROUTE = Route(name="r", chain=tuple(ChainEntry(name=n) for n in ("a", "b")), tim
 
 
 def dispatcher(invoker, clock=None, timeout=30.0):
-    plans = planner([specialist("a", timeout=timeout), specialist("b")], [ROUTE])
+    plans = planner([specialist("a", timeouts=Timeouts(request=timeout)), specialist("b")], [ROUTE])
     return Dispatcher(plans, invoker, clock or ManualClock())
 
 

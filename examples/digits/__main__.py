@@ -15,8 +15,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from rich.console import Console
@@ -31,11 +31,15 @@ from fabric.app import Fabric, FabricSettings
 from fabric.config import load as load_portfolio
 from fabric.core.replicas import Replica
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 ROUTE = "digits"
 VICTIM = "digits-rotated"
 IN_FLIGHT = 64
 IN_FLIGHT_WHILE_KILLING = 8
 BEFORE_THE_KILL = 1.0
+AFTER_IT_IS_BACK = 1.0
 PATIENCE = 60.0
 
 console = Console(highlight=False)
@@ -63,9 +67,13 @@ async def main(host: str) -> int:
             processes = {*fabric.processes.values(), *await replica_pids(client)}
             lost = await compare(client) + await kill(client)
             processes |= await replica_pids(client)
-        left = [pid for pid in processes if Path(f"/proc/{pid}").exists()]
+        left = [pid for pid in processes if is_running(pid)]
         say(f"all {len(processes)} processes are gone" if not left else f"[red]left: {left}[/red]")
         return 1 if lost or left else 0
+
+
+def is_running(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
 
 
 async def replica_pids(client: AsyncClient) -> set[int]:
@@ -149,8 +157,9 @@ def until_back(state: dict[str, float]) -> Iterator[Case]:
     """Images of the victim's domain, until a second after its new replica has registered."""
     (domain,) = [domain for domain in DOMAINS if VICTIM.endswith(domain)]
     for case in itertools.cycle(cases(load(SEED).test, [domain])):
-        now = time.monotonic()
-        if state["back"] and now > state["back"] + 1 or state["killed"] and now > state["killed"] + PATIENCE:
+        if 0 < state["back"] < time.monotonic() - AFTER_IT_IS_BACK:
+            return
+        if 0 < state["killed"] < time.monotonic() - PATIENCE:
             return
         yield case
 
@@ -159,7 +168,10 @@ def report(results: list[Result], killed: float) -> None:
     """Prints who answered before and after the kill, and when the specialist was back."""
     after = sorted((r for r in results if r.at > killed), key=lambda r: r.at)
     substitutes = [result for result in after if result.fallback]
-    back = next((r.at for r in after if substitutes and r.at > substitutes[0].at and r.specialist == VICTIM), None)  # fmt: skip
+    back = None
+    if substitutes:
+        own = (r.at for r in after if r.specialist == VICTIM and r.at > substitutes[0].at)
+        back = next(own, None)
     phases = {
         "before the kill": [r for r in results if r.at <= killed],
         "while it was gone": [r for r in after if back is None or r.at < back],
@@ -179,7 +191,8 @@ def report(results: list[Result], killed: float) -> None:
         console.print(f"[red]{error}[/red]")
     if substitutes and back is not None:
         gap = 1000 * (substitutes[0].at - killed)
-        say(f"the generalist stood in after {gap:.0f} ms; the specialist was back after {back - killed:.1f} s")  # fmt: skip
+        say(f"the generalist stood in after {gap:.0f} ms")
+        say(f"the specialist was back after {back - killed:.1f} s")
 
 
 if __name__ == "__main__":

@@ -119,13 +119,9 @@ def _digits() -> tuple[Images, Labels]:
     return images, labels.astype(np.int64)
 
 
-def _divide(
-    indices: Labels, labels: Labels, held_out: float, seed: int
-) -> tuple[Labels, Labels]:
+def _divide(indices: Labels, labels: Labels, held_out: float, seed: int) -> tuple[Labels, Labels]:
     """Divide indices int64 [N] in two, each with the same share of every digit."""
-    kept, held = train_test_split(
-        indices, test_size=held_out, stratify=labels, random_state=seed
-    )
+    kept, held = train_test_split(indices, test_size=held_out, stratify=labels, random_state=seed)
     return kept, held
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from examples.digits.data import Images, Split
 from fabric import AsyncClient, FabricError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,8 @@ async def ask_all(
 
     async def worker() -> None:
         for case in waiting:
-            results.append(await ask(client, model, case))
+            result = await ask(client, model, case)
+            results.append(result)
 
     async with asyncio.TaskGroup() as workers:
         for _ in range(in_flight):
@@ -96,5 +100,3 @@ def quantiles(results: Sequence[Result]) -> tuple[float, float]:
     seconds = np.array([result.seconds for result in results])
     median, high = np.quantile(seconds, (0.5, 0.99))
     return float(1000 * median), float(1000 * high)
-
-

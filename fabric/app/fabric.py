@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from fabric.app.family import Family
 from fabric.app.state import STORE, State, default_directory
 from fabric.client import AsyncClient
 from fabric.control.settings import ControlSettings
-from fabric.core.errors import Conflict, InvalidRequest, Unavailable
+from fabric.core.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from fabric.core.replicas import State as Condition
 from fabric.gateway.settings import GatewaySettings
 
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 _POLL = 0.05
+LINKING = 10.0
 LEAVING = 10.0
 """Seconds that what is left of a child's descendants has for ending by itself."""
 
@@ -107,11 +109,11 @@ class Fabric:
             self._prepare()
             async with asyncio.TaskGroup() as tasks:
                 for child in self.children.values():
-                    tasks.create_task(self._start(child))
+                    if child is not self.children["control"]:
+                        tasks.create_task(self._start(child))
+                await self._start(self.children["control"])
+                await self._declare()  # replicas start while other children still do
             self.client = await self._stack.enter_async_context(AsyncClient(self.server))
-            await self._declare()
-            self._is_ready = True
-            self._record()
         except BaseException as error:
             self._failed = not isinstance(error, asyncio.CancelledError)
             await self._stack.aclose()
@@ -128,8 +130,12 @@ class Fabric:
         """Returns when every specialist answers or has failed: those that did, and why."""
         while True:
             with contextlib.suppress(Unavailable):  # a child that is started again
-                return await self._all_settled()
+                failed = await self._all_settled()
+                break
             await asyncio.sleep(_POLL)
+        self._is_ready = True
+        self._record()
+        return failed
 
     async def _all_settled(self) -> dict[str, str]:
         states: dict[str, Hosted] = {}
@@ -138,6 +144,7 @@ class Fabric:
             async for changes in stream:
                 new = {hosted.specialist.key: hosted for hosted in changes.specialists}
                 waiting |= new.keys() if changes.snapshot else set()
+                waiting -= {key.name for key in changes.removed}
                 for key in [key for key in waiting if key in new and self._settled(new[key])]:
                     waiting.remove(key)
                     states[key] = new[key]
@@ -153,10 +160,19 @@ class Fabric:
         return failed
 
     async def _linked(self, key: str) -> None:
-        """Returns when the gateway has a link to a specialist that is ready: in a moment."""
+        """Returns when the gateway has a link to a specialist that is ready: in a moment.
+
+        Raises:
+            Unavailable: it still has none, so that another look at the catalog is due.
+        """
         name, _, version = key.partition(":")
-        while not await self.client.ready(name, version=version):  # noqa: ASYNC110 -- nothing tells
+        until = time.monotonic() + LINKING
+        while time.monotonic() < until:
+            with contextlib.suppress(NotFound):  # it has not heard of it yet
+                if await self.client.ready(name, version=version):
+                    return
             await asyncio.sleep(_POLL)
+        raise Unavailable(f"the gateway has no link to {key} after {LINKING:g} s")
 
     def _settled(self, hosted: Hosted) -> bool:
         status = hosted.status
@@ -183,6 +199,7 @@ class Fabric:
             ray, url = programs.ray(self._state.scratch, environ)
             settings = ControlSettings(**{**vars(settings), "ray": url})
             made.append(ray)
+        self._control = settings.listen
         public = GatewaySettings(listen=self.server, control=settings.listen)
         made = [programs.gateway(public, environ), programs.control(settings, environ), *made]
         self.children = {
@@ -209,9 +226,10 @@ class Fabric:
     async def _declare(self) -> None:
         if self._portfolio is None:
             return
-        portfolio = self._portfolio
         self._progress("portfolio", "applying")
-        await self.client.apply(portfolio.specialists, portfolio.routes, prune=True)
+        async with AsyncClient(self._control) as control:
+            declared = (self._portfolio.specialists, self._portfolio.routes)
+            await control.apply(*declared, prune=True)
         self._progress("portfolio", "applied")
 
     @property

@@ -40,6 +40,7 @@ class Record:
     boot: str
     server: str
     ready: bool
+    """Whether every specialist answers, or has failed."""
     scratch: str
     """The folder for what lives no longer than the fabric."""
     family: Family

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fabric.core.cards import Batching
     from fabric.core.tensors import Tensors
     from fabric.runtime.load import LoadMeter
-    from fabric.wire.codec import Inputs
+    from fabric.wire.kinds import Inputs
 
 
 class Job(Protocol):

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from fabric.core.tensors import Tensors
     from fabric.link.server import Call
     from fabric.runtime.jobs import Runner
-    from fabric.wire.codec import Codec, Inputs
+    from fabric.wire.codec import Codec
+    from fabric.wire.kinds import Inputs
 
 log = logging.getLogger(__name__)
 

@@ -1,67 +1,29 @@
-"""What one specialist takes and gives: requests checked and decoded, responses encoded.
-
-Requests of one caller differ in little but the elements of their tensors. So a codec remembers
-the head of each kind of request that it has decoded with care, everything before the raw elements,
-and takes the elements of the next one with the same head straight from its bytes.
-"""
+"""What one specialist takes and gives: requests checked and decoded, responses encoded."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from google.protobuf.message import DecodeError
 
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from fabric.core.errors import InvalidRequest, SpecialistFailed, Unimplemented
 from fabric.core.tensors import DTYPES, Signature, Tensors, TensorSpec
+from fabric.wire.kinds import Inputs, Kind, kind_of, varint
 from fabric.wire.tensors import Place, from_contents, from_raw, to_raw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
-_RAW_INPUT = b"\x3a"  # raw_input_contents = 7, length-delimited
 _RAW_OUTPUT = b"\x32"  # raw_output_contents = 6, length-delimited
-_MAX_HEAD_BYTES = 4096
 _MAX_KINDS = 256
 """Kinds of requests and of responses remembered at most."""
 
-
 _Prefix = tuple[bytes, "np.dtype[Any]", TensorSpec]
 """What precedes the elements of one output, the length included where it is fixed."""
-
-
-@dataclass(slots=True, eq=False)
-class Inputs:
-    """A request that is right: what to run, and what the response must say."""
-
-    tensors: Tensors
-    rows: int
-    """The batch size; 1 where requests are not batched."""
-    shapes: tuple[tuple[int, ...], ...]
-    """Of one row of every input; requests with equal ones can be stacked."""
-    model: str
-    id: str
-    wanted: tuple[str, ...]
-    """The outputs asked for."""
-
-
-@dataclass(slots=True, eq=False)
-class _Kind:
-    """Requests of one length and one head."""
-
-    head: bytes
-    markers: list[tuple[bytes, int]]
-    """Between the raw elements of two tensors: the bytes that must stand there, and where."""
-    views: list[tuple[str, tuple[int, ...], np.dtype[Any], int]]
-    """Name, shape, dtype and offset of the elements of each tensor."""
-    rows: int
-    shapes: tuple[tuple[int, ...], ...]
-    model: str
-    wanted: tuple[str, ...]
 
 
 class Codec:
@@ -78,7 +40,7 @@ class Codec:
         self._model = model
         self._version = version
         self._max_rows = max_rows
-        self._kinds: dict[int, _Kind] = {}
+        self._kinds: dict[int, Kind] = {}
         self._prefixes: dict[tuple[Any, ...], list[_Prefix]] = {}
 
     def decode(self, payload: bytes | memoryview) -> Inputs:
@@ -91,16 +53,8 @@ class Codec:
             Unimplemented: it asks for an extension of the protocol that is not served.
         """
         kind = self._kinds.get(len(payload))
-        if (
-            kind is not None
-            and payload[: len(kind.head)] == kind.head
-            and all(payload[at : at + len(marker)] == marker for marker, at in kind.markers)
-        ):
-            tensors: Tensors = {
-                name: np.ndarray(shape, dtype, payload, offset)
-                for name, shape, dtype, offset in kind.views
-            }
-            return Inputs(tensors, kind.rows, kind.shapes, kind.model, "", kind.wanted)
+        if kind is not None and (inputs := kind.read(payload)) is not None:
+            return inputs
         return self._decode_with_care(bytes(payload))
 
     def encode(self, inputs: Inputs, outputs: Tensors) -> bytes:
@@ -123,7 +77,7 @@ class Codec:
                 self._check_dtype(spec, array)
             if spec.datatype == "BYTES":
                 raw = to_raw(array, "BYTES")
-                pieces += (prefix, _varint(len(raw)), raw)
+                pieces += (prefix, varint(len(raw)), raw)
             else:
                 pieces += (prefix, array.tobytes())
         return b"".join(pieces)
@@ -146,8 +100,10 @@ class Codec:
         shapes = tuple(tensors[name].shape[1:] for name in self._inputs)
         wanted = self._wanted(request)
         inputs = Inputs(tensors, rows, shapes, request.model_name, request.id, wanted)
-        if not request.id and request.raw_input_contents:
-            self._remember_kind(payload, request, inputs)
+        if (kind := kind_of(payload, request, inputs)) is not None:
+            if len(self._kinds) >= _MAX_KINDS:
+                self._kinds.clear()
+            self._kinds[len(payload)] = kind
         return inputs
 
     def _check_names(self, request: ModelInferRequest) -> None:
@@ -250,42 +206,6 @@ class Codec:
             wanted[output.name] = None
         return tuple(wanted)
 
-    def _remember_kind(self, payload: bytes, request: ModelInferRequest, inputs: Inputs) -> None:
-        """Learns the kind of *payload* if it ends with its raw elements, all of fixed size.
-
-        A message is the sum of the fields that follow one another. Where the head is a message of
-        its own and the rest is raw elements, other elements of the same lengths after the same
-        head make the same request with other elements.
-        """
-        contents = request.raw_input_contents
-        markers = [_RAW_INPUT + _varint(len(raw)) for raw in contents]
-        size = len(payload) - sum(map(len, markers)) - sum(map(len, contents))
-        if not 0 < size <= _MAX_HEAD_BYTES - len(markers[0]):
-            return
-        kind = _Kind(b"", [], [], inputs.rows, inputs.shapes, inputs.model, inputs.wanted)
-        at = size
-        for tensor, marker, raw in zip(request.inputs, markers, contents, strict=True):
-            if tensor.datatype in ("BYTES", "BOOL"):
-                return
-            if not payload.startswith(marker, at):
-                return
-            kind.markers.append((marker, at))
-            at += len(marker)
-            shape = inputs.tensors[tensor.name].shape
-            kind.views.append((tensor.name, shape, DTYPES[tensor.datatype], at))
-            at += len(raw)
-        try:
-            head = ModelInferRequest.FromString(payload[:size])
-        except DecodeError:
-            return
-        if head.raw_input_contents or len(head.inputs) != len(request.inputs):
-            return
-        first, _ = kind.markers.pop(0)
-        kind.head = payload[: size + len(first)]
-        if len(self._kinds) >= _MAX_KINDS:
-            self._kinds.clear()
-        self._kinds[len(payload)] = kind
-
     # ------------------------------------------------------------------ responses
     def _remember_prefixes(
         self, key: tuple[Any, ...], inputs: Inputs, arrays: list[NDArray[Any]]
@@ -295,7 +215,7 @@ class Codec:
         for name, array in zip(inputs.wanted, arrays, strict=True):
             spec, dtype = self._outputs[name], DTYPES[self._outputs[name].datatype]
             head.outputs.add(name=name, datatype=spec.datatype, shape=array.shape)
-            length = b"" if spec.datatype == "BYTES" else _varint(array.size * dtype.itemsize)
+            length = b"" if spec.datatype == "BYTES" else varint(array.size * dtype.itemsize)
             prefixes.append((_RAW_OUTPUT + length, dtype, spec))
         prefix, dtype, spec = prefixes[0]
         prefixes[0] = (head.SerializeToString() + prefix, dtype, spec)
@@ -324,12 +244,3 @@ def _dims(shape: Sequence[int]) -> str:
 
 def _quoted(names: Any) -> str:
     return ",".join(f"'{name}'" for name in names)
-
-
-def _varint(number: int) -> bytes:
-    parts = bytearray()
-    while number > 0x7F:
-        parts.append(number & 0x7F | 0x80)
-        number >>= 7
-    parts.append(number)
-    return bytes(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,8 @@ def holder(tmp_path):
         yield process
         process.kill()
         Family((process.orphan,)).kill()
+        if left := read(tmp_path / "state"):
+            shutil.rmtree(left.scratch)
 
 
 def test_the_default_follows_the_xdg_directories(monkeypatch):

@@ -78,3 +78,12 @@ def test_the_last_version_goes_at_once():
     catalog = world(("a", "1", State.READY, 1), ("b", "1", State.PENDING, 0))
 
     assert outlived(catalog, declared(catalog, "b:1"), {"a:1"}) == {"a:1"}
+
+
+def test_a_host_that_is_away_has_failed_nobody():
+    """Without replicas, a specialist whose host waits for something is pending, and says why."""
+    report = Report(wanted=1, waiting="Ray Serve does not answer")
+    assert status(0, report, declared=True) == Status(
+        state=State.PENDING, reason="Ray Serve does not answer", ready=0, wanted=1
+    )
+    assert status(1, report, declared=True).state is State.READY

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from fabric.core.cards import Timeouts
 from fabric.core.errors import NotFound
 from fabric.core.plans import ChainEntry, Requirements, Retry, Route
 from fabric.routing.planner import Known, Planner
@@ -55,7 +56,7 @@ def test_nobody_left_is_said_with_every_reason():
 
 def test_a_specialist_is_called_by_its_own_name():
     """Without a route there is one candidate, under its own timeout."""
-    plan = planner([specialist("a", timeout=2.0)]).plan("a", "1", None)
+    plan = planner([specialist("a", timeouts=Timeouts(request=2.0))]).plan("a", "1", None)
     assert (names(plan), plan.route, plan.timeout) == (["a"], "", 2.0)
 
 

@@ -14,7 +14,7 @@ from fabric.core.cards import Batching
 from fabric.core.errors import DeadlineExceeded, Overloaded, SpecialistFailed, Unavailable
 from fabric.runtime.batching import SHORT, Batcher, averaged, split, stacked, take
 from fabric.testing import FakeModel, ManualClock
-from fabric.wire.codec import Inputs
+from fabric.wire.kinds import Inputs
 
 IN_THREAD = 1.0
 INLINE = 0.0

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it has a line for every look at Ray Serve
 
-ANSWER = 30.0
-"""Seconds for an answer; while a Serve controller that was killed comes back, one takes three."""
+ANSWER = 120.0
+"""Seconds for an answer: the first PUT starts Ray Serve, which takes ten on a quiet machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,8 @@ class RayHost:
 
     async def run(self, desk: Desk) -> None:
         """Runs on when Ray Serve is away; the applications outlive this."""
-        async with asyncio.TaskGroup() as tasks, httpx.AsyncClient(timeout=ANSWER) as client:
+        client = httpx.AsyncClient(timeout=ANSWER, trust_env=False)
+        async with asyncio.TaskGroup() as tasks, client:
             tasks.create_task(self._watch(desk))
             failures = 0
             while True:

@@ -13,19 +13,18 @@ from typing import TYPE_CHECKING, Any
 from fabric.api.catalog.v1 import card_pb2
 from fabric.catalog.health import Report
 from fabric.control.hosts.reasons import reason_of
-from fabric.core.cards import Card, Hosting
+from fabric.core.cards import Card, Hosting, Timeouts
 from fabric.wire.cards import as_dict, to_message
 
 if TYPE_CHECKING:
     from fabric.core.cards import Specialist
 
+LEAVING = 5.0
+"""Seconds that a drained replica has for telling the control plane and closing."""
 BUILDER = "fabric.runtime.ray:build"
 POLICY = "fabric.runtime.ray:policy"
 DEPLOYMENT = "specialist"
 """The name of the one deployment that the builder makes."""
-
-FAREWELL = 2.0
-"""Seconds, beyond those for draining, after which Ray ends a replica that closes."""
 
 
 def application_name(specialist: Specialist) -> str:
@@ -62,10 +61,11 @@ def _started_with(specialist: Specialist) -> dict[str, Any]:
             arguments=hosting.arguments,
             resources=hosting.resources,
             onnxruntime=hosting.onnxruntime,
+            timeouts=Timeouts(startup=hosting.timeouts.startup),
         ),
     )
     said = as_dict(to_message(bare, card_pb2.Specialist))
-    for name in ("replicas", "batching", "timeouts"):
+    for name in ("replicas", "batching"):
         said["hosting"].pop(name, None)
     return said
 
@@ -78,7 +78,7 @@ def _deployment(hosting: Hosting) -> dict[str, Any]:
         "max_surge_percent": 100,
         "rolling_update_percentage": 1.0,
         "graceful_shutdown_wait_loop_s": 0.1,
-        "graceful_shutdown_timeout_s": hosting.timeouts.drain + FAREWELL,
+        "graceful_shutdown_timeout_s": hosting.timeouts.drain + LEAVING,
         "health_check_period_s": 1.0,
         "health_check_timeout_s": 10.0,
         "autoscaling_config": {

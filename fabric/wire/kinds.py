@@ -1,0 +1,108 @@
+"""Requests of one kind: those of one caller differ in little but the elements of their tensors.
+
+The head of a kind, everything before the raw elements, is remembered from a request that was
+decoded with care; the elements of the next one with the same head are where they were.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest
+from fabric.core.tensors import DTYPES, Tensors
+
+_RAW_INPUT = b"\x3a"  # raw_input_contents = 7, length-delimited
+_MAX_HEAD_BYTES = 4096
+
+
+@dataclass(slots=True, eq=False)
+class Inputs:
+    """A request that is right: what to run, and what the response must say."""
+
+    tensors: Tensors
+    rows: int
+    """The batch size; 1 where requests are not batched."""
+    shapes: tuple[tuple[int, ...], ...]
+    """Of one row of every input; requests with equal ones can be stacked."""
+    model: str
+    id: str
+    wanted: tuple[str, ...]
+    """The outputs asked for."""
+
+
+@dataclass(slots=True, eq=False)
+class Kind:
+    """Requests of one length and one head."""
+
+    head: bytes
+    markers: list[tuple[bytes, int]]
+    """Between the raw elements of two tensors: the bytes that must stand there, and where."""
+    views: list[tuple[str, tuple[int, ...], np.dtype[Any], int]]
+    """Name, shape, dtype and offset of the elements of each tensor."""
+    inputs: Inputs
+    """Of the request that the kind was learnt from, without its tensors."""
+
+    def read(self, payload: bytes | memoryview) -> Inputs | None:
+        """The inputs of *payload*, which has the length of this kind; None if it is of another."""
+        if payload[: len(self.head)] != self.head:
+            return None
+        for marker, at in self.markers:
+            if payload[at : at + len(marker)] != marker:
+                return None
+        tensors: Tensors = {
+            name: np.ndarray(shape, dtype, payload, offset)
+            for name, shape, dtype, offset in self.views
+        }
+        like = self.inputs
+        return Inputs(tensors, like.rows, like.shapes, like.model, like.id, like.wanted)
+
+
+def kind_of(payload: bytes, request: ModelInferRequest, inputs: Inputs) -> Kind | None:
+    """The kind of *payload*, if it ends with its raw elements, all of fixed size.
+
+    A message is the sum of the fields that follow one another. Where the head is a message of
+    its own and the rest is raw elements, other elements of the same lengths after the same
+    head make the same request with other elements.
+    """
+    contents = request.raw_input_contents
+    if not contents or request.id:  # an id is seldom the same twice
+        return None
+    markers = [_RAW_INPUT + varint(len(raw)) for raw in contents]
+    size = len(payload) - sum(map(len, markers)) - sum(map(len, contents))
+    if not 0 < size <= _MAX_HEAD_BYTES or not _is_head(payload[:size], request):
+        return None
+    like = Inputs({}, inputs.rows, inputs.shapes, inputs.model, "", inputs.wanted)
+    kind = Kind(payload[: size + len(markers[0])], [], [], like)
+    at = size
+    for tensor, marker, raw in zip(request.inputs, markers, contents, strict=True):
+        if tensor.datatype in ("BYTES", "BOOL") or not payload.startswith(marker, at):
+            return None
+        kind.markers.append((marker, at))
+        at += len(marker)
+        shape = inputs.tensors[tensor.name].shape
+        kind.views.append((tensor.name, shape, DTYPES[tensor.datatype], at))
+        at += len(raw)
+    del kind.markers[0]  # the head ends with it
+    return kind
+
+
+def _is_head(head: bytes, request: ModelInferRequest) -> bool:
+    try:
+        message = ModelInferRequest.FromString(head)
+    except DecodeError:
+        return False
+    return not message.raw_input_contents and len(message.inputs) == len(request.inputs)
+
+
+def varint(number: int) -> bytes:
+    """*number* as protobuf writes the length of a field."""
+    parts = bytearray()
+    while number > 0x7F:
+        parts.append(number & 0x7F | 0x80)
+        number >>= 7
+    parts.append(number)
+    return bytes(parts)

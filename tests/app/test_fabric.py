@@ -1,0 +1,246 @@
+"""A whole fabric on the local host: real children, real models."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from fabric import AsyncClient
+from fabric.app import Fabric, FabricSettings
+from fabric.app.family import Identity
+from fabric.app.state import is_held, read
+from fabric.config import load
+from fabric.core.errors import Conflict, FabricError, Unavailable
+
+PORTFOLIO = """
+specialists:
+  - {name: double, model: double.onnx, domains: [even]}
+  - {name: triple, model: triple.onnx, domains: [odd]}
+routes:
+  - {name: scale, chain: [double, triple]}
+"""
+X = np.array([[1, 2]], np.float32)
+
+
+def save_scaler(file, factor):
+    tensors = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 2]) for n in ("x", "y")]
+    weight = numpy_helper.from_array(np.array(factor, np.float32), "factor")
+    node = helper.make_node("Mul", ["x", "factor"], ["y"])
+    graph = helper.make_graph([node], "scale", tensors[:1], tensors[1:], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.save(model, file)
+
+
+@pytest.fixture
+def portfolio(tmp_path):
+    save_scaler(tmp_path / "double.onnx", 2)
+    save_scaler(tmp_path / "triple.onnx", 3)
+    file = tmp_path / "portfolio.yaml"
+    file.write_text(PORTFOLIO)
+    return file
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return FabricSettings(state=tmp_path / "state", host="local", listen="127.0.0.1:0")
+
+
+async def until(condition, seconds=20.0):
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def answer(client, name="scale", **options):
+    """The first answer that comes, while parts of the fabric come back."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await client.infer(name, {"x": X}, timeout=5, **options)
+            except Unavailable:
+                await asyncio.sleep(0.05)
+
+
+async def test_a_portfolio_is_served_and_leaves_only_its_store(settings, portfolio):
+    """Specialists and routes answer; afterwards no process, folder or log is left."""
+    steps = []
+    fabric = Fabric(settings, load(portfolio), lambda *step: steps.append(step))
+    async with fabric:
+        assert await fabric.ready() == {}
+        first = await fabric.client.infer("scale", {"x": X})
+        odd = await fabric.client.infer("scale", {"x": X}, requirements={"domain": "odd"})
+        record = read(settings.state)
+        assert {*fabric.processes} == {"gateway", "control"}
+        replicas = await fabric.client.list("replica")
+    assert (first["y"].tolist(), first.specialist) == ([[2, 4]], "double")
+    assert (odd["y"].tolist(), odd.specialist) == ([[3, 6]], "triple")
+    assert ("double:1", "ready") in steps
+    assert record.ready
+    assert record.server == fabric.server
+    assert not record.family.alive()
+    assert not any(Identity.of(replica.pid) for replica in replicas)
+    assert [path.name for path in settings.state.iterdir()] == ["fabric.db"]
+    assert not os.path.exists(record.scratch)  # noqa: PTH110
+
+
+async def test_children_that_are_killed_come_back(settings, portfolio):
+    """The gateway on its port, the control plane on its own with the replicas it had."""
+    async with Fabric(settings, load(portfolio)) as fabric:
+        await fabric.ready()
+        before = {replica.pid for replica in await fabric.client.list("replica")}
+        for name in ("control", "gateway"):
+            killed = fabric.processes[name]
+            os.kill(killed, signal.SIGKILL)
+            await until(lambda name=name, killed=killed: fabric.processes[name] != killed)
+            assert (await answer(fabric.client)).specialist == "double"
+        assert await fabric.ready() == {}
+        assert {replica.pid for replica in await fabric.client.list("replica")} == before
+        family = fabric._family
+    assert not family.alive()
+
+
+async def test_a_specialist_that_cannot_start_is_reported_and_the_others_serve(settings, portfolio):
+    """The reason is the replica's own."""
+    (portfolio.parent / "triple.onnx").write_bytes(b"no model")
+    async with Fabric(settings, load(portfolio)) as fabric:
+        failed = await asyncio.wait_for(fabric.ready(), 45)
+        assert [*failed] == ["triple:1"]
+        assert "triple.onnx" in failed["triple:1"]
+        assert (await answer(fabric.client)).specialist == "double"
+
+
+async def test_what_was_declared_is_there_after_a_restart(settings, portfolio):
+    """Without a portfolio a fabric serves what its store has."""
+    async with Fabric(settings, load(portfolio)):
+        pass
+    async with Fabric(settings) as fabric:
+        assert await fabric.ready() == {}
+        assert (await answer(fabric.client, "triple")).specialist == "triple"
+
+
+async def test_a_taken_port_is_refused_before_anything_starts(settings):
+    """The error names the address and the option."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        host, port = taken.getsockname()
+        wanted = FabricSettings(state=settings.state, host="local", listen=f"{host}:{port}")
+        with pytest.raises(Conflict, match=rf"{host}:{port} is taken.*--port"):
+            await Fabric(wanted).__aenter__()
+    assert not settings.state.exists()
+
+
+async def test_a_child_that_cannot_start_ends_the_others(settings):
+    """The error has the child's words, its log stays, and nothing runs."""
+    broken = FabricSettings(
+        state=settings.state, host="local", listen="127.0.0.1:0", store="nonsense://"
+    )
+    fabric = Fabric(broken)
+    with pytest.raises(Unavailable, match=r"control ended with status 1"):
+        await fabric.__aenter__()
+    assert not fabric._family.alive()
+    assert (settings.state / "logs" / "control.log").exists()
+    assert not is_held(settings.state)
+
+
+# ------------------------------------------------------------------ the command
+def command(*arguments):
+    return [sys.executable, "-m", "fabric.cli", *map(str, arguments)]
+
+
+@pytest.fixture
+def up(settings, portfolio):
+    return command(
+        *("up", "-f", portfolio, "--host", "local", "--port", 0, "--state", settings.state)
+    )
+
+
+async def test_up_runs_until_it_is_interrupted(up, settings):
+    """Ctrl-C drains, leaves nothing running, and is no failure."""
+    with subprocess.Popen(up, stderr=subprocess.PIPE, text=True) as process:
+        await until(lambda: (record := read(settings.state)) and record.ready)
+        family = read(settings.state).family
+        process.send_signal(signal.SIGINT)
+        _, shown = await asyncio.to_thread(process.communicate, timeout=20)
+    assert process.returncode == 0
+    assert "gateway: stopped" in shown
+    assert not family.alive()
+    assert [path.name for path in settings.state.iterdir()] == ["fabric.db"]
+
+
+async def test_detached_it_runs_until_down(up, settings, portfolio):
+    """`up --detach` returns when specialists answer; a second one is refused; `down` waits."""
+    shown = await asyncio.to_thread(
+        subprocess.run, [*up, "--detach"], capture_output=True, text=True, timeout=40
+    )
+    assert shown.returncode == 0, shown.stderr
+    record = read(settings.state)
+    async with AsyncClient(record.server) as client:
+        assert (await client.infer("scale", {"x": X})).specialist == "double"
+    again = await asyncio.to_thread(subprocess.run, up, capture_output=True, text=True)
+    assert again.returncode == 1
+    assert f"as process {record.pid}, at {record.server}" in again.stderr
+    ended = await asyncio.to_thread(
+        subprocess.run, command("down", "--state", settings.state), timeout=40
+    )
+    assert ended.returncode == 0
+    assert not record.family.alive()
+    assert [path.name for path in settings.state.iterdir()] == ["fabric.db"]
+
+
+async def test_a_killed_supervisor_takes_its_fabric_along(up, settings):
+    """The lifeline ends the children; the next `up` starts afresh on the same directory."""
+    with subprocess.Popen(up, stderr=subprocess.DEVNULL) as process:
+        await until(lambda: (record := read(settings.state)) and record.ready)
+        family = read(settings.state).family
+        process.kill()
+        process.wait()
+        assert await family.gone(20)
+    with subprocess.Popen(up, stderr=subprocess.DEVNULL) as process:
+        await until(
+            lambda: (record := read(settings.state)) and record.pid == process.pid and record.ready
+        )
+        process.terminate()
+        process.wait(20)
+    assert [path.name for path in settings.state.iterdir()] == ["fabric.db"]
+
+
+async def test_a_start_that_is_interrupted_leaves_nothing(up, settings):
+    """SIGTERM in the middle of starting ends what had been started."""
+    with subprocess.Popen(up, stderr=subprocess.DEVNULL) as process:
+        await until(lambda: (record := read(settings.state)) and record.family.leaders)
+        family = read(settings.state).family
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 20) == 0
+    assert not family.alive()
+    assert not is_held(settings.state)
+
+
+async def test_a_failed_start_is_told(settings, tmp_path):
+    """Detached or not, the status is 1 and the reason is shown."""
+    file = tmp_path / "portfolio.yaml"
+    file.write_text("routes: [{name: r, chain: [nothing]}]")
+    for options in ((), ("--detach",)):
+        shown = await asyncio.to_thread(
+            subprocess.run,
+            command("up", "-f", file, "--state", settings.state, *options),
+            capture_output=True,
+            text=True,
+        )
+        assert shown.returncode == 1
+        assert f"{file}:1: routes[0].chain[0]: nothing is named 'nothing'" in shown.stderr
+
+
+def test_a_host_is_ray_or_local():
+    """Another one is refused by name."""
+    with pytest.raises(FabricError, match="host is 'cloud'; use ray or local"):
+        FabricSettings(host="cloud")
