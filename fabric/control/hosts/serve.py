@@ -19,13 +19,12 @@ from fabric.wire.cards import as_dict, to_message
 if TYPE_CHECKING:
     from fabric.core.cards import Specialist
 
+LEAVING = 5.0
+"""Seconds that a drained replica has for telling the control plane and closing."""
 BUILDER = "fabric.runtime.ray:build"
 POLICY = "fabric.runtime.ray:policy"
 DEPLOYMENT = "specialist"
 """The name of the one deployment that the builder makes."""
-
-FAREWELL = 2.0
-"""Seconds, beyond those for draining, after which Ray ends a replica that closes."""
 
 
 def application_name(specialist: Specialist) -> str:
@@ -79,7 +78,7 @@ def _deployment(hosting: Hosting) -> dict[str, Any]:
         "max_surge_percent": 100,
         "rolling_update_percentage": 1.0,
         "graceful_shutdown_wait_loop_s": 0.1,
-        "graceful_shutdown_timeout_s": hosting.timeouts.drain + FAREWELL,
+        "graceful_shutdown_timeout_s": hosting.timeouts.drain + LEAVING,
         "health_check_period_s": 1.0,
         "health_check_timeout_s": 10.0,
         "autoscaling_config": {
