@@ -105,7 +105,7 @@ async def test_the_only_replicas_failure_is_what_the_caller_is_told():
     assert [a.error for a in answer.attempts] == ["OVERLOADED"]
 
     invoker = FakeInvoker(a=[Overloaded("full", replica="a/0"), Unavailable("no other replica")])
-    with pytest.raises(Overloaded, match="^full$"):
+    with pytest.raises(Overloaded, match=r"^full$"):
         await dispatcher(invoker).infer(request(substitute=False), NEVER)
 
 

@@ -97,7 +97,7 @@ async def test_without_another_replica_the_caller_is_told(running, client):
     """A link that is lost is the last word of the only one."""
     name = unique("alone")
     async with served(running, client, name, Dying()):
-        with pytest.raises(Unavailable, match=f"^the link to a replica of {name} is lost$"):
+        with pytest.raises(Unavailable, match=rf"^the link to a replica of {name} is lost$"):
             await client.infer(name, X)
 
 
@@ -227,7 +227,7 @@ async def test_what_nobody_could_answer_is_tried_once(stack, client, chained):
     """An invalid request costs the others nothing."""
     last = Saying()
     route, _ = await chained(stack, {"first": Failing(InvalidRequest("no x")), "second": last})
-    with pytest.raises(InvalidRequest, match="^no x$"):
+    with pytest.raises(InvalidRequest, match=r"^no x$"):
         await client.infer(route, X)
     assert last.count == 0
 
