@@ -16,7 +16,7 @@ from fabric.api.catalog.v1.catalog_service_pb2_grpc import (
     CatalogServiceServicer,
     add_CatalogServiceServicer_to_server,
 )
-from fabric.core.cards import Card, Hosting, Specialist
+from fabric.core.cards import Card, Hosting, Model, Specialist
 from fabric.core.plans import ChainEntry, Route
 from fabric.core.replicas import Replica
 from fabric.core.requests import InferRequest, InferResponse
@@ -175,10 +175,10 @@ class FakeControl(CatalogServiceServicer):
 
 
 def specialist(name: str, version: str = "1", **said: Any) -> Specialist:
-    """A specialist that is declared, with any fields of its card and its hosting."""
-    hosting = {field.name: said.pop(field.name) for field in fields(Hosting) if field.name in said}
+    """A specialist that says little beyond *said*, which are fields of its card and hosting."""
+    hosting = {each.name: said.pop(each.name) for each in fields(Hosting) if each.name in said}
     if not {"model", "python"} & hosting.keys():
-        hosting["python"] = "package.module:Class"
+        hosting["model"] = Model(uri=f"{name}.onnx")
     return Specialist(card=Card(name=name, version=version, **said), hosting=Hosting(**hosting))
 
 

@@ -28,6 +28,7 @@ REPLACING = (
     "hosting.arguments",
     "hosting.onnxruntime",
     "hosting.resources",
+    "hosting.timeouts.startup",
 )
 """Fields that a replica reads once, when it starts; all others change in place."""
 

@@ -27,21 +27,21 @@ class Report:
     failure: str = ""
     """Why a replica could not start or came to its end, in its own words."""
     waiting: str = ""
-    """What the host waits for before it can do anything about the specialist."""
+    """What has to happen elsewhere before the host can do anything."""
 
 
 def status(ready: int, report: Report, declared: bool) -> Status:
     """How a specialist fares with *ready* replicas under a lease."""
+    why = report.failure or report.waiting
     if ready == 0:
-        state = State.FAILED if report.failure else State.PENDING
-        reason = report.failure or report.waiting
+        state, reason = State.FAILED if report.failure else State.PENDING, why
     elif not declared:
         state, reason = State.DEGRADED, RETIRING
     elif ready < report.wanted:
         of = f"{ready} of {report.wanted} replicas are ready"
-        state, reason = State.DEGRADED, f"{of}: {report.failure}" if report.failure else of
+        state, reason = State.DEGRADED, f"{of}: {why}" if why else of
     elif report.updating:
-        state, reason = State.DEGRADED, report.failure or "an update is under way"
+        state, reason = State.DEGRADED, why or "an update is under way"
     else:
         state, reason = State.READY, ""
     return Status(state=state, reason=reason, ready=ready, wanted=report.wanted)

@@ -40,9 +40,9 @@ class Leases:
         self._whole: dict[str, float] = {}
         self._cut: dict[str, float] = {}
 
-    def grant(self, replica_id: str, load: Load = Load()) -> None:
+    def grant(self, replica_id: str, load: Load | None = None) -> None:
         """The replica has a whole lease from now on."""
-        self._leases.setdefault(replica_id, _Lease(load)).load = load
+        self._leases.setdefault(replica_id, _Lease(Load())).load = load or Load()
         self._extend(replica_id)
 
     def renew(self, replica_id: str, load: Load, stream: object = None) -> None:

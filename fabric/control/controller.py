@@ -8,11 +8,12 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from fabric.catalog.declaring import Change, decide, without
+from fabric.catalog.declaring import Action, Change, decide, without
 from fabric.catalog.feed import Feed
 from fabric.catalog.leases import Leases
 from fabric.control.ledger import Ledger
 from fabric.control.store import Superseded
+from fabric.core.changes import Kind
 from fabric.core.errors import FabricError
 from fabric.core.replicas import Replica
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from fabric.control.ledger import Step
     from fabric.control.store import Store
     from fabric.core.cards import Specialist
-    from fabric.core.changes import Hosted, Key, Kind
+    from fabric.core.changes import Hosted, Key
     from fabric.core.deadlines import Clock
     from fabric.core.plans import Route
     from fabric.core.replicas import Load
@@ -116,9 +117,16 @@ class Controller:
         return await self._alone(work())
 
     async def delete(self, key: Key) -> Outcome:
-        """Takes *key* out; raises what `without` raises."""
+        """Takes *key* out; raises what `without` raises.
+
+        A version that is no longer declared, and serves until another is ready, goes at once.
+        """
 
         async def work() -> Outcome:
+            entry = self._ledger.entries.get(key.name) if key.kind is Kind.SPECIALIST else None
+            if entry is not None and not entry.declared:
+                await self._make(self._ledger.dismissing(key.name))
+                return Outcome((Change(key, Action.DELETE),), self.catalog.revision)
             decision = without(self._ledger.declared, key)
             await self._make(self._ledger.declaring(decision))
             return Outcome(decision.changes, self.catalog.revision)

@@ -108,6 +108,10 @@ class Ledger:
         entries.update(dict.fromkeys(outlived(self.catalog, after, leaving)))
         return self._step(entries, routes, {}, reports, frozenset(reports))
 
+    def dismissing(self, key: str) -> Step:
+        """A specialist that is no longer declared is gone, whoever needs it."""
+        return self._step({key: None}, {}, {})
+
     def registering(self, replica: Replica, signature: Signature | None) -> Step:
         """*replica* is in the catalog, and its specialist has the *signature* it read.
 

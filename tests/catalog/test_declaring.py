@@ -41,8 +41,9 @@ def actions(changes: tuple[Change, ...]) -> dict[str, str]:
         ({"replicas": Replicas(min=2, max=4)}, "update", ("hosting.replicas.min",)),
         ({"batching": Batching(max_size=8)}, "update", ("hosting.batching.max_size",)),
         ({"timeouts": Timeouts(drain=1.0)}, "update", ("hosting.timeouts.drain",)),
-        ({"model": Model(uri="m.onnx")}, "replace", ("hosting.model", "hosting.python")),
-        ({"python": "m:D"}, "replace", ("hosting.python",)),
+        ({"timeouts": Timeouts(startup=1.0)}, "replace", ("hosting.timeouts.startup",)),
+        ({"model": Model(uri="m.onnx")}, "replace", ("hosting.model.uri",)),
+        ({"python": "m:C"}, "replace", ("hosting.model", "hosting.python")),
         ({"arguments": {"a": "b"}}, "replace", ("hosting.arguments",)),
         ({"resources": Resources(gpus=1.0)}, "replace", ("hosting.resources.gpus",)),
         (

@@ -17,6 +17,8 @@ from fabric.testing import replica, specialist
     [
         (0, Report(wanted=1), "pending", ""),
         (0, Report(wanted=1, failure="no file"), "failed", "no file"),
+        (0, Report(wanted=1, waiting="no Ray"), "pending", "no Ray"),
+        (1, Report(wanted=2, waiting="no Ray"), "degraded", "1 of 2 replicas are ready: no Ray"),
         (1, Report(wanted=1), "ready", ""),
         (2, Report(wanted=1), "ready", ""),
         (1, Report(wanted=1, failure="an old story"), "ready", ""),

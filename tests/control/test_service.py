@@ -270,6 +270,19 @@ async def test_a_good_version_serves_until_the_new_one_does(plane):
     assert set(controller.wanted) == set(controller.catalog.specialists) == {"a:2"}
 
 
+async def test_a_version_that_is_kept_can_be_deleted(plane):
+    """Who asks for it by name gets it out, ready heir or not."""
+    controller, stub, *_ = plane
+    await stub.Apply(applying(specialist("a")))
+    await stub.Register(registering("x", "a:1"))
+    await stub.Apply(applying(specialist("a", "2"), prune=True))
+    assert "a:1" in controller.wanted
+    gone = await stub.Delete(pb.DeleteRequest(key=key("specialist", "a:1")))
+
+    assert [c.action for c in gone.changes] == [pb.Change.ACTION_DELETE]
+    assert set(controller.wanted) == {"a:2"}
+
+
 async def test_what_the_host_said_before_a_change_is_not_taken_for_after_it(plane):
     """A replacement counts as under way until the host has seen it."""
     controller, stub, *_ = plane

@@ -15,6 +15,7 @@ from fabric.catalog.health import Report
 from fabric.control.hosts.serve import (
     application,
     application_name,
+    args_of,
     attempt_of,
     configuration,
     has_failed,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from fabric.core.cards import Specialist
 
 log = logging.getLogger(__name__)
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it has a line for every look at Ray Serve
 
 ANSWER = 120.0
 """Seconds for an answer: the first PUT starts Ray Serve, which takes ten on a quiet machine."""
@@ -59,6 +61,10 @@ class _Failed:
     due: float
 
 
+class _Refused(ValueError):
+    """Ray Serve does not take a configuration."""
+
+
 class RayHost:
     """Keeps one Ray Serve application for every specialist."""
 
@@ -71,8 +77,12 @@ class RayHost:
         """The revision that Ray Serve was last brought to."""
         self._taken: dict[str, dict[str, Any]] | None = None
         """The applications of the last PUT, by name."""
+        self._replacing: set[str] = set()
+        """Names of applications whose replicas are being replaced."""
         self._failed: dict[str, _Failed] = {}
         self._reports: dict[str, Report] = {}
+        self._problem = ""
+        """What was complained of last."""
         self._woken = asyncio.Event()
 
     async def run(self, desk: Desk) -> None:
@@ -85,11 +95,11 @@ class RayHost:
                 self._woken.clear()
                 try:
                     rest = await self._turn(desk, client)
-                    failures = 0
+                    failures, self._problem = 0, ""
                 except (httpx.HTTPError, FabricError, ValueError) as error:
                     rest = min(self._paces.away, self._paces.settling * 2.0 ** min(failures, 8))
                     failures += 1
-                    await self._complain(desk, str(error) or repr(error))
+                    await self._complain(desk, error)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(rest):
                         await self._woken.wait()
@@ -102,9 +112,9 @@ class RayHost:
     async def _turn(self, desk: Desk, client: httpx.AsyncClient) -> float:
         """Looks, tells what it found, and changes what differs; returns seconds to the next."""
         details = await self._get(client)
+        self._replacing -= {name for name, each in details.items() if is_settled(each)}
         self._reports = {
-            key: report_of(specialist, details.get(application_name(specialist)))
-            for key, specialist in desk.wanted.items()
+            key: self._report(specialist, details) for key, specialist in desk.wanted.items()
         }
         await desk.report(self._seen, self._reports)
         revision, self._wanted = desk.catalog.revision, desk.wanted
@@ -116,9 +126,18 @@ class RayHost:
         missing = applications.keys() - details.keys()
         if applications != self._taken or missing:
             await self._put(client, applications)
+            self._replacing |= {
+                name
+                for name, each in applications.items()
+                if name in details and args_of(details[name]) != each["args"]
+            }
         self._seen = revision
         settled = not missing and all(is_settled(details[name]) for name in applications)
         return self._paces.settled if settled else self._paces.settling
+
+    def _report(self, specialist: Specialist, details: Mapping[str, dict[str, Any]]) -> Report:
+        name = application_name(specialist)
+        return report_of(specialist, details.get(name, {}), name in self._replacing)
 
     def _count_failures(self, details: Mapping[str, dict[str, Any]]) -> None:
         for name, each in details.items():
@@ -150,21 +169,23 @@ class RayHost:
     ) -> None:
         body = configuration(list(applications.values()))
         response = await client.put(self._url, json=body)
-        if response.is_error:
-            raise ValueError(f"status {response.status_code}: {response.text[:500]}")
+        if response.status_code == httpx.codes.BAD_REQUEST:
+            raise _Refused(response.text[:500])
+        response.raise_for_status()
         self._taken = applications
         log.info("Ray Serve took %d applications", len(applications))
 
-    async def _complain(self, desk: Desk, problem: str) -> None:
-        """Specialists that wait for Ray Serve say so."""
-        problem = f"Ray Serve at {self._url}: {problem}"
-        log.warning("%s", problem)
-        reports = {
-            key: replace(
-                self._reports.get(key, Report(wanted=specialist.hosting.replicas.min)),
-                waiting=problem,
-            )
-            for key, specialist in desk.wanted.items()
-        }
+    async def _complain(self, desk: Desk, error: Exception) -> None:
+        """Specialists that need Ray Serve now have its absence for a reason."""
+        problem = f"Ray Serve at {self._url}: {str(error) or repr(error)}"
+        if problem != self._problem:
+            log.warning("%s", problem)
+        self._problem = problem
+        refused = isinstance(error, _Refused)
+        reports = {}
+        for key, specialist in desk.wanted.items():
+            known = self._reports.get(key, Report(wanted=specialist.hosting.replicas.min))
+            failure = problem if refused else known.failure
+            reports[key] = replace(known, failure=failure, waiting=problem)
         with contextlib.suppress(FabricError):
             await desk.report(desk.catalog.revision, reports)

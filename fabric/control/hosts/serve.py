@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 from fabric.api.catalog.v1 import card_pb2
 from fabric.catalog.health import Report
 from fabric.control.hosts.reasons import reason_of
-from fabric.core.cards import Card, Hosting
+from fabric.core.cards import Card, Hosting, Timeouts
 from fabric.wire.cards import as_dict, to_message
 
 if TYPE_CHECKING:
     from fabric.core.cards import Specialist
 
+LEAVING = 5.0
+"""Seconds that a drained replica has for telling the control plane and closing."""
 BUILDER = "fabric.runtime.ray:build"
 POLICY = "fabric.runtime.ray:policy"
-DEPLOYMENT = "replica"
+DEPLOYMENT = "specialist"
 """The name of the one deployment that the builder makes."""
 
 
@@ -59,10 +61,11 @@ def _started_with(specialist: Specialist) -> dict[str, Any]:
             arguments=hosting.arguments,
             resources=hosting.resources,
             onnxruntime=hosting.onnxruntime,
+            timeouts=Timeouts(startup=hosting.timeouts.startup),
         ),
     )
     said = as_dict(to_message(bare, card_pb2.Specialist))
-    for name in ("replicas", "batching", "timeouts"):
+    for name in ("replicas", "batching"):
         said["hosting"].pop(name, None)
     return said
 
@@ -75,7 +78,7 @@ def _deployment(hosting: Hosting) -> dict[str, Any]:
         "max_surge_percent": 100,
         "rolling_update_percentage": 1.0,
         "graceful_shutdown_wait_loop_s": 0.1,
-        "graceful_shutdown_timeout_s": hosting.timeouts.drain,
+        "graceful_shutdown_timeout_s": hosting.timeouts.drain + LEAVING,
         "health_check_period_s": 1.0,
         "health_check_timeout_s": 10.0,
         "autoscaling_config": {
@@ -102,10 +105,15 @@ def configuration(applications: list[dict[str, Any]]) -> dict[str, Any]:
     return {"proxy_location": "Disabled", "applications": applications}
 
 
+def args_of(details: dict[str, Any]) -> dict[str, Any]:
+    """The `args` that an application was deployed with."""
+    config = details.get("deployed_app_config") or {}
+    return config.get("args") or {}
+
+
 def attempt_of(details: dict[str, Any]) -> int:
     """The number of the attempt that Ray Serve made at an application."""
-    config = details.get("deployed_app_config") or {}
-    return int((config.get("args") or {}).get("attempt", 0))
+    return int(args_of(details).get("attempt", 0))
 
 
 def has_failed(details: dict[str, Any]) -> bool:
@@ -114,22 +122,22 @@ def has_failed(details: dict[str, Any]) -> bool:
 
 
 def is_settled(details: dict[str, Any]) -> bool:
+    """Whether an application runs as it was put."""
     return details.get("status") == "RUNNING"
 
 
-def report_of(specialist: Specialist, details: dict[str, Any] | None) -> Report:
-    """How a specialist fares by *details*, what a GET has of its application."""
-    minimum = specialist.hosting.replicas.min
-    if not details:
-        return Report(wanted=minimum, updating=True)
+def report_of(specialist: Specialist, details: dict[str, Any], is_replacing: bool) -> Report:
+    """How a specialist fares by *details*, what a GET has of its application, or nothing.
+
+    An application is DEPLOYING for a moment after every PUT, so that this alone says nothing.
+    """
     deployment = (details.get("deployments") or {}).get(DEPLOYMENT, {})
-    failure = ""
-    if details.get("status") in ("DEPLOY_FAILED", "UNHEALTHY"):
-        failure = reason_of(deployment.get("message") or "") or reason_of(
-            details.get("message") or ""
-        )
+    messages = deployment.get("message") or "", details.get("message") or ""
+    reason = reason_of(messages[0]) or reason_of(messages[1])
+    minimum = specialist.hosting.replicas.min
     return Report(
         wanted=max(minimum, int(deployment.get("target_num_replicas") or 0)),
-        updating=details.get("status") in ("DEPLOYING", "DEPLOY_FAILED"),
-        failure=failure,
+        updating=is_replacing or has_failed(details),
+        failure=reason if has_failed(details) else "",
+        waiting=reason if details.get("status") == "UNHEALTHY" else "",
     )
