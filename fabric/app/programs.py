@@ -86,8 +86,6 @@ _RAY_FLAGS = {
 }
 _RAY_ENVIRON = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Under `uv run` Ray would pack up the working directory and start every worker by uv again.
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_enable_metrics_collection": "0",
     "RAY_enable_open_telemetry": "0",
     "RAY_DISABLE_DASHBOARD_LOG_INFO": "1",
