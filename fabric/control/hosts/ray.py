@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from fabric.core.cards import Specialist
 
 log = logging.getLogger(__name__)
-logging.getLogger("httpx").setLevel(logging.WARNING)  # it has a line for every look at Ray Serve
 
 ANSWER = 120.0
 """Seconds for an answer: the first PUT starts Ray Serve, which takes ten on a quiet machine."""
