@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from onnx_models import doubling
 
 from fabric.app import Fabric, FabricSettings
 from fabric.config import load
@@ -22,10 +23,11 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.mark.timeout(120)
-async def test_the_readme_works_as_written(tmp_path, linear_model):
+async def test_the_readme_works_as_written(tmp_path):
     """Portfolio and Python blocks do what the text says, in the order it says it."""
+    (tmp_path / "models").mkdir()
     for name in ("sentiment-en", "sentiment-any"):
-        linear_model(tmp_path / "models" / f"{name}.onnx", inputs=4, outputs=2)
+        doubling(tmp_path / "models" / f"{name}.onnx", shape=("N", 4))
     (portfolio,) = blocks("yaml")
     (tmp_path / "portfolio.yaml").write_text(portfolio)
     settings = FabricSettings(state=tmp_path / "state", host="local", listen="127.0.0.1:0")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from typing import Any, TypeVar
@@ -32,7 +32,7 @@ def from_message(message: Message, cls: type[T]) -> T:
     """The dataclass that says what *message* says.
 
     Fields that the message leaves unset keep the dataclass's own default, so a client that says
-    little gets what a portfolio file that says little gets.
+    little gets what a portfolio file that says little gets; a list without a default is empty.
 
     Raises:
         ValueError: the dataclass refuses a value.
@@ -40,11 +40,17 @@ def from_message(message: Message, cls: type[T]) -> T:
     hints = _hints(cls)  # type: ignore[arg-type]
     set_fields = {descriptor.name: value for descriptor, value in message.ListFields()}
     values = {
-        field.name: _read(set_fields[field.name], hints[field.name])
+        field.name: _read(set_fields.get(field.name, ()), hints[field.name])
         for field in fields(cls)  # type: ignore[arg-type]
-        if field.name in set_fields
+        if field.name in set_fields or _is_list_without_default(field, hints[field.name])
     }
     return cls(**values)
+
+
+def _is_list_without_default(field: Field[Any], hint: Any) -> bool:
+    """The shape of a scalar is such a field: nothing of it travels."""
+    is_required = field.default is MISSING and field.default_factory is MISSING
+    return is_required and typing.get_origin(hint) is tuple
 
 
 def as_dict(message: Message) -> dict[str, Any]:

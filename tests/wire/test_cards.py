@@ -82,6 +82,13 @@ def test_unset_fields_take_the_defaults_of_the_dataclass():
     )
 
 
+def test_a_scalar_survives_the_wire():
+    """Its shape is a list of nothing, of which nothing travels."""
+    scalar = tensors.TensorSpec(name="x", datatype="FP32", shape=())
+
+    assert from_message(to_message(scalar, card_pb2.TensorSpec), tensors.TensorSpec) == scalar
+
+
 def test_a_status_survives_the_wire():
     """Enumerations come back as enumerations."""
     status = replicas.Status(state=replicas.State.DEGRADED, reason="1 of 2", ready=1, wanted=2)
