@@ -17,7 +17,9 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fabric import AsyncClient
@@ -35,8 +37,7 @@ from fabric.runtime.replica import Replica
 from fabric.testing import specialist
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from fabric.core.cards import Specialist
     from fabric.link.server import Call, Handler

@@ -25,7 +25,7 @@ async def test_a_portfolio_is_served_by_ray_and_nothing_of_it_is_left(tmp_path):
     state = tmp_path / "state"
     async with Fabric(FabricSettings(state=state, listen="127.0.0.1:0"), load(file)) as fabric:
         assert await fabric.ready() == {}
-        assert {*fabric.processes} == {"gateway", "control", "ray"}
+        assert {*fabric.processes} == {"gateway", "control", "ray", "reaper"}
         (replica,) = await fabric.client.list("replica")
         os.kill(fabric.processes["control"], signal.SIGKILL)
         answer = await fabric.client.infer("double", {"x": X}, timeout=10)

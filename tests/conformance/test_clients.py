@@ -180,7 +180,7 @@ def test_many_requests_of_one_client_are_answered_at_once(server):
 def test_a_client_timeout_ends_the_call(server):
     """By the client's own clock, and the gateway goes on."""
     x = np.zeros((2_000_000, 2), np.float32)
-    with pytest.raises(InferenceServerException, match="DEADLINE_EXCEEDED|Deadline Exceeded"):
+    with pytest.raises(InferenceServerException, match=r"DEADLINE_EXCEEDED|Deadline Exceeded"):
         server.infer("double", [tensor("x", x)], client_timeout=0.001)
     assert server.infer("double", [tensor("x", x[:1])], client_timeout=10)
 

@@ -47,7 +47,7 @@ class Paces:
     retry: float = 10.0
     """To the next attempt at an application that failed, doubled with each."""
     retry_most: float = 300.0
-    away: float = 5.0
+    away: float = 1.0
     """At most between looks while Ray Serve does not answer."""
 
 
