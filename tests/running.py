@@ -185,7 +185,7 @@ class Held:
 
 
 class Saying:
-    """Answers every call with one payload, and counts."""
+    """Answers every call with its payload, which the test says, and counts."""
 
     def __init__(self, payload: bytes = b"") -> None:
         self.payload = payload

@@ -19,6 +19,12 @@ _CONTROL_PREFIXES = (
     "/fabric.api.catalog.",
     "/grpc.reflection.",
 )
+_NO_GRPC = {
+    "name": "content-type",
+    "string_match": {"safe_regex": {"regex": r"application/grpc([+;].*)?"}},
+    "invert_match": True,
+    "treat_missing_header_as_empty": True,
+}
 _MIB = 1 << 20
 
 
@@ -52,7 +58,8 @@ def _share(manager: dict[str, Any]) -> None:
     """Puts the router behind the application, which the control plane's calls pass by.
 
     The application's filter answers everything that reaches it, so it need not be the last one;
-    routes to the control plane switch it off.
+    routes to the control plane switch it off, and so does the one for what is no gRPC, which the
+    protocol answers with 415.
     """
     (application,) = manager["http_filters"]
     application["typed_config"]["terminal_filter"] = False
@@ -79,4 +86,11 @@ def _share(manager: dict[str, Any]) -> None:
         }
         for prefix in _CONTROL_PREFIXES
     ]
-    host["routes"].append({"match": {"prefix": "/"}, "direct_response": {"status": 404}})
+    host["routes"] += [
+        {
+            "match": {"prefix": "/", "headers": [_NO_GRPC]},
+            "direct_response": {"status": 415},
+            "typed_per_filter_config": passed_by,
+        },
+        {"match": {"prefix": "/"}, "direct_response": {"status": 404}},
+    ]

@@ -3,25 +3,267 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
+import grpc
+import httpx
 import numpy as np
 import pytest
-from running import Held, served, unique
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from running import Failing, Held, Saying, served, unique
 
-X = np.zeros(1, np.float32)
+from fabric import AsyncClient, telemetry
+from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
+from fabric.core.errors import DeadlineExceeded, NotFound
+from fabric.core.plans import ChainEntry, Route
+
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+LIVE = "/inference.GRPCInferenceService/ServerLive"
+X = {"x": np.zeros(1, np.float32)}
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 
 
-async def test_a_caller_that_leaves_stops_the_work(running, client):
+async def told(call):
+    """Returns when the replica has heard that the caller of *call* is gone."""
+    heard = asyncio.Event()
+    call.on_cancel = heard.set
+    if not call.is_cancelled:
+        async with asyncio.timeout(0.1):
+            await heard.wait()
+
+
+# ------------------------------------------------------------------ callers that leave
+async def test_a_cancelled_call_stops_the_work(running, client):
     """The replica hears of it within a tenth of a second."""
     held, name = Held(), unique("held")
-    async with served(running, client, name, held):
-        task = asyncio.create_task(client.infer(name, {"x": X}))
+    async with served(running, client, name, held) as (server,):
+        task = asyncio.create_task(client.infer(name, X))
         call = await held.next()
-        told = asyncio.Event()
-        call.on_cancel = told.set
         task.cancel()
-        async with asyncio.timeout(0.1):
-            await told.wait()
-        assert call.is_cancelled
+        await told(call)
+        assert server.in_flight == 0
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_a_lost_connection_stops_the_work(running, client):
+    """All that came over it, and nothing of the others."""
+    held, name = Held(), unique("held")
+    async with served(running, client, name, held) as (server,):
+        other = AsyncClient(running.address)
+        lost = [asyncio.create_task(other.infer(name, X)) for _ in range(2)]
+        calls = [await held.next() for _ in lost]
+        stays = asyncio.create_task(client.infer(name, X))
+        last = await held.next()
+        await other.close()
+        for call in calls:
+            await told(call)
+        last.respond(ModelInferResponse(id="still here").SerializeToString())
+        assert (await stays).id == "still here"
+        assert server.in_flight == 0
+        await asyncio.gather(*lost, return_exceptions=True)
+
+
+async def test_a_deadline_that_passes_stops_the_work(running, client):
+    """The caller is answered in time and the replica is told."""
+    held, name = Held(), unique("held")
+    async with served(running, client, name, held):
+        task = asyncio.create_task(client.infer(name, X, timeout=0.2))
+        call = await held.next()
+        with pytest.raises(DeadlineExceeded):
+            await task
+        await told(call)
+
+
+# ------------------------------------------------------------------ what goes along
+async def test_the_deadline_reaches_the_replica_shortened(running, client):
+    """What the caller has left, or what the specialist allows if that is less."""
+    held, name = Held(), unique("held")
+    async with served(running, client, name, held):
+        # gRPC's clients round timeouts up, by a hundredth at most.
+        for timeout, most in ((5.0, 5.05), (None, 30.0), (90.0, 30.0)):
+            task = asyncio.create_task(client.infer(name, X, timeout=timeout))
+            call = await held.next()
+            assert most - 1 < call.deadline.remaining(time.monotonic()) < most
+            call.respond(b"")
+            await task
+
+
+async def test_a_routes_own_timeout_is_a_deadline(running, client):
+    """For callers who set none."""
+    held, name, route = Held(), unique("held"), unique("route")
+    async with served(running, client, name, held):
+        await client.apply([], [Route(name=route, chain=(ChainEntry(name=name),), timeout=3.0)])
+        await running.until_linked(client, route)
+        task = asyncio.create_task(client.infer(route, X))
+        call = await held.next()
+        assert 2 < call.deadline.remaining(time.monotonic()) < 3
+        call.respond(b"")
+        await task
+
+
+@pytest.mark.parametrize("header", [TRACEPARENT, "garbage", None])
+async def test_the_trace_context_reaches_the_replica(running, client, channel, header):
+    """As it came, where nobody records spans; what is no context is left out."""
+    held, name = Held(), unique("held")
+    async with served(running, client, name, held):
+        request = ModelInferRequest(model_name=name).SerializeToString()
+        metadata = [("traceparent", header)] if header else []
+        answer = channel.unary_unary(INFER)(request, metadata=metadata)
+        call = await held.next()
+        assert call.trace == telemetry.parse(header or "")
+        assert bytes(call.payload) == request
+        call.respond(b"")
+        await answer
+
+
+async def test_a_replicas_error_reaches_the_caller_whole(running, client):
+    """Class and message, in any script."""
+    name = unique("failing")
+    async with served(running, client, name, Failing(NotFound("100 % weg: größer\nals ☃"))):
+        with pytest.raises(NotFound, match="^100 % weg: größer\nals ☃$"):
+            await client.infer(name, X)
+
+
+# ------------------------------------------------------------------ what is no request
+def identity(payload):
+    return payload
+
+
+async def code_of(call):
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code(), caught.value.details()
+
+
+@pytest.mark.parametrize("path", [INFER, "/fabric.api.routing.v1.RoutingService/Explain"])
+async def test_a_body_that_is_no_message_is_an_invalid_argument(channel, path):
+    """For every call with a request."""
+    code, text = await code_of(channel.unary_unary(path)(b"\xff" * 40, timeout=5))
+    assert (code, "the request is no" in text) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+
+
+@pytest.mark.parametrize("messages", [0, 2])
+async def test_a_unary_call_takes_one_message(channel, messages):
+    """No more, and no less."""
+    code, text = await code_of(channel.stream_unary(LIVE)([b""] * messages, timeout=5))
+    assert (code, "message" in text) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+
+
+async def test_compressed_messages_are_refused(channel):
+    """With the way out."""
+    call = channel.unary_unary(INFER)
+    request = ModelInferRequest(model_name="a" * 1000).SerializeToString()
+    code, text = await code_of(call(request, compression=grpc.Compression.Gzip, timeout=5))
+    assert (code, "grpc-encoding: identity" in text) == (grpc.StatusCode.UNIMPLEMENTED, True)
+
+
+@pytest.mark.parametrize("path", ["/inference.GRPCInferenceService/Nothing", "/a.B/C"])
+async def test_a_call_that_does_not_exist_is_unimplemented(channel, path):
+    """By its name."""
+    code, text = await code_of(channel.unary_unary(path)(b"", timeout=5))
+    assert (code, text) == (grpc.StatusCode.UNIMPLEMENTED, f"there is no call {path}")
+
+
+FRAME = b"\0\0\0\0\0"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (FRAME, "0"),
+        (b"", "3"),
+        (b"\0\0", "3"),
+        (b"\0\0\0\0\4abc", "3"),
+        (b"\0\xff\xff\xff\xffabc", "3"),
+        (FRAME + b"\0", "3"),
+        (b"\1\0\0\0\0", "12"),
+    ],
+)
+async def test_frames_that_are_cut_or_wrong_get_a_status(running, body, status):
+    """And never a hang."""
+    headers = {"content-type": "application/grpc", "te": "trailers"}
+    async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+        answer = await http.post(f"http://{running.address}{LIVE}", content=body, headers=headers)
+    assert answer.status_code == 200
+    assert answer.headers.get("grpc-status", "0") == status
+
+
+async def test_a_body_that_never_ends_is_no_request(running, client):
+    """A caller that leaves in the middle of its message costs nothing."""
+    host, port = running.address.split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        f"POST {LIVE} HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\n"
+        "content-length: 100\r\n\r\n".encode()
+        + FRAME
+    )
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    assert await client.live()
+
+
+@pytest.mark.parametrize(
+    ("method", "content_type"),
+    [("POST", "application/json"), ("POST", "application/grpc-web"), ("POST", None), ("GET", None)],
+)
+async def test_what_is_no_grpc_is_told_so(running, method, content_type):
+    """By an HTTP status, as gRPC's specification asks."""
+    headers = {"content-type": content_type} if content_type else {}
+    async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+        answer = await http.request(method, f"http://{running.address}{LIVE}", headers=headers)
+    assert answer.status_code == 415
+    assert "grpc-status" not in answer.headers
+
+
+async def test_noise_on_the_port_disturbs_nobody(running, client):
+    """What speaks no HTTP costs its own connection."""
+    host, port = running.address.split(":")
+    for noise in (bytes(4096), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 100):
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(noise)
+        await writer.drain()
+        assert await client.live()
+        writer.close()
+
+
+# ------------------------------------------------------------------ the other services
+async def test_the_control_planes_calls_pass_through_the_same_port(running, client, channel):
+    """Lists, watches and reflection, with the control plane's own errors."""
+    name = unique("listed")
+    async with served(running, client, name, Saying()):
+        listed = await client.list("specialist")
+        assert name in {hosted.specialist.card.name for hosted in listed}
+        async for changes in client.watch():
+            assert changes.snapshot
+            assert name in {hosted.specialist.card.name for hosted in changes.specialists}
+            break
+    with pytest.raises(NotFound, match="no specialist none"):
+        await client.get("specialist", "none")
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    async for response in stub.ServerReflectionInfo(iter([request])):
+        services = {service.name for service in response.list_services_response.service}
+    assert "fabric.api.catalog.v1.CatalogService" in services
+
+
+async def test_health_is_that_of_the_gateway_or_of_a_model(running, client, channel):
+    """A model that nobody hosts is not serving, and an unknown one not found."""
+    states = health_pb2.HealthCheckResponse
+    name = unique("healthy")
+    check = HealthStub(channel).Check
+
+    async def health(service):
+        return (await check(health_pb2.HealthCheckRequest(service=service))).status
+
+    async with served(running, client, name, Saying()):
+        assert await health("") == states.SERVING
+        assert await health(name) == states.SERVING
+    while await health(name) == states.SERVING:
+        await asyncio.sleep(0.005)
+    assert await health(name) == states.NOT_SERVING
+    request = health_pb2.HealthCheckRequest(service="none")
+    assert (await code_of(check(request)))[0] == grpc.StatusCode.NOT_FOUND

@@ -1,0 +1,20 @@
+"""Fixtures of the gateway's tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from running import Running
+
+
+@pytest.fixture
+async def channel(running: Running) -> AsyncIterator[grpc.aio.Channel]:
+    """For calls that no client of ours would make."""
+    async with grpc.aio.insecure_channel(running.address) as made:
+        yield made
