@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from fabric.core.requests import InferRequest, InferResponse
     from fabric.routing.planner import Planner
 
+_SHORTEST = 0.002
+"""Seconds for one more attempt at least: timers of event loops are early by as much as this."""
+
 
 class Invoker(Protocol):
     """Anything that can answer."""
@@ -91,8 +94,8 @@ class Dispatcher:
             now = self._clock()
             following = walk.after(error, _failed(candidate, error, now - started))
             if following is None:
-                raise exhausted(walk, error) from error
-            if deadline.remaining(now) <= 0:
+                raise exhausted(walk, walk.last) from error
+            if deadline.remaining(now) < _SHORTEST:
                 late = DeadlineExceeded("the deadline passed", replica=error.replica)
                 raise exhausted(walk, late) from error
             candidate, started = following, now

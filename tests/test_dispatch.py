@@ -8,7 +8,7 @@ import pytest
 
 from fabric.core.cards import Timeouts
 from fabric.core.deadlines import NEVER, Deadline
-from fabric.core.errors import DeadlineExceeded, NotFound, SpecialistFailed, Unavailable
+from fabric.core.errors import DeadlineExceeded, NotFound, Overloaded, SpecialistFailed, Unavailable
 from fabric.core.plans import ChainEntry, Route
 from fabric.core.requests import InferRequest
 from fabric.dispatch import Dispatcher
@@ -75,13 +75,14 @@ async def test_a_late_candidate_is_followed_by_the_next_while_time_is_left():
     assert answer.specialist == "b"
 
 
-async def test_nothing_is_tried_after_the_deadline():
-    """When the caller's time is up, that is the answer."""
+@pytest.mark.parametrize("left", [-10.0, 0.0, 0.001])
+async def test_nothing_is_tried_after_the_deadline(left):
+    """When the caller's time is up, that is the answer, even where a timer rang a moment early."""
     clock = ManualClock()
 
     class Slow(FakeInvoker):
         async def infer(self, card, request, deadline):
-            clock.advance(20)
+            clock.now = deadline.at - left
             return await super().infer(card, request, deadline)
 
     invoker = Slow(a=SpecialistFailed("nan", replica="a/0"))
@@ -94,6 +95,17 @@ async def test_without_substitution_the_first_candidate_or_nobody():
     """A caller who forbids substitution gets the failure."""
     invoker = FakeInvoker(a=SpecialistFailed("nan", replica="a/0"))
     with pytest.raises(SpecialistFailed, match="nan"):
+        await dispatcher(invoker).infer(request(substitute=False), NEVER)
+
+
+async def test_the_only_replicas_failure_is_what_the_caller_is_told():
+    """Looking for another one in vain changes neither the error nor the count of attempts."""
+    invoker = FakeInvoker(a=[Overloaded("full", replica="a/0"), Unavailable("no other replica")])
+    answer = await dispatcher(invoker).infer(request(), NEVER)
+    assert [a.error for a in answer.attempts] == ["OVERLOADED"]
+
+    invoker = FakeInvoker(a=[Overloaded("full", replica="a/0"), Unavailable("no other replica")])
+    with pytest.raises(Overloaded, match=r"^full$"):
         await dispatcher(invoker).infer(request(substitute=False), NEVER)
 
 

@@ -59,6 +59,7 @@ async def _start(
         "--config-yaml": json.dumps(configuration(settings)),
         "--admin-address-path": str(admin),
         "--concurrency": str(settings.threads),
+        "--drain-strategy": "immediate",
         "--log-level": "error",
     }
     return await asyncio.create_subprocess_exec(
@@ -71,11 +72,13 @@ async def _start(
 
 
 async def _drain(admin: str, patience: float) -> None:
-    """Lets connections go and returns when no request is in flight, or patience is at its end."""
+    """Takes no connection any more, lets go of each with its next response, and returns when no
+    request is in flight or patience is at its end."""
     until = time.monotonic() + patience
     async with httpx.AsyncClient(base_url=f"http://{admin}", trust_env=False) as envoy:
         with contextlib.suppress(httpx.HTTPError):
             await envoy.post("/drain_listeners?graceful&skip_exit")
+            await envoy.post("/drain_listeners")
             while time.monotonic() < until and await _in_flight(envoy):
                 await asyncio.sleep(_POLL)
 

@@ -104,7 +104,8 @@ class ReplicaPool:
             del self._links[replica.id]
             self._choose()
             while link.calls and link.is_open:
-                await asyncio.wait((*link.calls.values(), link.gone))
+                waited = (*link.calls.values(), link.gone)
+                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             link.close()
 
     def _choose(self) -> None:

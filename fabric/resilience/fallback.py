@@ -18,7 +18,8 @@ class Walk:
 
     A replica that is unavailable or overloaded is followed by another replica of the same
     candidate, as long as one that was not tried is there; any other failure, and the last
-    replica's, by the next candidate. A candidate without a replica costs no attempt.
+    replica's, by the next candidate. A candidate without a replica costs no attempt, and that
+    there is no other replica is no failure of its own.
     """
 
     plan: Plan
@@ -29,12 +30,16 @@ class Walk:
     avoid: frozenset[str] = frozenset()
     """Replicas that have failed."""
     failed: list[Attempt] = field(default_factory=list)
+    last: FabricError = field(init=False)
+    """How the last of them failed."""
     _made: int = 0
     _here: int = 0
 
     def after(self, error: FabricError, attempt: Attempt) -> Candidate | None:
         """The candidate to try after *attempt* failed with *error*; None if nothing is left."""
-        self.failed.append(attempt)
+        if error.replica or not self._here:
+            self.failed.append(attempt)
+            self.last = error
         if not error.substitutable:
             return None
         if error.replica:

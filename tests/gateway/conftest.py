@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import grpc
@@ -17,4 +18,11 @@ if TYPE_CHECKING:
 async def channel(running: Running) -> AsyncIterator[grpc.aio.Channel]:
     """For calls that no client of ours would make."""
     async with grpc.aio.insecure_channel(running.address) as made:
+        yield made
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    """What is entered in it is left at the end of the test."""
+    async with AsyncExitStack() as made:
         yield made

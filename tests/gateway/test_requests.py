@@ -123,8 +123,9 @@ async def test_a_replicas_error_reaches_the_caller_whole(running, client):
     """Class and message, in any script."""
     name = unique("failing")
     async with served(running, client, name, Failing(NotFound("100 % weg: größer\nals ☃"))):
-        with pytest.raises(NotFound, match=r"^100 % weg: größer\nals ☃$"):
+        with pytest.raises(NotFound) as caught:
             await client.infer(name, X)
+    assert caught.value.message == "100 % weg: größer\nals ☃"
 
 
 # ------------------------------------------------------------------ what is no request

@@ -47,6 +47,16 @@ def test_a_candidate_without_a_replica_costs_no_attempt():
     assert [after(w, none), after(w, none)] == [B, C]
 
 
+def test_that_there_is_no_other_replica_hides_no_failure():
+    """The only replica's error is what the caller is told, and one attempt is what there was."""
+    w = walk(substitute=False)
+    full = Overloaded("full", replica="1")
+    assert after(w, full) is A
+    assert after(w, Unavailable("no other replica")) is None
+    assert [attempt.message for attempt in w.failed] == ["full"]
+    assert exhausted(w, w.last) is full
+
+
 def test_attempts_are_limited_over_the_whole_chain():
     """The last allowed attempt is the last."""
     w = walk(Retry(attempts=2, per_candidate=2))

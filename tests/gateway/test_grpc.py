@@ -1,0 +1,208 @@
+"""Unary gRPC by hand, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import math
+import time
+from urllib.parse import unquote
+
+import pytest
+
+from fabric.core.deadlines import NEVER
+from fabric.core.errors import InvalidRequest, NotFound, Overloaded, Unimplemented
+from fabric.gateway.grpc import Disconnected, deadline_of, fail, read, respond, unless_gone
+from fabric.wire.status import from_details
+
+DISCONNECT = {"type": "http.disconnect"}
+
+
+def body(data, more=False):
+    return {"type": "http.request", "body": data, "more_body": more}
+
+
+def receiving(*events):
+    """An ASGI `receive` that gives *events*, and then nothing for ever."""
+    queue = asyncio.Queue()
+    for event in events:
+        queue.put_nowait(event)
+    return queue.get
+
+
+def framed(message, size=None, flag=0):
+    return bytes((flag,)) + (len(message) if size is None else size).to_bytes(4, "big") + message
+
+
+# ------------------------------------------------------------------ requests
+@pytest.mark.parametrize("cuts", [(), (1,), (4, 5, 6), (5,), (8,)])
+async def test_a_message_is_read_however_it_is_cut(cuts):
+    """Chunks end wherever Envoy's buffers did."""
+    data = framed(b"abc")
+    points = [0, *cuts, len(data)]
+    chunks = [data[a:b] for a, b in itertools.pairwise(points)]
+    events = [body(chunk, more=True) for chunk in chunks[:-1]] + [body(chunks[-1])]
+    assert await read(receiving(*events), 100) == b"abc"
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", InvalidRequest),
+        (b"\0\0\0\0", InvalidRequest),
+        (framed(b"abc", 4), InvalidRequest),
+        (framed(b"abc", 2), InvalidRequest),
+        (framed(b"abc") + framed(b""), InvalidRequest),
+        (framed(b"abc", flag=1), Unimplemented),
+        (framed(b"a" * 100), Overloaded),
+    ],
+)
+async def test_what_is_not_one_plain_message_is_refused(data, error):
+    """By what is wrong with it."""
+    with pytest.raises(error):
+        await read(receiving(body(data)), 100)
+    with pytest.raises(error):
+        await read(receiving(body(data, more=True), body(b"")), 100)
+
+
+async def test_a_message_that_is_too_large_is_refused_before_it_is_whole():
+    """No more than the limit is ever held."""
+    with pytest.raises(Overloaded, match="over 100 bytes"):
+        await read(receiving(body(bytes(60), more=True), body(bytes(60), more=True)), 100)
+
+
+async def test_a_client_that_leaves_in_the_middle_is_noticed():
+    """Nobody is answered."""
+    with pytest.raises(Disconnected):
+        await read(receiving(DISCONNECT), 100)
+    with pytest.raises(Disconnected):
+        await read(receiving(body(b"\0", more=True), DISCONNECT), 100)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (b"2H", 7200),
+        (b"3M", 180),
+        (b"5S", 5),
+        (b"50m", 0.05),
+        (b"99999999u", 99.999999),
+        (b"0n", 0),
+    ],
+)
+def test_timeouts_become_deadlines(text, seconds):
+    """In each of gRPC's units."""
+    assert deadline_of(text).remaining(time.monotonic()) == pytest.approx(seconds, abs=0.1)
+
+
+def test_without_a_timeout_there_is_no_deadline():
+    """Nobody waits less than for ever."""
+    assert deadline_of(b"") is NEVER
+    assert deadline_of(b"").remaining(time.monotonic()) == math.inf
+
+
+@pytest.mark.parametrize("text", [b"5", b"S", b"5s", b"-5S", b"5.5S", b"123456789S", b"\xff\xffS"])
+def test_what_is_no_timeout_is_refused(text):
+    """It is shown."""
+    with pytest.raises(InvalidRequest, match="grpc-timeout"):
+        deadline_of(text)
+
+
+# ------------------------------------------------------------------ answers
+class Sent(list):
+    async def __call__(self, message):
+        self.append(message)
+
+
+async def test_an_answer_is_one_frame_and_two_trailers():
+    """The parts of a message are one message."""
+    sent = Sent()
+    await respond(sent, b"ab", memoryview(b"c"))
+    start, message, trailers = sent
+    assert (start["status"], start["trailers"]) == (200, True)
+    assert message["body"] == framed(b"abc")
+    assert trailers["headers"] == [(b"grpc-status", b"0")]
+
+
+@pytest.mark.parametrize("text", ["plain", "100 % größer\nals ☃", ""])
+async def test_an_error_is_trailers_only(text):
+    """Status, percent-encoded message and details, which clients read back as the error."""
+    sent = Sent()
+    await fail(sent, NotFound(text))
+    headers = dict(sent[0]["headers"])
+    assert headers[b"grpc-status"] == b"5"
+    message = headers[b"grpc-message"].decode("ascii")
+    assert message.isprintable()
+    assert unquote(message) == text
+    encoded = headers[b"grpc-status-details-bin"]
+    details = base64.b64decode(encoded + b"=" * (-len(encoded) % 4))
+    error = from_details(5, text, details)
+    assert (type(error), error.message) == (NotFound, text)
+    assert sent[1]["body"] == b""
+
+
+# ------------------------------------------------------------------ while it is answered
+async def test_a_client_that_leaves_cancels_its_answer():
+    """And nothing else of the task that gives it."""
+    events = asyncio.Queue()
+    started, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def answer():
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    async def call():
+        with pytest.raises(Disconnected):
+            await unless_gone(events.get, answer())
+        return asyncio.current_task().cancelling()
+
+    task = asyncio.create_task(call())
+    await started.wait()
+    events.put_nowait(body(b""))  # the end of the request's body says nothing
+    await asyncio.sleep(0)
+    assert not cancelled.is_set()
+    events.put_nowait(DISCONNECT)
+    assert await task == 0
+    assert cancelled.is_set()
+
+
+async def test_an_answer_that_comes_first_wins():
+    """A client that leaves afterwards disturbs nobody."""
+    events = asyncio.get_running_loop().create_future()
+
+    async def answer():
+        return b"here"
+
+    assert await unless_gone(lambda: events, answer()) == b"here"
+    events.set_result(DISCONNECT)
+    await asyncio.sleep(0)
+    assert asyncio.current_task().cancelling() == 0
+
+
+async def test_a_cancelled_task_is_cancelled_and_not_disconnected():
+    """Who ends the gateway is not taken for a client."""
+    started = asyncio.Event()
+
+    async def answer():
+        started.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(unless_gone(receiving(), answer()))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_an_error_of_the_answer_passes():
+    """As it was raised."""
+
+    async def answer():
+        raise NotFound("no such model")
+
+    with pytest.raises(NotFound, match="no such model"):
+        await unless_gone(receiving(), answer())

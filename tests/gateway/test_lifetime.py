@@ -1,0 +1,140 @@
+"""A gateway's process from its start to its end, and without its control plane."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+from running import (
+    Held,
+    Running,
+    Saying,
+    answering,
+    control_process,
+    gateway_process,
+    replica,
+    served,
+    unique,
+    until,
+)
+
+from fabric import AsyncClient
+from fabric.api.inference.v2.open_inference_pb2 import ModelInferResponse
+from fabric.core.errors import NotFound, Unavailable
+from fabric.testing import specialist
+
+X = {"x": np.zeros(1, np.float32)}
+
+
+@pytest.fixture
+async def own(running, tmp_path):
+    """A gateway that the test may kill, beside that of the session, and a client of it."""
+    made = Running(tmp_path, control_port=running.control_port)
+    with gateway_process(tmp_path, made.port, made.control_port) as made.gateway:
+        answering(made.port)
+        async with AsyncClient(made.address) as client:
+            await until(client.ready)
+            yield made, client
+
+
+def children(pid):
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in listed]
+
+
+def is_alive(pid):
+    with contextlib.suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+async def test_what_is_in_flight_is_answered_after_sigterm(own):
+    """New connections are refused meanwhile, and the process ends without a failure."""
+    running, client = own
+    held, name = Held(), unique("held")
+    async with served(running, client, name, held):
+        tasks = [asyncio.create_task(client.infer(name, X)) for _ in range(2)]
+        calls = [await held.next() for _ in tasks]
+        (envoy,) = children(running.gateway.pid)
+        running.gateway.send_signal(signal.SIGTERM)
+
+        async def is_refused():
+            async with AsyncClient(running.address) as late:
+                try:
+                    await late.live()
+                except Unavailable:
+                    return True
+            return False
+
+        await until(is_refused)
+        assert not any(task.done() for task in tasks)
+        for call in calls:
+            assert not call.is_cancelled
+            call.respond(ModelInferResponse(id="last").SerializeToString())
+        assert [(await task).id for task in tasks] == ["last", "last"]
+        assert await asyncio.to_thread(running.gateway.wait, 10) == 0
+        assert not is_alive(envoy)
+
+
+async def test_a_killed_gateway_takes_envoy_along(own):
+    """Nothing keeps the port."""
+    running, client = own
+    assert await client.live()
+    (envoy,) = children(running.gateway.pid)
+    running.gateway.kill()
+    running.gateway.wait()
+    await until(lambda: not is_alive(envoy))
+
+
+async def test_an_envoy_that_dies_ends_its_gateway(own):
+    """With a status that says so, for whoever starts it again."""
+    running, client = own
+    assert await client.live()
+    (envoy,) = children(running.gateway.pid)
+    os.kill(envoy, signal.SIGKILL)
+    assert await asyncio.to_thread(running.gateway.wait, 10) == 1
+
+
+async def test_without_the_control_plane_the_last_snapshot_serves(tmp_path):
+    """Requests are answered, the catalog's calls are unavailable, and later changes arrive."""
+    name, new = unique("stays"), unique("new")
+    of = specialist(name)
+    async with AsyncExitStack() as stack:
+        running = stack.enter_context(Running(tmp_path).started())
+        client = await stack.enter_async_context(AsyncClient(running.address))
+        await client.apply([of])
+        await stack.enter_async_context(replica(running.control_address, of, Saying()))
+        await running.until_linked(client, name)
+        running.control.kill()
+        running.control.wait()
+        with pytest.raises(Unavailable):
+            await client.list("specialist")
+        answers = await asyncio.gather(*[client.infer(name, X) for _ in range(50)])
+        assert {answer.specialist for answer in answers} == {name}
+        assert await client.ready()
+        with pytest.raises(NotFound):
+            await client.infer(new, X)
+
+        with control_process(running.folder, running.control_port):
+            answering(running.control_port)
+            async with served(running, client, new, Saying()):
+                assert (await client.infer(new, X)).specialist == new
+                assert (await client.infer(name, X)).specialist == name
+
+
+async def test_before_the_catalog_has_arrived_the_gateway_is_live_and_not_ready(tmp_path):
+    """It starts without a control plane."""
+    running = Running(tmp_path)
+    with gateway_process(tmp_path, running.port, running.control_port):
+        answering(running.port)
+        async with AsyncClient(running.address) as client:
+            assert await client.live()
+            assert not await client.ready()
+            with pytest.raises(NotFound, match="unknown model"):
+                await client.infer("any", X)

@@ -1,0 +1,88 @@
+"""What a gateway knows follows its catalog."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.core.changes import Changes, Hosted, Key, Kind
+from fabric.core.errors import NotFound
+from fabric.core.replicas import Status
+from fabric.gateway.view import View
+from fabric.testing import replica, route, specialist
+
+
+class Pool:
+    """Counts what the catalog's replicas are; no links."""
+
+    def __init__(self):
+        self.replicas = {}
+
+    def sync(self, replicas):
+        self.replicas = dict(replicas)
+
+    def count(self, key):
+        return sum(r.specialist_key == key for r in self.replicas.values())
+
+
+@pytest.fixture
+def view():
+    return View(Pool())
+
+
+def change(view, *resources, removed=()):
+    view.catalog.update(
+        Changes(
+            revision=view.catalog.revision + 1,
+            specialists=tuple(Hosted(r, Status()) for r in resources if hasattr(r, "hosting")),
+            routes=tuple(r for r in resources if hasattr(r, "chain")),
+            replicas=tuple(r for r in resources if hasattr(r, "address")),
+            removed=removed,
+        )
+    )
+    view.changed()
+
+
+def first(view, model):
+    return view.planner.plan(model, "", None).candidates[0].card.key
+
+
+def test_a_view_is_ready_once_a_catalog_has_arrived(view):
+    """An empty one is one."""
+    assert not view.is_ready
+    change(view)
+    assert view.is_ready
+
+
+def test_plans_follow_the_catalog(view):
+    """What is planned is forgotten with every change."""
+    with pytest.raises(NotFound):
+        first(view, "a")
+    change(view, specialist("a"), route("r", "b", "a"))
+    assert (first(view, "a"), first(view, "r")) == ("a:1", "a:1")
+    change(view, specialist("b"))
+    assert first(view, "r") == "b:1"
+    change(view, removed=(Key(Kind.SPECIALIST, "b:1"),))
+    assert first(view, "r") == "a:1"
+
+
+def test_the_latest_version_with_a_replica_is_called(view):
+    """A new version takes over when it has one; without any the latest counts."""
+    change(view, specialist("a", "1"), specialist("a", "2"))
+    assert first(view, "a") == "a:2"
+    change(view, replica("r1", "a:1"))
+    assert first(view, "a") == "a:1"
+    change(view, replica("r2", "a:2"))
+    assert first(view, "a") == "a:2"
+    assert view.planner.plan("a", "1", None).candidates[0].card.key == "a:1"
+
+
+def test_a_model_can_serve_when_one_of_its_candidates_has_a_replica(view):
+    """A name that nobody has is not found."""
+    change(view, specialist("a"), specialist("b"), route("r", "a", "b"))
+    assert not view.can_serve("r", "")
+    change(view, replica("r1", "b:1"))
+    assert view.can_serve("r", "")
+    assert not view.can_serve("a", "")
+    for model, version in (("none", ""), ("a", "9")):
+        with pytest.raises(NotFound):
+            view.can_serve(model, version)
