@@ -140,6 +140,7 @@ async def test_replicas_follow_the_load(on_ray, ray_client, watched):
         await traffic.until(lambda: three <= {a.replica for a in traffic.answers[count:]})
     async with Traffic(ray_client, "crowd", 1) as quiet:
         await watched.until(lambda: len(watched.replicas("crowd:1")) == 1)
+        await watched.until_ready("crowd:1")
     assert traffic.errors + quiet.errors == []
     assert watched.status("crowd:1").wanted == 1
     await ray_client.delete("specialist", "crowd")
