@@ -98,6 +98,16 @@ async def test_children_that_are_killed_come_back(settings, portfolio):
     assert not family.alive()
 
 
+async def test_a_watch_ends_with_the_control_plane(settings):
+    """Killed, it ends the watches through the gateway as unavailable, like a connection lost."""
+    async with Fabric(settings) as fabric:
+        stream = fabric.client.watch()
+        await anext(stream)
+        os.kill(fabric.processes["control"], signal.SIGKILL)
+        with pytest.raises(Unavailable):
+            await anext(stream)
+
+
 async def test_a_specialist_that_cannot_start_is_reported_and_the_others_serve(settings, portfolio):
     """The reason is the replica's own."""
     (portfolio.parent / "triple.onnx").write_bytes(b"no model")
