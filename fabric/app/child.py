@@ -128,7 +128,10 @@ class Child:
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
             self.restarts += 1
-            process = await self._spawn()
+            try:
+                process = await self._spawn()
+            except OSError as error:
+                log.error("%s cannot be started: %s", name, error)
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         environ = dict(self.program.environ)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from fabric.app import programs
 from fabric.app.child import Child, Program
-from fabric.app.family import Family
+from fabric.app.family import LEAVING, Family
 from fabric.app.state import STORE, State, default_directory
 from fabric.client import AsyncClient
 from fabric.control.settings import ControlSettings
@@ -33,8 +33,7 @@ log = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
 _POLL = 0.05
 LINKING = 10.0
-LEAVING = 10.0
-"""Seconds that what is left of a child's descendants has for ending by itself."""
+"""Seconds that the gateway has for a link to a replica that is in the catalog."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +197,7 @@ class Fabric:
         if self._settings.host == "ray":
             ray, url = programs.ray(self._state.scratch, environ)
             settings = ControlSettings(**{**vars(settings), "ray": url})
-            made.append(ray)
+            made = [ray, programs.reaper(self._state.directory, environ)]
         self._control = settings.listen
         public = GatewaySettings(listen=self.server, control=settings.listen)
         made = [programs.gateway(public, environ), programs.control(settings, environ), *made]

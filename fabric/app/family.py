@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+LEAVING = 10.0
+"""Seconds that what is left of a fabric has for ending by itself."""
 _PROC = Path("/proc")
 _POLL = 0.02
 

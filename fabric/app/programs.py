@@ -63,6 +63,18 @@ def gateway(settings: GatewaySettings, environ: Mapping[str, str]) -> Program:
     return python_program("gateway", settings, environ, is_ready=is_ready)
 
 
+def reaper(directory: Path, environ: Mapping[str, str]) -> Program:
+    async def is_ready() -> bool:
+        return True
+
+    return Program(
+        name="reaper",
+        arguments=(sys.executable, "-m", "fabric.app.reaper", str(directory)),
+        environ=environ,
+        is_ready=is_ready,
+    )
+
+
 # ------------------------------------------------------------------ Ray
 _RAY_PORTS = (
     "port",

@@ -30,6 +30,8 @@ def error_of(server: str, error: Any) -> FabricError:
     trailers: Iterable[tuple[str, Any]] = error.trailing_metadata() or ()
     details = next((value for key, value in trailers if key == DETAILS_KEY), None)
     code, message = error.code().value[0], error.details() or ""
-    if code == Code.UNAVAILABLE and details is None:
+    # All that fabric says has details. A stream to a control plane that dies is reset by Envoy.
+    is_lost = code == Code.UNAVAILABLE or (code == Code.INTERNAL and "RST_STREAM" in message)
+    if is_lost and details is None:
         return Unavailable(f"no fabric answers at {server}: {message}")
     return from_details(code, message, details)

@@ -35,7 +35,7 @@ def from_message(message: Message, cls: type[T]) -> T:
     little gets what a portfolio file that says little gets; a list without a default is empty.
 
     Raises:
-        ValueError: the dataclass refuses a value.
+        ValueError: the dataclass refuses a value, or lacks one that it needs.
     """
     hints = _hints(cls)  # type: ignore[arg-type]
     set_fields = {descriptor.name: value for descriptor, value in message.ListFields()}
@@ -44,7 +44,10 @@ def from_message(message: Message, cls: type[T]) -> T:
         for field in fields(cls)  # type: ignore[arg-type]
         if field.name in set_fields or _is_list_without_default(field, hints[field.name])
     }
-    return cls(**values)
+    try:
+        return cls(**values)
+    except TypeError as error:  # a field that has no default
+        raise ValueError(f"{message.DESCRIPTOR.name}: {error}") from error
 
 
 def _is_list_without_default(field: Field[Any], hint: Any) -> bool:

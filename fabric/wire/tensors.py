@@ -111,9 +111,9 @@ def from_contents(
 
 
 def to_raw(array: NDArray[Any], datatype: str) -> bytes:
-    """The elements of *array* as they travel raw."""
+    """The elements of *array* as they travel raw: row-major, little-endian."""
     if datatype != "BYTES":
-        return array.tobytes()
+        return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     parts = bytearray()
     for element in array.flat:
         item = _bytes_of(element)

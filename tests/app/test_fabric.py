@@ -10,9 +10,8 @@ import subprocess
 import sys
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from models import save_scaler
 
 from fabric import AsyncClient
 from fabric.app import Fabric, FabricSettings
@@ -29,15 +28,6 @@ routes:
   - {name: scale, chain: [double, triple]}
 """
 X = np.array([[1, 2]], np.float32)
-
-
-def save_scaler(file, factor):
-    tensors = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 2]) for n in ("x", "y")]
-    weight = numpy_helper.from_array(np.array(factor, np.float32), "factor")
-    node = helper.make_node("Mul", ["x", "factor"], ["y"])
-    graph = helper.make_graph([node], "scale", tensors[:1], tensors[1:], [weight])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    onnx.save(model, file)
 
 
 @pytest.fixture
@@ -108,6 +98,16 @@ async def test_children_that_are_killed_come_back(settings, portfolio):
     assert not family.alive()
 
 
+async def test_a_watch_ends_with_the_control_plane(settings):
+    """Killed, it ends the watches through the gateway as unavailable, like a connection lost."""
+    async with Fabric(settings) as fabric:
+        stream = fabric.client.watch()
+        await anext(stream)
+        os.kill(fabric.processes["control"], signal.SIGKILL)
+        with pytest.raises(Unavailable):
+            await anext(stream)
+
+
 async def test_a_specialist_that_cannot_start_is_reported_and_the_others_serve(settings, portfolio):
     """The reason is the replica's own."""
     (portfolio.parent / "triple.onnx").write_bytes(b"no model")
@@ -164,6 +164,19 @@ def up(settings, portfolio):
     )
 
 
+@pytest.fixture
+def down(settings):
+    """The command, which runs after the test too if the fabric still does."""
+    arguments = command("down", "--state", settings.state)
+    yield arguments
+    if is_held(settings.state):
+        run(*arguments)
+
+
+def run(*arguments):
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=50)
+
+
 async def test_up_runs_until_it_is_interrupted(up, settings):
     """Ctrl-C drains, leaves nothing running, and is no failure."""
     with subprocess.Popen(up, stderr=subprocess.PIPE, text=True) as process:
@@ -177,22 +190,18 @@ async def test_up_runs_until_it_is_interrupted(up, settings):
     assert [path.name for path in settings.state.iterdir()] == ["fabric.db"]
 
 
-async def test_detached_it_runs_until_down(up, settings, portfolio):
+async def test_detached_it_runs_until_down(up, down, settings):
     """`up --detach` returns when specialists answer; a second one is refused; `down` waits."""
-    shown = await asyncio.to_thread(
-        subprocess.run, [*up, "--detach"], capture_output=True, text=True, timeout=40
-    )
+    shown = await asyncio.to_thread(run, *up, "--detach")
     assert shown.returncode == 0, shown.stderr
     record = read(settings.state)
     async with AsyncClient(record.server) as client:
         assert (await client.infer("scale", {"x": X})).specialist == "double"
-    again = await asyncio.to_thread(subprocess.run, up, capture_output=True, text=True)
+    again = await asyncio.to_thread(run, *up)
     assert again.returncode == 1
     assert f"as process {record.pid}, at {record.server}" in again.stderr
-    ended = await asyncio.to_thread(
-        subprocess.run, command("down", "--state", settings.state), timeout=40
-    )
-    assert ended.returncode == 0
+    ended = await asyncio.to_thread(run, *down)
+    assert ended.returncode == 0, ended.stderr
     assert not record.family.alive()
     assert [path.name for path in settings.state.iterdir()] == ["fabric.db"]
 
@@ -230,12 +239,8 @@ async def test_a_failed_start_is_told(settings, tmp_path):
     file = tmp_path / "portfolio.yaml"
     file.write_text("routes: [{name: r, chain: [nothing]}]")
     for options in ((), ("--detach",)):
-        shown = await asyncio.to_thread(
-            subprocess.run,
-            command("up", "-f", file, "--state", settings.state, *options),
-            capture_output=True,
-            text=True,
-        )
+        arguments = command("up", "-f", file, "--state", settings.state, *options)
+        shown = await asyncio.to_thread(run, *arguments)
         assert shown.returncode == 1
         assert f"{file}:1: routes[0].chain[0]: nothing is named 'nothing'" in shown.stderr
 

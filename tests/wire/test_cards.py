@@ -94,3 +94,9 @@ def test_a_status_survives_the_wire():
     status = replicas.Status(state=replicas.State.DEGRADED, reason="1 of 2", ready=1, wanted=2)
 
     assert from_message(to_message(status, card_pb2.Status), replicas.Status) == status
+
+
+def test_a_message_without_what_its_dataclass_needs_is_refused():
+    """The error names the message and the field."""
+    with pytest.raises(ValueError, match=r"Replica: .*address"):
+        from_message(card_pb2.Replica(id="r", specialist="s", version="1"), replicas.Replica)

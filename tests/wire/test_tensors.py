@@ -12,7 +12,7 @@ from tritonclient.grpc import service_pb2
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from fabric.core.errors import Internal, InvalidRequest
 from fabric.core.tensors import DTYPES
-from fabric.wire.tensors import decode_outputs, encode_inputs
+from fabric.wire.tensors import decode_outputs, encode_inputs, to_raw
 
 FIXED = sorted(set(DTYPES) - {"BYTES", "BF16"})
 
@@ -111,3 +111,8 @@ def test_a_response_that_contradicts_itself_is_an_error_of_the_server(fields, ra
 
     with pytest.raises(Internal, match=text):
         decode_outputs(response)
+
+
+def test_arrays_of_either_byte_order_travel_little_endian():
+    """What the protocol fixes does not depend on how the caller's array lies in memory."""
+    assert to_raw(np.array([1.0], ">f4"), "FP32") == np.array([1.0], "<f4").tobytes()

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from fabric.core.cards import Specialist
 
 log = logging.getLogger(__name__)
-logging.getLogger("httpx").setLevel(logging.WARNING)  # it has a line for every look at Ray Serve
 
 ANSWER = 120.0
 """Seconds for an answer: the first PUT starts Ray Serve, which takes ten on a quiet machine."""
@@ -48,7 +47,7 @@ class Paces:
     retry: float = 10.0
     """To the next attempt at an application that failed, doubled with each."""
     retry_most: float = 300.0
-    away: float = 5.0
+    away: float = 1.0
     """At most between looks while Ray Serve does not answer."""
 
 

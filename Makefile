@@ -1,0 +1,40 @@
+# make demo, make test: each sets up what it needs. See CONTRIBUTING.md for the rest.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+# uv from the PATH, or one of our own in .uv/.
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+RUN := .venv/bin/python -m
+export PATH := $(CURDIR)/.venv/bin:$(dir $(abspath $(UV))):$(PATH)
+
+.PHONY: help env demo test clean
+
+help: ## Show what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+env: .venv/ready ## Set up uv and the locked environment in .venv
+
+demo: env ## Train, serve, compare and break a portfolio of digit readers
+	@$(RUN) examples.digits
+
+test: env postgresql ## Run all checks and all tests
+	@$(RUN) poethepoet check
+
+.uv/bin/uv:
+	@python3 -c 'import sys; sys.exit("fabric needs Python 3.11 or newer" * (sys.version_info < (3, 11)))'
+	python3 -m venv .uv
+	.uv/bin/pip install --quiet --disable-pip-version-check uv
+
+.venv/ready: $(filter .uv/%,$(UV)) pyproject.toml uv.lock
+	$(UV) sync --quiet --frozen --all-extras
+	@touch $@
+
+# The store's tests run on a real PostgreSQL, which the tests start by themselves.
+.PHONY: postgresql
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y postgresql; \
+	  else echo "the tests need PostgreSQL: sudo apt-get install postgresql" >&2; exit 1; fi
+
+clean: ## Remove the environments and caches
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache benchmarks-results

@@ -1,0 +1,33 @@
+"""`python -m fabric.app.reaper DIRECTORY`: ends what a killed supervisor leaves behind.
+
+All other children see the lifeline close and end by themselves; Ray's processes do not watch it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from pathlib import Path
+
+from fabric.app.family import LEAVING
+from fabric.app.state import State, read
+from fabric.core.errors import Conflict
+from fabric.processes import on_lifeline_closed
+
+
+async def main(directory: Path) -> None:
+    """Returns when the lifeline has closed, and nothing of its fabric is left if it was killed."""
+    closed = asyncio.Event()
+    on_lifeline_closed(closed.set)
+    await closed.wait()
+    record = read(directory)
+    if record is None or record.supervisor.is_alive:
+        return
+    await record.family.gone(LEAVING)
+    with contextlib.suppress(Conflict):  # another supervisor has come and does it
+        State(directory).release(keep_logs=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

@@ -1,0 +1,42 @@
+"""The README is true: its portfolio is served, and its code runs against it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+from onnx_models import doubling
+
+from fabric.app import Fabric, FabricSettings
+from fabric.config import load
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+@pytest.mark.timeout(120)
+async def test_the_readme_works_as_written(tmp_path):
+    """Portfolio and Python blocks do what the text says, in the order it says it."""
+    (tmp_path / "models").mkdir()
+    for name in ("sentiment-en", "sentiment-any"):
+        doubling(tmp_path / "models" / f"{name}.onnx", shape=("N", 4))
+    (portfolio,) = blocks("yaml")
+    (tmp_path / "portfolio.yaml").write_text(portfolio)
+    settings = FabricSettings(state=tmp_path / "state", host="local", listen="127.0.0.1:0")
+
+    async with Fabric(settings, load(tmp_path / "portfolio.yaml")) as fabric:
+        assert await fabric.ready() == {}
+        for code in blocks("python"):
+            here = code.replace("localhost:8080", fabric.server)
+            run = partial(subprocess.run, capture_output=True, text=True)
+            done = await asyncio.to_thread(run, [sys.executable, "-c", here])
+            assert done.returncode == 0, done.stderr
+            assert "sentiment-en" in done.stdout
