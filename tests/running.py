@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fabric import AsyncClient
+from fabric import AsyncClient, Client
 from fabric.control.settings import ControlSettings
 from fabric.core.errors import FabricError, NotFound
 from fabric.core.replicas import Load
@@ -155,6 +155,9 @@ class Running:
             ) as self.gateway,
         ):
             answering(self.control_port, self.port)
+            with Client(self.address) as client:
+                while not client.ready():  # the catalog is on its way
+                    time.sleep(0.01)
             yield self
 
     async def until_linked(self, client: AsyncClient, name: str, count: int = 1) -> None:
