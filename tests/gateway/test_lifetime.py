@@ -136,5 +136,5 @@ async def test_before_the_catalog_has_arrived_the_gateway_is_live_and_not_ready(
         async with AsyncClient(running.address) as client:
             assert await client.live()
             assert not await client.ready()
-            with pytest.raises(NotFound, match="unknown model"):
+            with pytest.raises(Unavailable, match="first catalog"):
                 await client.infer("any", X)
