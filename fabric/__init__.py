@@ -28,7 +28,9 @@ _HOME = {
 __all__ = ["Answer", "AsyncClient", "Client", "FabricError", "Requirements", "__version__"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'fabric' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+if not TYPE_CHECKING:  # a type checker would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'fabric' has no attribute {name!r}")
+        return getattr(import_module(_HOME[name]), name)

@@ -66,6 +66,7 @@ class OpenInference:
         with telemetry.span(telemetry.GATEWAY_SPAN, request.trace, names, telemetry.SERVER) as span:
             request.trace = telemetry.pack(span) or request.trace
             answer = await self._view.dispatcher.infer(request, deadline)
+            span.set_attribute(telemetry.ROUTE, answer.route)
             span.set_attribute(telemetry.SPECIALIST, answer.specialist)
             span.set_attribute(telemetry.FALLBACK, answer.fallback)
             span.set_attribute(telemetry.ATTEMPTS, len(answer.attempts) + 1)

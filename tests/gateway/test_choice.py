@@ -216,7 +216,8 @@ async def test_a_late_specialist_is_followed_and_told(stack, running, client, ch
     await until(lambda: _first(client, route, name))
     answer = await client.infer(route, X)
     call = await slow.next()
-    assert (answer.attempts, answer.fallback, call.is_cancelled) == (2, True, True)
+    await until(lambda: call.is_cancelled)
+    assert (answer.attempts, answer.fallback) == (2, True)
 
 
 async def _first(client, route, name):
@@ -270,9 +271,11 @@ async def test_no_attempt_starts_after_the_deadline(stack, client, chained):
     """The caller's time is up: the next candidate is not asked."""
     held, last = Held(), Saying()
     route, _ = await chained(stack, {"first": held, "second": last})
-    with pytest.raises(DeadlineExceeded):
-        await client.infer(route, X, timeout=0.1)
-    assert (await held.next()).is_cancelled
+    for _ in range(5):  # the gateway's timers may ring a moment early
+        with pytest.raises(DeadlineExceeded):
+            await client.infer(route, X, timeout=0.03)
+    call = await held.next()
+    await until(lambda: call.is_cancelled)
     assert last.count == 0
 
 
