@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fabric.catalog.catalog import Catalog
+from fabric.core.errors import Unavailable
 from fabric.dispatch import Dispatcher
 from fabric.routing.planner import Known, Planner
 
@@ -19,7 +20,7 @@ class View:
     def __init__(self, pool: ReplicaPool) -> None:
         self.catalog = Catalog()
         self.pool = pool
-        self.planner = Planner(lambda: Known(self.catalog.routes, self._find))
+        self.planner = Planner(self._known)
         self.dispatcher = Dispatcher(self.planner, pool)
 
     def changed(self) -> None:
@@ -35,6 +36,12 @@ class View:
         """Whether a request for *model* would find a replica. Raises NotFound if it is unknown."""
         plan = self.planner.plan(model, version, None)
         return any(self.pool.count(candidate.card.key) for candidate in plan.candidates)
+
+    def _known(self) -> Known:
+        """Raises Unavailable while nobody knows what is unknown: a caller may come again."""
+        if not self.is_ready:
+            raise Unavailable("the gateway waits for its first catalog from the control plane")
+        return Known(self.catalog.routes, self._find)
 
     def _find(self, name: str, version: str) -> Specialist | None:
         """One version, or the latest that has a replica, or the latest."""

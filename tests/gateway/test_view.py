@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fabric.core.changes import Changes, Hosted, Key, Kind
-from fabric.core.errors import NotFound
+from fabric.core.errors import NotFound, Unavailable
 from fabric.core.replicas import Status
 from fabric.gateway.view import View
 from fabric.testing import replica, route, specialist
@@ -51,6 +51,15 @@ def test_a_view_is_ready_once_a_catalog_has_arrived(view):
     assert not view.is_ready
     change(view)
     assert view.is_ready
+
+
+def test_nothing_is_unknown_before_a_catalog_has_arrived(view):
+    """A gateway that has just started sends its callers away for a moment, not for good."""
+    with pytest.raises(Unavailable, match="first catalog"):
+        first(view, "a")
+    change(view)
+    with pytest.raises(NotFound):
+        first(view, "a")
 
 
 def test_plans_follow_the_catalog(view):
