@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from fabric import AsyncClient, Client
 from fabric.control.settings import ControlSettings
-from fabric.core.errors import FabricError, NotFound
+from fabric.core.errors import FabricError, NotFound, Unavailable
 from fabric.core.replicas import Load
 from fabric.core.replicas import Replica as Registration
 from fabric.core.tensors import Signature, TensorSpec
@@ -164,7 +164,7 @@ class Running:
         """Returns when the gateway has links to *count* replicas of the specialist *name*."""
 
         async def is_linked() -> bool:
-            with contextlib.suppress(NotFound):
+            with contextlib.suppress(NotFound, Unavailable):
                 plan = await client.explain(name)
                 return plan.candidates[0].replicas == count
             return False
@@ -284,7 +284,7 @@ class OnnxHost:
             for each in of:
 
                 async def is_ready(name=each.card.name, version=each.card.version) -> bool:
-                    with contextlib.suppress(NotFound):
+                    with contextlib.suppress(NotFound, Unavailable):
                         return await client.ready(name, version=version)
                     return False
 

@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import grpc
+
+from fabric.api.catalog.v1.catalog_service_pb2 import Kind, ListRequest, WithdrawRequest
+from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from fabric.app import programs
 from fabric.app.child import Child, Program
 from fabric.app.family import LEAVING, Family
@@ -111,6 +115,7 @@ class Fabric:
                     if child is not self.children["control"]:
                         tasks.create_task(self._start(child))
                 await self._start(self.children["control"])
+                await self._forget()
                 await self._declare()  # replicas start while other children still do
             self.client = await self._stack.enter_async_context(AsyncClient(self.server))
         except BaseException as error:
@@ -221,6 +226,18 @@ class Fabric:
         self._progress(child.program.name, "starting")
         await child.start()
         self._progress(child.program.name, "ready")
+
+    async def _forget(self) -> None:
+        """Replicas in the store are of an earlier fabric, of which nothing is left.
+
+        Kept, they would count as ready until their leases end.
+        """
+        async with grpc.aio.insecure_channel(self._control) as channel:
+            stub = CatalogServiceStub(channel)
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                known = await stub.List(ListRequest(kind=Kind.KIND_REPLICA))
+                for resource in known.resources:
+                    await stub.Withdraw(WithdrawRequest(replica_id=resource.replica.id))
 
     async def _declare(self) -> None:
         if self._portfolio is None:

@@ -53,7 +53,8 @@ class Lease:
         self._load = load
         self._channel = grpc.aio.insecure_channel(control, options=_OPTIONS)
         self._stub: Any = CatalogServiceStub(self._channel)
-        self._is_held = False
+        self.held = asyncio.Event()
+        """Set while the replica is known to be in the catalog."""
 
     async def keep(self) -> None:
         """Registers and renews, for ever; a control plane that is away is tried again and again."""
@@ -84,8 +85,8 @@ class Lease:
             signature=to_message(self._signature, card_pb2.Signature),
         )
         await self._stub.Register(request, timeout=_PATIENCE)
-        if not self._is_held:
-            self._is_held = True
+        if not self.held.is_set():
+            self.held.set()
             log.info("registered as %s at %s", self._replica.id, self._replica.address)
 
     async def _renew(self) -> None:
@@ -109,7 +110,7 @@ class Lease:
             renewals.cancel()
 
     def _lost(self, error: Exception) -> None:
-        if self._is_held or not isinstance(error, grpc.aio.AioRpcError):
+        if self.held.is_set() or not isinstance(error, grpc.aio.AioRpcError):
             details = error.details() if isinstance(error, grpc.aio.AioRpcError) else error
             log.warning("the lease is not renewed, serving goes on: %s", details)
-        self._is_held = False
+        self.held.clear()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DEPLOYMENT = "specialist"
 """The name of the one deployment in each application."""
+REGISTERING = 10.0
+"""Seconds that a start waits for the control plane at most; replicas serve without it, too."""
 LOAD = "load"
 """What a replica reports to autoscaling: its mean load as a share of its target load."""
 
@@ -61,6 +63,8 @@ class HostedReplica:
         self._replica: Replica = replica
         self._load: MeanLoad = replica.mean_load()
         self._target = declared.hosting.replicas.target_load
+        # An older replica drains as soon as Ray knows this one, so gateways must know it before.
+        await replica.registered(REGISTERING)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Takes what may change in place: the fields of a `Hosting` message as JSON.

@@ -112,6 +112,15 @@ class Replica:
         if self._keeping is None or self._keeping.done():
             raise Unavailable("the lease is not kept any more")
 
+    async def registered(self, patience: float) -> bool:
+        """Whether it is in the catalog within *patience* seconds."""
+        try:
+            async with asyncio.timeout(patience):
+                await self._lease.held.wait()
+        except TimeoutError:
+            return False
+        return True
+
     async def failed(self) -> None:
         """Returns when the lease is kept no more, for a reason that is in the log."""
         if self._keeping is not None:

@@ -9,11 +9,15 @@ import socket
 import subprocess
 import sys
 
+import grpc
 import numpy as np
 import pytest
 from models import save_scaler
 
 from fabric import AsyncClient
+from fabric.api.catalog.v1.card_pb2 import Replica
+from fabric.api.catalog.v1.catalog_service_pb2 import RegisterRequest
+from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from fabric.app import Fabric, FabricSettings
 from fabric.app.family import Identity
 from fabric.app.state import is_held, read
@@ -125,6 +129,18 @@ async def test_what_was_declared_is_there_after_a_restart(settings, portfolio):
     async with Fabric(settings) as fabric:
         assert await fabric.ready() == {}
         assert (await answer(fabric.client, "triple")).specialist == "triple"
+
+
+async def test_replicas_of_an_earlier_fabric_are_forgotten(settings, portfolio):
+    """One that went without a word is not in the catalog when the next fabric is there."""
+    async with (
+        Fabric(settings, load(portfolio)) as fabric,
+        grpc.aio.insecure_channel(fabric._control) as channel,
+    ):
+        gone = Replica(id="gone", specialist="double", version="1", address="127.0.0.1:1")
+        await CatalogServiceStub(channel).Register(RegisterRequest(replica=gone))
+    async with Fabric(settings) as fabric:
+        assert "gone" not in {replica.id for replica in await fabric.client.list("replica")}
 
 
 async def test_a_taken_port_is_refused_before_anything_starts(settings):

@@ -64,9 +64,6 @@ def test_nothing_is_unknown_before_a_catalog_has_arrived(view):
 
 def test_plans_follow_the_catalog(view):
     """What is planned is forgotten with every change."""
-    change(view)
-    with pytest.raises(NotFound):
-        first(view, "a")
     change(view, specialist("a"), route("r", "b", "a"))
     assert (first(view, "a"), first(view, "r")) == ("a:1", "a:1")
     change(view, specialist("b"))

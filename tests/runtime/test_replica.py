@@ -302,6 +302,16 @@ async def test_a_replica_that_is_not_known_any_more_registers_anew(serving, tmp_
         assert list(control.replicas) == [replica.id]
 
 
+async def test_a_start_may_wait_for_the_catalog(serving):
+    """Until the replica is in it, or for as long as it has patience."""
+    alone, _ = await serving(python_specialist())
+    assert not await alone.registered(0.01)
+    async with FakeControl() as control:
+        replica, _ = await serving(python_specialist(), control.address)
+        assert await replica.registered(10)
+        assert list(control.replicas) == [replica.id]
+
+
 async def test_a_replica_serves_while_the_control_plane_is_away(serving, tmp_path):
     """And is registered when it is back."""
     control = FakeControl()

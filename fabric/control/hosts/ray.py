@@ -89,15 +89,13 @@ class RayHost:
         client = httpx.AsyncClient(timeout=ANSWER, trust_env=False)
         async with asyncio.TaskGroup() as tasks, client:
             tasks.create_task(self._watch(desk))
-            failures = 0
             while True:
                 self._woken.clear()
                 try:
                     rest = await self._turn(desk, client)
-                    failures, self._problem = 0, ""
+                    self._problem = ""
                 except (httpx.HTTPError, FabricError, ValueError) as error:
-                    rest = min(self._paces.away, self._paces.settling * 2.0 ** min(failures, 8))
-                    failures += 1
+                    rest = self._paces.away
                     await self._complain(desk, error)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(rest):
