@@ -166,7 +166,7 @@ class Watched:
         return ready
 
     async def _is_linked(self, name: str, version: str) -> bool:
-        with contextlib.suppress(NotFound):  # the gateway has not heard of it yet
+        with contextlib.suppress(NotFound, Unavailable):  # the gateway has not heard of it yet
             return await self._client.ready(name, version=version)
         return False
 

@@ -172,7 +172,7 @@ class Fabric:
         name, _, version = key.partition(":")
         until = time.monotonic() + LINKING
         while time.monotonic() < until:
-            with contextlib.suppress(NotFound):  # it has not heard of it yet
+            with contextlib.suppress(NotFound, Unavailable):  # it has not heard of it yet
                 if await self.client.ready(name, version=version):
                     return
             await asyncio.sleep(_POLL)
