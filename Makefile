@@ -21,7 +21,7 @@ test: env postgresql ## Run all checks and all tests
 	@$(RUN) poethepoet check
 
 .uv/bin/uv:
-	@python3 -c 'import sys; sys.exit("fabric needs Python 3.11 or newer" * (sys.version_info < (3, 11)))'
+	@python3 -c 'import sys; sys.exit("fabric needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	python3 -m venv .uv
 	.uv/bin/pip install --quiet --disable-pip-version-check uv
 
