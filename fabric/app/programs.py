@@ -103,6 +103,7 @@ _RAY_ENVIRON = {
     "RAY_DISABLE_DASHBOARD_LOG_INFO": "1",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+    "RAY_worker_niceness": "0",  # replicas are no background work; Ray's default is 15
     # Under `uv run` Ray would upload the working directory and start workers by `uv run` there.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "OMP_NUM_THREADS": "1",
