@@ -198,7 +198,8 @@ def parse(traceparent: str) -> bytes:
         context = bytes.fromhex(parts[1] + parts[2] + parts[3])
     except ValueError:
         return b""
-    return context if any(context[:16]) and any(context[16:24]) else b""
+    is_valid = len(context) == CONTEXT_SIZE and any(context[:16]) and any(context[16:24])
+    return context if is_valid else b""
 
 
 # ------------------------------------------------------------------ logs

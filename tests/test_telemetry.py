@@ -63,6 +63,7 @@ def test_a_later_version_is_read_as_far_as_it_is_known():
         f"00-{TRACE[:-1]}x-{CALLER}-01",
         f"00-{'0' * 32}-{CALLER}-01",
         f"00-{TRACE}-{'0' * 16}-01",
+        f"00-{TRACE[:20]}{' ' * 12}-{CALLER}-01",
     ],
 )
 def test_what_is_no_context_is_none(text):

@@ -135,17 +135,24 @@ async def respond(send: Send, *parts: bytes | memoryview) -> None:
 
 async def fail(send: Send, error: FabricError) -> None:
     """Answers with the status of *error* and its details, as trailers only."""
+    quoted = quote(error.message, safe=_UNESCAPED, errors="replace")
+    if len(quoted) > _LONGEST_MESSAGE:
+        kept = len(error.message) * _LONGEST_MESSAGE // len(quoted)
+        error = type(error)(f"{error.message[:kept]} ... (shortened)")
+        quoted = quote(error.message, safe=_UNESCAPED, errors="replace")
     details = base64.b64encode(to_details(error)).rstrip(b"=")
     headers = [
         *_HEADERS,
         (b"grpc-status", b"%d" % error.code),
-        (b"grpc-message", quote(error.message, safe=_UNESCAPED).encode()),
+        (b"grpc-message", quoted.encode()),
         (DETAILS_KEY.encode(), details),
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+# Clients take 8 KiB of headers, and the message travels in two of them.
+_LONGEST_MESSAGE = 2000
 # "Percent-Encoded": what is printable ASCII stays as it is, but for the percent sign.
 _UNESCAPED = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 

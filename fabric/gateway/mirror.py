@@ -38,19 +38,20 @@ async def follow(control: str, catalog: Catalog, changed: Callable[[], None]) ->
     While the control plane is away the last state stands; afterwards the watch goes on from its
     revision. *changed* is called after every change.
     """
-    wait = _FIRST_WAIT
+    wait, after = _FIRST_WAIT, 0
     async with grpc.aio.insecure_channel(control, options=_OPTIONS) as channel:
         watch = CatalogServiceStub(channel).Watch
         while True:
             try:
-                async for message in watch(pb.WatchRequest(after_revision=catalog.revision)):
+                async for message in watch(pb.WatchRequest(after_revision=after)):
                     catalog.update(from_watch(message))
                     changed()
+                    after = catalog.revision
                     wait = _FIRST_WAIT
             except grpc.RpcError as error:
                 log.warning("no word from the control plane: %s", error.code())
             except ValueError:
                 log.exception("the control plane sent a change that this version cannot read")
-                catalog.revision = 0
+                after = 0
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             wait = min(2 * wait, _LONGEST_WAIT)

@@ -12,7 +12,7 @@ from fabric.core.requests import InferResponse
 from fabric.link.client import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from fabric.core.cards import Card
     from fabric.core.deadlines import Deadline
@@ -37,6 +37,8 @@ class ReplicaPool:
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._links: dict[str, tuple[str, Link]] = {}
         """Open links with the specialist's key, by replica id."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when other links than before can be sent requests."""
         self._serving: dict[str, list[Link]] = {}
         """What may be chosen, by the specialist's key."""
 
@@ -114,6 +116,7 @@ class ReplicaPool:
             if link.can_serve:
                 serving.setdefault(key, []).append(link)
         self._serving = serving
+        self.on_change()
 
 
 def _less_busy(links: list[Link]) -> Link:

@@ -21,6 +21,7 @@ class View:
         self.catalog = Catalog()
         self.pool = pool
         self.planner = Planner(self._known)
+        pool.on_change = self.planner.forget
         self.dispatcher = Dispatcher(self.planner, pool)
 
     def changed(self) -> None:
@@ -44,9 +45,9 @@ class View:
         return Known(self.catalog.routes, self._find)
 
     def _find(self, name: str, version: str) -> Specialist | None:
-        """One version, or the latest that has a replica, or the latest."""
+        """One version, or the latest that can be sent requests, or the latest."""
         if version:
             return self.catalog.find(name, version)
         versions = self.catalog.versions(name)
-        ready = (s for s in versions if self.catalog.replicas_of(s.key))
+        ready = (s for s in versions if self.pool.count(s.key))
         return next(ready, versions[0] if versions else None)

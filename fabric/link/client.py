@@ -107,6 +107,7 @@ class Link(FramedProtocol):
             if timer is not None:
                 timer.cancel()
             self.calls.pop(request_id, None)
+            del answer  # its exception has a traceback that holds this frame, and the payload
 
     def _expire(self, request_id: int) -> None:
         answer = self.calls.get(request_id)
@@ -194,6 +195,6 @@ async def connect(
             except BaseException:
                 link.close()
                 raise
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, ValueError) as error:  # ValueError: it is no address
         raise Unavailable(f"no link to {address}: {str(error) or 'no greeting in time'}") from error
     return link

@@ -100,7 +100,8 @@ def decode_hello(payload: bytes | memoryview) -> Hello:
 
 def encode_error(error: FabricError) -> bytes:
     reason = error.reason.encode()
-    return bytes((int(error.code), len(reason))) + reason + error.message.encode()
+    message = error.message.encode(errors="replace")
+    return bytes((int(error.code), len(reason))) + reason + message
 
 
 def decode_error(payload: bytes | memoryview) -> FabricError:
@@ -128,6 +129,7 @@ class FramedProtocol(asyncio.Protocol):
         self._flush_is_due = False
         self._blocked: asyncio.Future[None] | None = None
         self._heard = self._loop.time()
+        self._waiting = 0
         self._ping_timer: asyncio.TimerHandle | None = None
 
     # ------------------------------------------------------------------ for subclasses
@@ -162,7 +164,7 @@ class FramedProtocol(asyncio.Protocol):
 
     def abort(self, why: str) -> None:
         """Ends the link at once."""
-        if self.is_open and self._transport is not None:
+        if self._transport is not None:
             log.warning("link to %s ends: %s", self._transport.get_extra_info("peername"), why)
             self._transport.abort()
 
@@ -245,6 +247,12 @@ class FramedProtocol(asyncio.Protocol):
 
     # ------------------------------------------------------------------ liveness
     def _ping(self) -> None:
+        if self._transport is None:
+            return
+        waiting = self._transport.get_write_buffer_size()
+        if waiting < self._waiting:  # a long frame holds back the pings behind it, not the link
+            self._heard = self._loop.time()
+        self._waiting = waiting
         silent = self._loop.time() - self._heard
         if silent > self.limits.silence:
             self.abort(f"nothing was heard for {silent:.1f} s")

@@ -59,18 +59,21 @@ class Call:
 
     def respond(self, payload: bytes) -> None:
         """Answers with a `ModelInferResponse` message; ignored when cancelled."""
+        self.on_cancel = None  # it may hold what holds this call
         if not self.is_cancelled:
             self._peer.answer(self._id, RESPONSE, payload)
 
     def fail(self, error: FabricError) -> None:
         """Answers with *error*; ignored when cancelled."""
+        self.on_cancel = None
         if not self.is_cancelled:
             self._peer.answer(self._id, ERROR, encode_error(error))
 
     def cancel(self) -> None:
         self.is_cancelled = True
-        if self.on_cancel is not None:
-            self.on_cancel()
+        callback, self.on_cancel = self.on_cancel, None
+        if callback is not None:
+            callback()
 
 
 class Handler(Protocol):

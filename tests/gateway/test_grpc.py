@@ -125,6 +125,17 @@ async def test_an_answer_is_one_frame_and_two_trailers():
     assert trailers["headers"] == [(b"grpc-status", b"0")]
 
 
+@pytest.mark.parametrize("text", ["x" * 20_000, "☃" * 20_000])
+async def test_a_long_message_is_shortened_to_what_clients_take(text):
+    """Status and reason arrive; gRPC clients refuse more than 8 KiB of headers."""
+    sent = Sent()
+    await fail(sent, NotFound(text))
+    headers = sent[0]["headers"]
+    assert sum(len(name) + len(value) for name, value in headers) < 8192
+    assert dict(headers)[b"grpc-status"] == b"5"
+    assert dict(headers)[b"grpc-message"].endswith(b"... (shortened)")
+
+
 @pytest.mark.parametrize("text", ["plain", "100 % größer\nals ☃", ""])
 async def test_an_error_is_trailers_only(text):
     """Status, percent-encoded message and details, which clients read back as the error."""

@@ -16,12 +16,15 @@ class Pool:
 
     def __init__(self):
         self.replicas = {}
+        self.unlinked = set()
+        self.on_change = lambda: None
 
     def sync(self, replicas):
         self.replicas = dict(replicas)
 
     def count(self, key):
-        return sum(r.specialist_key == key for r in self.replicas.values())
+        linked = (r for r in self.replicas.values() if r.id not in self.unlinked)
+        return sum(r.specialist_key == key for r in linked)
 
 
 @pytest.fixture
@@ -70,6 +73,19 @@ def test_plans_follow_the_catalog(view):
     assert first(view, "r") == "b:1"
     change(view, removed=(Key(Kind.SPECIALIST, "b:1"),))
     assert first(view, "r") == "a:1"
+
+
+def test_a_new_version_takes_over_when_there_is_a_link_to_it(view):
+    """In the catalog alone, it would refuse what its predecessor still answers."""
+    change(view, specialist("a", "1"), specialist("a", "2"), replica("x", "a:1"))
+    assert first(view, "a") == "a:1"
+    change(view, replica("y", "a:2"))
+    view.pool.unlinked.add("y")
+    view.pool.on_change()
+    assert first(view, "a") == "a:1"
+    view.pool.unlinked.clear()
+    view.pool.on_change()
+    assert first(view, "a") == "a:2"
 
 
 def test_the_latest_version_with_a_replica_is_called(view):

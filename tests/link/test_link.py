@@ -318,3 +318,52 @@ async def test_a_slow_reader_holds_the_writer_back():
         for _ in range(2):
             (await handler.calls.get()).respond(b"ok")
         assert [await first, await second] == [b"ok", b"ok"]
+
+
+async def test_a_transfer_longer_than_the_silence_is_no_silence():
+    """A large frame that makes its way slowly holds back the pings, and the link stays."""
+    handler = Held()
+    limits = Limits(ping_interval=0.01, silence=0.1, high_water_bytes=1000)
+    async with linked(handler, limits) as (server, link):
+        (peer,) = server.peers
+        peer._transport.pause_reading()
+        task = asyncio.create_task(link.call(bytes(30_000_000), NEVER))
+        for _ in range(12):  # over twice the silence in all, some of it read each time
+            peer._transport.resume_reading()
+            await asyncio.sleep(0.001)
+            if not handler.calls.empty():
+                break
+            peer._transport.pause_reading()
+            await asyncio.sleep(0.02)
+        peer._transport.resume_reading()
+        (await handler.calls.get()).respond(b"ok")
+        assert await task == b"ok"
+
+
+async def test_an_answered_call_holds_nothing():
+    """What was to be called on cancel may hold the call, and is let go with the answer."""
+    handler = Held()
+    async with linked(handler) as (_, link):
+        task = asyncio.create_task(link.call(b"x", NEVER))
+        call = await handler.calls.get()
+        call.on_cancel = lambda: call.payload
+        call.respond(b"y")
+        await task
+        assert call.on_cancel is None
+
+
+async def test_text_that_is_no_unicode_still_travels():
+    """A lone surrogate in a message is replaced; the error arrives."""
+    handler = Held()
+    async with linked(handler) as (_, link):
+        task = asyncio.create_task(link.call(b"x", NEVER))
+        (await handler.calls.get()).fail(SpecialistFailed("bad \ud800 text"))
+        with pytest.raises(SpecialistFailed, match=r"bad . text"):
+            await task
+
+
+@pytest.mark.parametrize("address", ["nohost", "host:port", "x" * 300 + ":1"])
+async def test_what_is_no_address_is_unavailable(address):
+    """A wrong address is nobody's failure but its own."""
+    with pytest.raises(Unavailable):
+        await connect(address)
