@@ -323,18 +323,18 @@ async def test_a_slow_reader_holds_the_writer_back():
 async def test_a_transfer_longer_than_the_silence_is_no_silence():
     """A large frame that makes its way slowly holds back the pings, and the link stays."""
     handler = Held()
-    limits = Limits(ping_interval=0.01, silence=0.1, high_water_bytes=1000)
+    limits = Limits(ping_interval=0.05, silence=0.8, high_water_bytes=1000)
     async with linked(handler, limits) as (server, link):
         (peer,) = server.peers
         peer._transport.pause_reading()
-        task = asyncio.create_task(link.call(bytes(30_000_000), NEVER))
-        for _ in range(12):  # over twice the silence in all, some of it read each time
+        task = asyncio.create_task(link.call(bytes(60_000_000), NEVER))
+        for _ in range(16):  # twice the silence in all, some of it read each time
             peer._transport.resume_reading()
             await asyncio.sleep(0.001)
             if not handler.calls.empty():
                 break
             peer._transport.pause_reading()
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
         peer._transport.resume_reading()
         (await handler.calls.get()).respond(b"ok")
         assert await task == b"ok"
