@@ -51,11 +51,19 @@ class Serving:
         try:
             inputs = self.codec.decode(call.payload)
             expires = min(call.deadline.at, self._clock() + self.timeout)
-            self.runner.submit(Request(self, call, inputs, expires))
+            request = Request(self, call, inputs, expires)
         except FabricError as error:
             call.fail(error)
+            return
         except Exception as error:  # noqa: BLE001 - logged, and told to the caller by number
             call.fail(internal(error))
+            return
+        try:
+            self.runner.submit(request)
+        except FabricError as error:
+            request.fail(error)
+        except Exception as error:  # noqa: BLE001 - logged, and told to the caller by number
+            request.fail(internal(error))
 
 
 class Request:

@@ -22,6 +22,7 @@ from fabric.core.errors import (
     DeadlineExceeded,
     InvalidRequest,
     NotFound,
+    Overloaded,
     SpecialistFailed,
     Unavailable,
 )
@@ -384,8 +385,9 @@ async def test_a_specialist_must_open_in_time():
         await Replica(late, NOBODY).open()
 
 
-async def test_a_span_says_how_many_rows_ran_together(serving, tmp_path, monkeypatch):
-    """It is below the span of the caller."""
+@pytest.fixture
+def exporter(monkeypatch):
+    """Keeps the spans that end."""
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -395,6 +397,27 @@ async def test_a_span_says_how_many_rows_ran_together(serving, tmp_path, monkeyp
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(telemetry, "_tracer", provider.get_tracer("test"))
     monkeypatch.setattr(telemetry, "_enabled", True)
+    return exporter
+
+
+async def test_a_refused_request_leaves_a_span_too(serving, tmp_path, exporter):
+    """Overload is seen in the traces, with its reason."""
+    batching = Batching(max_queue=1)
+    _, link = await serving(specialist_of(doubling(tmp_path / "m.onnx"), batching=batching))
+    trace = telemetry.parse("00-" + "ab" * 16 + "-" + "cd" * 8 + "-01")
+
+    calls = [link.call(request(1), NEVER, trace) for _ in range(3)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+
+    refused = [result for result in results if isinstance(result, Overloaded)]
+    spans = exporter.get_finished_spans()
+    assert refused
+    assert len(spans) == 3
+    assert sum(not span.status.is_ok for span in spans) == len(refused)
+
+
+async def test_a_span_says_how_many_rows_ran_together(serving, tmp_path, exporter):
+    """It is below the span of the caller."""
     batching = Batching(max_size=8)
     replica, link = await serving(specialist_of(doubling(tmp_path / "m.onnx"), batching=batching))
     trace = telemetry.parse("00-" + "ab" * 16 + "-" + "cd" * 8 + "-01")
