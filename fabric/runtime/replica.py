@@ -144,7 +144,7 @@ class Replica:
 
     async def _open_model(self, model: Model, executor: ThreadPoolExecutor) -> None:
         # Only replicas of models pay for importing ONNX Runtime.
-        def opened() -> tuple[Any, str, float]:
+        def opened() -> tuple[Any, str]:
             from fabric.runtime.model import cache_folder, fetch
             from fabric.runtime.session import Session
 
@@ -152,12 +152,13 @@ class Replica:
             file = fetch(model, cache_folder())
             session = Session(file.path, hosting.onnxruntime, card.signature)
             check_batching(session.signature, self._batching)
-            return session, file.digest, session.warm_up()
+            session.warm_up()
+            return session, file.digest
 
         loop = asyncio.get_running_loop()
-        session, self._digest, seconds = await loop.run_in_executor(executor, opened)
+        session, self._digest = await loop.run_in_executor(executor, opened)
         self._signature = session.signature
-        self._runner = Batcher(session, self._batching, executor, seconds=seconds)
+        self._runner = Batcher(session, self._batching, executor)
 
     async def _open_python(self, executor: ThreadPoolExecutor) -> None:
         hosting, card = self.specialist.hosting, self.specialist.card

@@ -191,11 +191,48 @@ async def test_slow_runs_move_to_the_thread_and_short_ones_back(model, batcher_o
         return {"y": tensors["x"]}
 
     model.run = run
-    for seconds in (0.1, 0.0, 0.0, 0.0, 0.0, 0.0):
+    for seconds in (0.008, 0.0, 0.0, 0.0, 0.0, 0.0):
         job = Row(seconds)
         batcher.submit(job)
         await job.answer
     assert threads == [False, True, True, True, True, False]
+
+
+async def test_small_batches_say_nothing_of_large_ones(model, batcher_of):
+    """However often short runs were done on the loop, one of another size begins in the thread."""
+    batcher = batcher_of(max_size=1, seconds=math.inf, clock=ManualClock())
+    threads = []
+
+    def run(tensors, options=None):
+        threads.append(options is not None)
+        return {"y": tensors["x"]}
+
+    model.run = run
+    for width in (1, 1, 1, 1000, 1000, 1):
+        job = Row(width=width)
+        batcher.submit(job)
+        await job.answer
+    assert threads == [True, False, False, True, False, False]
+
+
+async def test_a_run_that_fails_says_nothing_of_those_that_do_not(model, batcher_of):
+    """A model that refuses a request at once may take long for the next one."""
+    batcher = batcher_of(seconds=math.inf)
+    threads = []
+
+    def run(tensors, options=None):
+        threads.append(options is not None)
+        if tensors["x"][0, 0] < 0:
+            raise RuntimeError("an element is negative")
+        return {"y": tensors["x"]}
+
+    model.run = run
+    for value in (-1, 1):
+        job = Row(value)
+        batcher.submit(job)
+        await asyncio.wait([job.answer])
+        job.answer.exception()
+    assert threads == [True, True]
 
 
 # ------------------------------------------------------------------ callers who leave
