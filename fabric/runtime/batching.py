@@ -97,7 +97,7 @@ class Batcher:
         queue, self._queue = self._queue, deque()
         self.meter.left(self._clock(), len(queue))
         for job in queue:
-            job.fail(Unavailable("the replica closed before the request was run"))
+            settle(job, Unavailable("the replica closed before the request was run"))
         if self._running is not None:
             await asyncio.wait((asyncio.wrap_future(self._running),))
 
@@ -129,7 +129,8 @@ class Batcher:
         self.meter.left(now, len(dropped))
         for job in dropped:
             if not job.is_gone:
-                job.fail(DeadlineExceeded("Request timeout expired before the request was run"))
+                late = DeadlineExceeded("Request timeout expired before the request was run")
+                settle(job, late)
         return batch
 
     def _has_dropped_some(self) -> bool:
@@ -181,14 +182,11 @@ class Batcher:
 
     def _finish(self, batch: list[Job], rows: int, answers: list[Tensors | FabricError]) -> float:
         for job, answer in zip(batch, answers, strict=True):
-            if job.is_gone:
-                continue
-            if isinstance(answer, FabricError):
-                job.fail(answer)
-            else:
-                job.done(answer, rows)
+            if not job.is_gone:
+                settle(job, answer, rows)
         now = self._clock()
         self.meter.left(now, len(batch))
+        batch.clear()  # callers that can still leave lead here, and would keep the inputs
         return now
 
 
@@ -229,6 +227,17 @@ def measured(batch: Sequence[Job]) -> tuple[int, int]:
     for array in first.tensors.values():
         size += array.nbytes
     return rows, (size * rows // first.rows).bit_length()
+
+
+def settle(job: Job, answer: Tensors | FabricError, rows: int = 0) -> None:
+    """Gives *job* its *answer*. One that cannot be given is logged: others wait for theirs."""
+    try:
+        if isinstance(answer, FabricError):
+            job.fail(answer)
+        else:
+            job.done(answer, rows)
+    except Exception:
+        log.exception("a request could not be answered")
 
 
 def run(model: Model, batch: Sequence[Job], options: Any = None) -> list[Tensors | FabricError]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
+import weakref
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
@@ -298,7 +300,41 @@ async def test_a_job_whose_time_is_up_is_not_run(model, batcher_of):
     assert model.runs == [[2]]
 
 
+@pytest.mark.parametrize("seconds", [INLINE, IN_THREAD])
+async def test_inputs_are_freed_with_their_answer(batcher_of, seconds):
+    """Reference counts suffice: nothing large waits for the garbage collector."""
+    batcher = batcher_of(seconds=seconds)
+    job = Row(1)
+    inputs = weakref.ref(job.inputs.tensors["x"])
+    answer = job.answer
+    gc.disable()
+    try:
+        batcher.submit(job)
+        del job
+        await answer
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            while inputs() is not None:  # the thread lets go of its run a little later
+                await asyncio.sleep(0.001)
+    finally:
+        gc.enable()
+
+
 # ------------------------------------------------------------------ failures and limits
+@pytest.mark.parametrize("seconds", [INLINE, IN_THREAD])
+async def test_an_answer_that_cannot_be_given_costs_no_other(model, batcher_of, seconds, caplog):
+    """Its batch mates are answered, and so is what comes after them."""
+    batcher = batcher_of(max_size=2, seconds=seconds)
+    broken, mate, later = Row(1), Row(2), Row(3)
+    broken.answer.set_result(None)  # `done` raises
+    for job in (broken, mate, later):
+        batcher.submit(job)
+
+    assert [await mate.answer, await later.answer] == [[4], [6]]
+    assert batcher.meter.count == 0
+    assert "could not be answered" in caplog.text
+
+
 @pytest.mark.parametrize("seconds", [INLINE, IN_THREAD])
 async def test_a_bad_request_fails_none_but_itself(model, batcher_of, seconds):
     """The others of its batch are run alone."""
