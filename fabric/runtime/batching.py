@@ -71,6 +71,8 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Job] = deque()
         self._running: Future[tuple[list[Tensors | FabricError], float]] | None = None
+        self._left = 0
+        """At least as many as have left while they waited."""
         self._turn_is_due = False
         self._is_closed = False
 
@@ -78,15 +80,19 @@ class Batcher:
     def queued(self) -> int:
         return len(self._queue)
 
-    def submit(self, job: Job) -> None:
+    def admit(self) -> None:
         if len(self._queue) >= self._batching.max_queue and not self._has_dropped_some():
             raise Overloaded(
                 f"Exceeds maximum queue size: {len(self._queue)} requests are waiting here already"
             )
         if self._is_closed:
             raise Unavailable("the replica is closed")
+
+    def submit(self, job: Job) -> None:
+        self.admit()
         self.meter.arrived(self._clock())
         self._queue.append(job)
+        job.on_gone(self._one_left)
         self._schedule()
 
     def reconfigure(self, batching: Batching) -> None:
@@ -133,8 +139,14 @@ class Batcher:
                 settle(job, late)
         return batch
 
+    def _one_left(self) -> None:
+        self._left += 1
+
     def _has_dropped_some(self) -> bool:
         """Makes room in a full queue, if some of those who wait there have left."""
+        if not self._left:
+            return False
+        self._left = 0
         waiting = deque(job for job in self._queue if not job.is_gone)
         gone = len(self._queue) - len(waiting)
         self._queue = waiting

@@ -365,6 +365,25 @@ async def test_a_full_queue_refuses(model, batcher_of):
     assert batcher.meter.count == 3
 
 
+async def test_a_refusal_does_not_look_at_all_who_wait(model, batcher_of):
+    """Unless one of them has left; so refusing costs less than serving."""
+    batcher = batcher_of(max_queue=2, seconds=IN_THREAD)
+    model.hold()
+    batcher.submit(Row(0))
+    await started(model)
+    waiting = Row(1)
+    batcher.submit(waiting)
+    batcher.submit(Row(2))
+    queue = batcher._queue
+    for _ in range(3):
+        with pytest.raises(Overloaded):
+            batcher.submit(Row(3))
+    assert batcher._queue is queue
+    waiting.leave()
+    batcher.submit(Row(4))
+    assert batcher._queue is not queue
+
+
 async def test_what_waits_when_the_batcher_closes_fails(model, batcher_of):
     """What runs is finished; what waits is told; what comes is refused."""
     batcher = batcher_of(seconds=IN_THREAD)

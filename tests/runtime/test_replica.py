@@ -416,6 +416,17 @@ async def test_a_refused_request_leaves_a_span_too(serving, tmp_path, exporter):
     assert sum(not span.status.is_ok for span in spans) == len(refused)
 
 
+async def test_what_finds_no_room_is_not_decoded(serving, tmp_path):
+    """A full replica spends nothing on what it refuses, be it right or wrong."""
+    batching = Batching(max_queue=1)
+    _, link = await serving(specialist_of(doubling(tmp_path / "m.onnx"), batching=batching))
+    served, refused = await asyncio.gather(
+        link.call(request(1), NEVER), link.call(b"no message", NEVER), return_exceptions=True
+    )
+    assert answer(served) == [[2, 2]]
+    assert isinstance(refused, Overloaded)
+
+
 async def test_a_span_says_how_many_rows_ran_together(serving, tmp_path, exporter):
     """It is below the span of the caller."""
     batching = Batching(max_size=8)
