@@ -109,8 +109,10 @@ class Replica:
         """Raises Unavailable when the replica cannot do its work any more."""
         if not self._link.is_serving:
             raise Unavailable("the link server does not listen any more")
-        if self._keeping is None or self._keeping.done():
-            raise Unavailable("the lease is not kept any more")
+        keeping = self._keeping
+        if keeping is None or keeping.done():
+            error = keeping.exception() if keeping and not keeping.cancelled() else None
+            raise Unavailable(f"the lease is not kept any more{f': {error}' if error else ''}")
 
     async def registered(self, patience: float) -> bool:
         """Whether it is in the catalog within *patience* seconds."""

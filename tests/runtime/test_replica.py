@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 
+import grpc
 import numpy as np
 import pytest
 from google.protobuf.json_format import MessageToJson
@@ -301,6 +302,23 @@ async def test_a_replica_that_is_not_known_any_more_registers_anew(serving, tmp_
         control.replicas.clear()
         await control.heard("register", "renew")
         assert list(control.replicas) == [replica.id]
+
+
+class RefusingControl(FakeControl):
+    """Takes no replica."""
+
+    async def Register(self, request, context):  # noqa: N802 - the proto's name
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "that is no replica")
+
+
+async def test_a_replica_that_the_catalog_refuses_for_good_ends(serving):
+    """With the reason, which whoever hosts it is told; it does not try for ever."""
+    async with RefusingControl() as control:
+        replica, _ = await serving(python_specialist(), control.address)
+        async with asyncio.timeout(10):
+            await replica.failed()
+        with pytest.raises(Unavailable, match="refuses this replica: that is no replica"):
+            replica.check()
 
 
 async def test_a_start_may_wait_for_the_catalog(serving):
