@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
@@ -45,7 +46,10 @@ class Model(Protocol):
 
 
 class Batcher:
-    """Runs jobs on *model*, stacked up to *batching*; *seconds* is how long a run takes so far."""
+    """Runs jobs on *model*, stacked up to *batching*.
+
+    A batch of a size that was never run is taken to need *seconds*.
+    """
 
     def __init__(
         self,
@@ -53,18 +57,22 @@ class Batcher:
         batching: Batching,
         executor: Executor,
         *,
-        seconds: float = SHORT,
+        seconds: float = math.inf,
         clock: Clock = time.monotonic,
     ) -> None:
         self.meter = LoadMeter()
         self._model = model
         self._batching = batching
         self._executor = executor
-        self._seconds = seconds
+        self._unseen = seconds
+        self._seconds: dict[int, float] = {}
+        """How long a run takes, by the size class of its batch."""
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Job] = deque()
         self._running: Future[tuple[list[Tensors | FabricError], float]] | None = None
+        self._left = 0
+        """At least as many as have left while they waited."""
         self._turn_is_due = False
         self._is_closed = False
 
@@ -72,15 +80,19 @@ class Batcher:
     def queued(self) -> int:
         return len(self._queue)
 
-    def submit(self, job: Job) -> None:
+    def admit(self) -> None:
         if len(self._queue) >= self._batching.max_queue and not self._has_dropped_some():
             raise Overloaded(
                 f"Exceeds maximum queue size: {len(self._queue)} requests are waiting here already"
             )
         if self._is_closed:
             raise Unavailable("the replica is closed")
+
+    def submit(self, job: Job) -> None:
+        self.admit()
         self.meter.arrived(self._clock())
         self._queue.append(job)
+        job.on_gone(self._one_left)
         self._schedule()
 
     def reconfigure(self, batching: Batching) -> None:
@@ -91,7 +103,7 @@ class Batcher:
         queue, self._queue = self._queue, deque()
         self.meter.left(self._clock(), len(queue))
         for job in queue:
-            job.fail(Unavailable("the replica closed before the request was run"))
+            settle(job, Unavailable("the replica closed before the request was run"))
         if self._running is not None:
             await asyncio.wait((asyncio.wrap_future(self._running),))
 
@@ -108,11 +120,13 @@ class Batcher:
             batch = self._take(now)
             if not batch:
                 continue
-            if self._seconds >= SHORT:
-                self._run_in_thread(batch)
+            rows, size = measured(batch)
+            if self._seconds.get(size, self._unseen) >= SHORT:
+                self._run_in_thread(batch, rows, size)
                 return
             answers = run(self._model, batch)
-            now = self._finish(batch, answers, self._clock() - now)
+            self._learn(size, self._clock() - now, answers[0])
+            now = self._finish(batch, rows, answers)
         if self._queue:
             self._schedule()
 
@@ -121,18 +135,25 @@ class Batcher:
         self.meter.left(now, len(dropped))
         for job in dropped:
             if not job.is_gone:
-                job.fail(DeadlineExceeded("Request timeout expired before the request was run"))
+                late = DeadlineExceeded("Request timeout expired before the request was run")
+                settle(job, late)
         return batch
+
+    def _one_left(self) -> None:
+        self._left += 1
 
     def _has_dropped_some(self) -> bool:
         """Makes room in a full queue, if some of those who wait there have left."""
+        if not self._left:
+            return False
+        self._left = 0
         waiting = deque(job for job in self._queue if not job.is_gone)
         gone = len(self._queue) - len(waiting)
         self._queue = waiting
         self.meter.left(self._clock(), gone)
         return gone > 0
 
-    def _run_in_thread(self, batch: list[Job]) -> None:
+    def _run_in_thread(self, batch: list[Job], rows: int, size: int) -> None:
         options = self._model.options()
 
         def stop_if_all_are_gone() -> None:
@@ -147,31 +168,37 @@ class Batcher:
             job.on_gone(stop_if_all_are_gone)
         self._running = self._executor.submit(timed)
         self._running.add_done_callback(
-            lambda done: self._loop.call_soon_threadsafe(self._ran, batch, done)
+            lambda done: self._loop.call_soon_threadsafe(self._ran, batch, rows, size, done)
         )
 
     def _ran(
-        self, batch: list[Job], done: Future[tuple[list[Tensors | FabricError], float]]
+        self,
+        batch: list[Job],
+        rows: int,
+        size: int,
+        done: Future[tuple[list[Tensors | FabricError], float]],
     ) -> None:
         self._running = None
-        self._finish(batch, *done.result())
+        answers, seconds = done.result()
+        self._learn(size, seconds, answers[0])
+        self._finish(batch, rows, answers)
         if self._queue:
             self._turn()
 
-    def _finish(
-        self, batch: list[Job], answers: list[Tensors | FabricError], seconds: float
-    ) -> float:
-        self._seconds = averaged(self._seconds, seconds)
-        rows = sum(job.inputs.rows for job in batch)
+    def _learn(self, size: int, seconds: float, answer: Tensors | FabricError) -> None:
+        """A run that failed, or was stopped, may be short where others are long."""
+        known = self._seconds.get(size)
+        if isinstance(answer, FabricError) and (known is None or seconds < known):
+            return
+        self._seconds[size] = seconds if known is None else averaged(known, seconds)
+
+    def _finish(self, batch: list[Job], rows: int, answers: list[Tensors | FabricError]) -> float:
         for job, answer in zip(batch, answers, strict=True):
-            if job.is_gone:
-                continue
-            if isinstance(answer, FabricError):
-                job.fail(answer)
-            else:
-                job.done(answer, rows)
+            if not job.is_gone:
+                settle(job, answer, rows)
         now = self._clock()
         self.meter.left(now, len(batch))
+        batch.clear()  # callers that can still leave lead here, and would keep the inputs
         return now
 
 
@@ -199,6 +226,30 @@ def take(queue: deque[Job], max_rows: int, now: float) -> tuple[list[Job], list[
             passed.append(job)
     queue.extendleft(reversed(passed))
     return batch, dropped
+
+
+def measured(batch: Sequence[Job]) -> tuple[int, int]:
+    """The rows of *batch* and its size class: the bits of its number of bytes.
+
+    Runs of one class take about as long as one another, and there are at most some forty classes.
+    """
+    first = batch[0].inputs
+    rows = first.rows if len(batch) == 1 else sum(job.inputs.rows for job in batch)
+    size = 0
+    for array in first.tensors.values():
+        size += array.nbytes
+    return rows, (size * rows // first.rows).bit_length()
+
+
+def settle(job: Job, answer: Tensors | FabricError, rows: int = 0) -> None:
+    """Gives *job* its *answer*. One that cannot be given is logged: others wait for theirs."""
+    try:
+        if isinstance(answer, FabricError):
+            job.fail(answer)
+        else:
+            job.done(answer, rows)
+    except Exception:
+        log.exception("a request could not be answered")
 
 
 def run(model: Model, batch: Sequence[Job], options: Any = None) -> list[Tensors | FabricError]:

@@ -44,8 +44,11 @@ class Runner(Protocol):
     def queued(self) -> int:
         """Jobs that wait to be run."""
 
+    def admit(self) -> None:
+        """Raises Overloaded when there is no room for one more job, Unavailable after `close`."""
+
     def submit(self, job: Job) -> None:
-        """Raises Overloaded when there is no room for *job*, Unavailable after `close`."""
+        """Raises what `admit` raises."""
 
     def reconfigure(self, batching: Batching) -> None:
         """Holds for jobs that have not begun."""

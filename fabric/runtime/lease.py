@@ -17,6 +17,7 @@ from fabric.api.catalog.v1.catalog_service_pb2 import (
     WithdrawRequest,
 )
 from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from fabric.core.errors import InvalidRequest
 from fabric.wire.cards import to_message
 
 if TYPE_CHECKING:
@@ -57,7 +58,11 @@ class Lease:
         """Set while the replica is known to be in the catalog."""
 
     async def keep(self) -> None:
-        """Registers and renews, for ever; a control plane that is away is tried again and again."""
+        """Registers and renews, for ever; a control plane that is away is tried again and again.
+
+        Raises:
+            InvalidRequest: the control plane will never take this replica.
+        """
         while True:
             try:
                 await self._register()
@@ -84,7 +89,13 @@ class Lease:
             replica=to_message(replace(self._replica, load=self._load()), card_pb2.Replica),
             signature=to_message(self._signature, card_pb2.Signature),
         )
-        await self._stub.Register(request, timeout=_PATIENCE)
+        try:
+            await self._stub.Register(request, timeout=_PATIENCE)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+                raise
+            reason = f"the control plane refuses this replica: {error.details()}"
+            raise InvalidRequest(reason) from error
         if not self.held.is_set():
             self.held.set()
             log.info("registered as %s at %s", self._replica.id, self._replica.address)

@@ -109,8 +109,10 @@ class Replica:
         """Raises Unavailable when the replica cannot do its work any more."""
         if not self._link.is_serving:
             raise Unavailable("the link server does not listen any more")
-        if self._keeping is None or self._keeping.done():
-            raise Unavailable("the lease is not kept any more")
+        keeping = self._keeping
+        if keeping is None or keeping.done():
+            error = keeping.exception() if keeping and not keeping.cancelled() else None
+            raise Unavailable(f"the lease is not kept any more{f': {error}' if error else ''}")
 
     async def registered(self, patience: float) -> bool:
         """Whether it is in the catalog within *patience* seconds."""
@@ -144,7 +146,7 @@ class Replica:
 
     async def _open_model(self, model: Model, executor: ThreadPoolExecutor) -> None:
         # Only replicas of models pay for importing ONNX Runtime.
-        def opened() -> tuple[Any, str, float]:
+        def opened() -> tuple[Any, str]:
             from fabric.runtime.model import cache_folder, fetch
             from fabric.runtime.session import Session
 
@@ -152,12 +154,13 @@ class Replica:
             file = fetch(model, cache_folder())
             session = Session(file.path, hosting.onnxruntime, card.signature)
             check_batching(session.signature, self._batching)
-            return session, file.digest, session.warm_up()
+            session.warm_up()
+            return session, file.digest
 
         loop = asyncio.get_running_loop()
-        session, self._digest, seconds = await loop.run_in_executor(executor, opened)
+        session, self._digest = await loop.run_in_executor(executor, opened)
         self._signature = session.signature
-        self._runner = Batcher(session, self._batching, executor, seconds=seconds)
+        self._runner = Batcher(session, self._batching, executor)
 
     async def _open_python(self, executor: ThreadPoolExecutor) -> None:
         hosting, card = self.specialist.hosting, self.specialist.card

@@ -45,27 +45,29 @@ class Serving:
         self.attributes = attributes
         """Of every span."""
         self.limits = limits
-        self._clock = clock
+        self.clock = clock
 
     def handle(self, call: Call) -> None:
+        request = Request(self, call)
         try:
-            inputs = self.codec.decode(call.payload)
-            expires = min(call.deadline.at, self._clock() + self.timeout)
-            self.runner.submit(Request(self, call, inputs, expires))
+            self.runner.admit()  # a request that finds no room is not worth decoding
+            request.inputs = self.codec.decode(call.payload)
+            self.runner.submit(request)
         except FabricError as error:
-            call.fail(error)
+            request.fail(error)
         except Exception as error:  # noqa: BLE001 - logged, and told to the caller by number
-            call.fail(internal(error))
+            request.fail(internal(error))
 
 
 class Request:
-    """One call whose inputs are decoded; a `Job` for the runner."""
+    """One call; once it has its inputs, a `Job` for the runner."""
 
     __slots__ = ("_call", "_serving", "_span", "expires", "inputs")
 
-    def __init__(self, serving: Serving, call: Call, inputs: Inputs, expires: float) -> None:
-        self.inputs = inputs
-        self.expires = expires
+    inputs: Inputs
+
+    def __init__(self, serving: Serving, call: Call) -> None:
+        self.expires = min(call.deadline.at, serving.clock() + serving.timeout)
         self._serving = serving
         self._call = call
         self._span: Span | None = None

@@ -104,13 +104,16 @@ class Tasks:
     def queued(self) -> int:
         return 0
 
-    def submit(self, job: Job) -> None:
+    def admit(self) -> None:
         if len(self._tasks) >= self._batching.max_queue:
             raise Overloaded(
                 f"Exceeds maximum queue size: {len(self._tasks)} requests are in progress already"
             )
         if self._is_closed:
             raise Unavailable("the replica is closed")
+
+    def submit(self, job: Job) -> None:
+        self.admit()
         self.meter.arrived(self._clock())
         task = asyncio.create_task(self._answer(job))
         self._tasks.add(task)

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 _RAW_OUTPUT = b"\x32"  # raw_output_contents = 6, length-delimited
 _MAX_KINDS = 256
-"""Kinds of requests and of responses remembered at most."""
+"""Kinds of responses remembered at most."""
+_MAX_LENGTHS = 64
+_KINDS_OF_ONE_LENGTH = 4
+"""Kinds of requests remembered at most; callers differ in heads of the same length."""
 
 _Prefix = tuple[bytes, "np.dtype[Any]", TensorSpec]
 """What precedes the elements of one output, the length included where it is fixed."""
@@ -40,7 +43,8 @@ class Codec:
         self._model = model
         self._version = version
         self._max_rows = max_rows
-        self._kinds: dict[int, Kind] = {}
+        self._kinds: dict[int, tuple[Kind, ...]] = {}
+        """By the length of the request, the newest first."""
         self._prefixes: dict[tuple[Any, ...], list[_Prefix]] = {}
 
     def decode(self, payload: bytes | memoryview) -> Inputs:
@@ -52,9 +56,9 @@ class Codec:
             InvalidRequest: the request is not one that the signature takes.
             Unimplemented: it asks for an extension of the protocol that is not served.
         """
-        kind = self._kinds.get(len(payload))
-        if kind is not None and (inputs := kind.read(payload)) is not None:
-            return inputs
+        for kind in self._kinds.get(len(payload), ()):
+            if (inputs := kind.read(payload)) is not None:
+                return inputs
         return self._decode_with_care(bytes(payload))
 
     def encode(self, inputs: Inputs, outputs: Tensors) -> bytes:
@@ -101,10 +105,13 @@ class Codec:
         wanted = self._wanted(request)
         inputs = Inputs(tensors, rows, shapes, request.model_name, request.id, wanted)
         if (kind := kind_of(payload, request, inputs)) is not None:
-            if len(self._kinds) >= _MAX_KINDS:
-                self._kinds.clear()
-            self._kinds[len(payload)] = kind
+            self._remember_kind(len(payload), kind)
         return inputs
+
+    def _remember_kind(self, length: int, kind: Kind) -> None:
+        if len(self._kinds) >= _MAX_LENGTHS:
+            self._kinds.clear()
+        self._kinds[length] = (kind, *self._kinds.get(length, ()))[:_KINDS_OF_ONE_LENGTH]
 
     def _check_names(self, request: ModelInferRequest) -> None:
         seen: dict[str, None] = {}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
+import weakref
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
@@ -191,11 +193,48 @@ async def test_slow_runs_move_to_the_thread_and_short_ones_back(model, batcher_o
         return {"y": tensors["x"]}
 
     model.run = run
-    for seconds in (0.1, 0.0, 0.0, 0.0, 0.0, 0.0):
+    for seconds in (0.008, 0.0, 0.0, 0.0, 0.0, 0.0):
         job = Row(seconds)
         batcher.submit(job)
         await job.answer
     assert threads == [False, True, True, True, True, False]
+
+
+async def test_small_batches_say_nothing_of_large_ones(model, batcher_of):
+    """However often short runs were done on the loop, one of another size begins in the thread."""
+    batcher = batcher_of(max_size=1, seconds=math.inf, clock=ManualClock())
+    threads = []
+
+    def run(tensors, options=None):
+        threads.append(options is not None)
+        return {"y": tensors["x"]}
+
+    model.run = run
+    for width in (1, 1, 1, 1000, 1000, 1):
+        job = Row(width=width)
+        batcher.submit(job)
+        await job.answer
+    assert threads == [True, False, False, True, False, False]
+
+
+async def test_a_run_that_fails_says_nothing_of_those_that_do_not(model, batcher_of):
+    """A model that refuses a request at once may take long for the next one."""
+    batcher = batcher_of(seconds=math.inf)
+    threads = []
+
+    def run(tensors, options=None):
+        threads.append(options is not None)
+        if tensors["x"][0, 0] < 0:
+            raise RuntimeError("an element is negative")
+        return {"y": tensors["x"]}
+
+    model.run = run
+    for value in (-1, 1):
+        job = Row(value)
+        batcher.submit(job)
+        await asyncio.wait([job.answer])
+        job.answer.exception()
+    assert threads == [True, True]
 
 
 # ------------------------------------------------------------------ callers who leave
@@ -261,7 +300,41 @@ async def test_a_job_whose_time_is_up_is_not_run(model, batcher_of):
     assert model.runs == [[2]]
 
 
+@pytest.mark.parametrize("seconds", [INLINE, IN_THREAD])
+async def test_inputs_are_freed_with_their_answer(batcher_of, seconds):
+    """Reference counts suffice: nothing large waits for the garbage collector."""
+    batcher = batcher_of(seconds=seconds)
+    job = Row(1)
+    inputs = weakref.ref(job.inputs.tensors["x"])
+    answer = job.answer
+    gc.disable()
+    try:
+        batcher.submit(job)
+        del job
+        await answer
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            while inputs() is not None:  # the thread lets go of its run a little later
+                await asyncio.sleep(0.001)
+    finally:
+        gc.enable()
+
+
 # ------------------------------------------------------------------ failures and limits
+@pytest.mark.parametrize("seconds", [INLINE, IN_THREAD])
+async def test_an_answer_that_cannot_be_given_costs_no_other(model, batcher_of, seconds, caplog):
+    """Its batch mates are answered, and so is what comes after them."""
+    batcher = batcher_of(max_size=2, seconds=seconds)
+    broken, mate, later = Row(1), Row(2), Row(3)
+    broken.answer.set_result(None)  # `done` raises
+    for job in (broken, mate, later):
+        batcher.submit(job)
+
+    assert [await mate.answer, await later.answer] == [[4], [6]]
+    assert batcher.meter.count == 0
+    assert "could not be answered" in caplog.text
+
+
 @pytest.mark.parametrize("seconds", [INLINE, IN_THREAD])
 async def test_a_bad_request_fails_none_but_itself(model, batcher_of, seconds):
     """The others of its batch are run alone."""
@@ -290,6 +363,25 @@ async def test_a_full_queue_refuses(model, batcher_of):
     waiting.leave()
     batcher.submit(Row(4))
     assert batcher.meter.count == 3
+
+
+async def test_a_refusal_does_not_look_at_all_who_wait(model, batcher_of):
+    """Unless one of them has left; so refusing costs less than serving."""
+    batcher = batcher_of(max_queue=2, seconds=IN_THREAD)
+    model.hold()
+    batcher.submit(Row(0))
+    await started(model)
+    waiting = Row(1)
+    batcher.submit(waiting)
+    batcher.submit(Row(2))
+    queue = batcher._queue
+    for _ in range(3):
+        with pytest.raises(Overloaded):
+            batcher.submit(Row(3))
+    assert batcher._queue is queue
+    waiting.leave()
+    batcher.submit(Row(4))
+    assert batcher._queue is not queue
 
 
 async def test_what_waits_when_the_batcher_closes_fails(model, batcher_of):

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 
+import grpc
 import numpy as np
 import pytest
 from google.protobuf.json_format import MessageToJson
@@ -22,6 +23,7 @@ from fabric.core.errors import (
     DeadlineExceeded,
     InvalidRequest,
     NotFound,
+    Overloaded,
     SpecialistFailed,
     Unavailable,
 )
@@ -302,6 +304,23 @@ async def test_a_replica_that_is_not_known_any_more_registers_anew(serving, tmp_
         assert list(control.replicas) == [replica.id]
 
 
+class RefusingControl(FakeControl):
+    """Takes no replica."""
+
+    async def Register(self, request, context):  # noqa: N802 - the proto's name
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "that is no replica")
+
+
+async def test_a_replica_that_the_catalog_refuses_for_good_ends(serving):
+    """With the reason, which whoever hosts it is told; it does not try for ever."""
+    async with RefusingControl() as control:
+        replica, _ = await serving(python_specialist(), control.address)
+        async with asyncio.timeout(10):
+            await replica.failed()
+        with pytest.raises(Unavailable, match="refuses this replica: that is no replica"):
+            replica.check()
+
+
 async def test_a_start_may_wait_for_the_catalog(serving):
     """Until the replica is in it, or for as long as it has patience."""
     alone, _ = await serving(python_specialist())
@@ -384,8 +403,9 @@ async def test_a_specialist_must_open_in_time():
         await Replica(late, NOBODY).open()
 
 
-async def test_a_span_says_how_many_rows_ran_together(serving, tmp_path, monkeypatch):
-    """It is below the span of the caller."""
+@pytest.fixture
+def exporter(monkeypatch):
+    """Keeps the spans that end."""
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -395,6 +415,38 @@ async def test_a_span_says_how_many_rows_ran_together(serving, tmp_path, monkeyp
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(telemetry, "_tracer", provider.get_tracer("test"))
     monkeypatch.setattr(telemetry, "_enabled", True)
+    return exporter
+
+
+async def test_a_refused_request_leaves_a_span_too(serving, tmp_path, exporter):
+    """Overload is seen in the traces, with its reason."""
+    batching = Batching(max_queue=1)
+    _, link = await serving(specialist_of(doubling(tmp_path / "m.onnx"), batching=batching))
+    trace = telemetry.parse("00-" + "ab" * 16 + "-" + "cd" * 8 + "-01")
+
+    calls = [link.call(request(1), NEVER, trace) for _ in range(3)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+
+    refused = [result for result in results if isinstance(result, Overloaded)]
+    spans = exporter.get_finished_spans()
+    assert refused
+    assert len(spans) == 3
+    assert sum(not span.status.is_ok for span in spans) == len(refused)
+
+
+async def test_what_finds_no_room_is_not_decoded(serving, tmp_path):
+    """A full replica spends nothing on what it refuses, be it right or wrong."""
+    batching = Batching(max_queue=1)
+    _, link = await serving(specialist_of(doubling(tmp_path / "m.onnx"), batching=batching))
+    served, refused = await asyncio.gather(
+        link.call(request(1), NEVER), link.call(b"no message", NEVER), return_exceptions=True
+    )
+    assert answer(served) == [[2, 2]]
+    assert isinstance(refused, Overloaded)
+
+
+async def test_a_span_says_how_many_rows_ran_together(serving, tmp_path, exporter):
+    """It is below the span of the caller."""
     batching = Batching(max_size=8)
     replica, link = await serving(specialist_of(doubling(tmp_path / "m.onnx"), batching=batching))
     trace = telemetry.parse("00-" + "ab" * 16 + "-" + "cd" * 8 + "-01")
