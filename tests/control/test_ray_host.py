@@ -174,6 +174,15 @@ def test_a_replica_that_is_being_restarted_is_no_failure():
     assert (report.failure, report.waiting) == ("", "Retrying.")
 
 
+def test_what_cannot_be_scheduled_says_what_it_waits_for():
+    """Ray Serve goes on trying while it deploys, and its reason is the specialist's."""
+    deployment = {"status": "UPDATING", "message": "No node has a GPU."}
+    details = {"status": "DEPLOYING", "deployments": {"specialist": deployment}}
+
+    report = report_of(specialist("a"), details, False)
+    assert (report.failure, report.waiting) == ("", "No node has a GPU.")
+
+
 async def test_a_change_of_one_leaves_the_status_of_others_alone(api, sqlite_url):
     """That Ray Serve calls everything DEPLOYING after a PUT is no news to watchers."""
     async with control_plane(sqlite_url, ray_host(api.url)) as (controller, *_):

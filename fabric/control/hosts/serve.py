@@ -139,5 +139,5 @@ def report_of(specialist: Specialist, details: dict[str, Any], is_replacing: boo
         wanted=max(minimum, int(deployment.get("target_num_replicas") or 0)),
         updating=is_replacing or has_failed(details),
         failure=reason if has_failed(details) else "",
-        waiting=reason if details.get("status") == "UNHEALTHY" else "",
+        waiting="" if has_failed(details) or is_settled(details) else reason,
     )
