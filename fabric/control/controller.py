@@ -36,6 +36,10 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
+def _does_anything(step: Step) -> bool:
+    return bool(step.is_visible or step.writes or step.reports)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a declaration changed, or would change, and the revision it left."""
@@ -207,13 +211,20 @@ class Controller:
         await self._alone(work())
 
     async def _make(self, step: Step) -> None:
-        while step.is_visible or step.writes or step.reports:
-            if step.writes:
-                await self._write(step)
-            self._ledger.take(step)
-            if step.is_visible:
-                self.feed.publish(step.changes)
-            step = self._ledger.retiring()
+        """Takes *step*, and then what it lets retire, which never fails the step."""
+        await self._take(step)
+        try:
+            while _does_anything(step := self._ledger.retiring()):
+                await self._take(step)
+        except FabricError as error:
+            log.warning("what is to retire stays until the next change: %s", error.message)
+
+    async def _take(self, step: Step) -> None:
+        if step.writes:
+            await self._write(step)
+        self._ledger.take(step)
+        if step.is_visible:
+            self.feed.publish(step.changes)
 
     async def _write(self, step: Step) -> None:
         try:
