@@ -41,7 +41,7 @@ def _does_anything(step: Step) -> bool:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Applied:
     """What a declaration changed, or would change, and the revision it left."""
 
     changes: tuple[Change, ...]
@@ -109,31 +109,31 @@ class Controller:
         routes: Sequence[Route],
         prune: bool = False,
         dry_run: bool = False,
-    ) -> Outcome:
+    ) -> Applied:
         """Declares *specialists* and *routes*, all or nothing; raises what `decide` raises."""
 
-        async def work() -> Outcome:
+        async def work() -> Applied:
             decision = decide(self._ledger.declared, specialists, routes, prune)
             if not dry_run:
                 await self._make(self._ledger.declaring(decision))
-            return Outcome(decision.changes, self.catalog.revision)
+            return Applied(decision.changes, self.catalog.revision)
 
         return await self._alone(work())
 
-    async def delete(self, key: Key) -> Outcome:
+    async def delete(self, key: Key) -> Applied:
         """Takes *key* out; raises what `without` raises.
 
         A version that is no longer declared, and serves until another is ready, goes at once.
         """
 
-        async def work() -> Outcome:
+        async def work() -> Applied:
             entry = self._ledger.entries.get(key.name) if key.kind is Kind.SPECIALIST else None
             if entry is not None and not entry.declared:
                 await self._make(self._ledger.dismissing(key.name))
-                return Outcome((Change(key, Action.DELETE),), self.catalog.revision)
+                return Applied((Change(key, Action.DELETE),), self.catalog.revision)
             decision = without(self._ledger.declared, key)
             await self._make(self._ledger.declaring(decision))
-            return Outcome(decision.changes, self.catalog.revision)
+            return Applied(decision.changes, self.catalog.revision)
 
         return await self._alone(work())
 
