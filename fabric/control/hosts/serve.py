@@ -28,7 +28,7 @@ DEPLOYMENT = "specialist"
 
 
 def application_name(specialist: Specialist) -> str:
-    return f"{specialist.card.name}--{specialist.card.version}"
+    return specialist.key
 
 
 def application(specialist: Specialist, control: str, attempt: int = 0) -> dict[str, Any]:
@@ -114,6 +114,12 @@ def args_of(details: dict[str, Any]) -> dict[str, Any]:
 def attempt_of(details: dict[str, Any]) -> int:
     """The number of the attempt that Ray Serve made at an application."""
     return int(args_of(details).get("attempt", 0))
+
+
+def is_ours(details: dict[str, Any]) -> bool:
+    """Whether a fabric put an application."""
+    config = details.get("deployed_app_config") or {}
+    return bool(config.get("import_path") == BUILDER)
 
 
 def has_failed(details: dict[str, Any]) -> bool:
