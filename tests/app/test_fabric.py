@@ -214,8 +214,12 @@ async def test_detached_it_runs_until_down(up, down, settings):
     async with AsyncClient(record.server) as client:
         assert (await client.infer("scale", {"x": X})).specialist == "double"
     again = await asyncio.to_thread(run, *up)
-    assert again.returncode == 1
-    assert f"as process {record.pid}, at {record.server}" in again.stderr
+    log = (settings.state / "logs" / "fabric.log").read_bytes()
+    refused = await asyncio.to_thread(run, *up, "--detach")
+    for each in (again, refused):
+        assert each.returncode == 1
+        assert f"as process {record.pid}, at {record.server}" in each.stderr
+    assert (settings.state / "logs" / "fabric.log").read_bytes() == log != b""
     ended = await asyncio.to_thread(run, *down)
     assert ended.returncode == 0, ended.stderr
     assert not record.family.alive()
@@ -248,6 +252,17 @@ async def test_a_start_that_is_interrupted_leaves_nothing(up, settings):
         assert await asyncio.to_thread(process.wait, 20) == 0
     assert not family.alive()
     assert not is_held(settings.state)
+
+
+async def test_detaching_that_is_interrupted_leaves_nothing(up, settings):
+    """Ctrl-C before it is ready ends the fabric, too."""
+    with subprocess.Popen([*up, "--detach"], stderr=subprocess.DEVNULL) as process:
+        await until(lambda: (record := read(settings.state)) and record.family.leaders)
+        record = read(settings.state)
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.to_thread(process.wait, 20) != 0
+    assert not record.supervisor.is_alive
+    assert not record.family.alive()
 
 
 async def test_a_failed_start_is_told(settings, tmp_path):
