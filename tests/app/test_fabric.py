@@ -31,6 +31,18 @@ specialists:
 routes:
   - {name: scale, chain: [double, triple]}
 """
+PYTHON = """
+from fabric.core.tensors import Signature, TensorSpec
+
+X, Y = (TensorSpec(name=name, datatype="FP32", shape=(-1, 2)) for name in "xy")
+
+
+class Double:
+    signature = Signature(inputs=(X,), outputs=(Y,))
+
+    async def infer(self, inputs):
+        return {"y": 2 * inputs["x"]}
+"""
 X = np.array([[1, 2]], np.float32)
 
 
@@ -252,6 +264,20 @@ async def test_a_start_that_is_interrupted_leaves_nothing(up, settings):
         assert await asyncio.to_thread(process.wait, 20) == 0
     assert not family.alive()
     assert not is_held(settings.state)
+
+
+async def test_modules_beside_a_portfolio_are_for_its_specialists_alone(up, settings, portfolio):
+    """One with the name of a standard module harms nobody."""
+    folder = portfolio.parent
+    (folder / "queue.py").write_text("raise RuntimeError('not the queue that was asked for')")
+    (folder / "mine.py").write_text(PYTHON)
+    portfolio.write_text("specialists: [{name: double, python: 'mine:Double'}]")
+    with subprocess.Popen(up, stderr=subprocess.DEVNULL) as process:
+        await until(lambda: (record := read(settings.state)) and record.ready)
+        async with AsyncClient(read(settings.state).server) as client:
+            assert (await client.infer("double", {"x": X}))["y"].tolist() == [[2, 4]]
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 20) == 0
 
 
 async def test_detaching_that_is_interrupted_leaves_nothing(up, settings):
