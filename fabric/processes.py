@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 LIFELINE = "FABRIC_LIFELINE"
 """The environment variable with the lifeline's file descriptor."""
+PYTHON_PATH = "FABRIC_PYTHON_PATH"
+"""The environment variable with the folders that replicas look for Python specialists in, last."""
 
 
 def to_environ(settings: Any) -> dict[str, str]:

@@ -89,6 +89,9 @@ async def test_what_is_required_travels(fabric, gateway):
         (("apply", "-f", "none.yaml"), 1, "none.yaml:0: cannot be read: No such file"),
         (("get", "routes", "--server", "127.0.0.1:1"), 1, "no fabric answers at 127.0.0.1:1"),
         (("down", "--state", "/nowhere"), 1, "no fabric runs on /nowhere"),
+        (("down", "--state", "/etc/passwd"), 1, "no fabric runs on /etc/passwd"),
+        (("up", "--detach", "--state", "/proc/x"), 1, "state directory /proc/x: No such file"),
+        (("up", "--port", "70000"), 2, "'--port'"),
     ],
 )
 async def test_mistakes_are_told_on_stderr(fabric, arguments, status, message):

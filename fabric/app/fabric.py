@@ -25,6 +25,7 @@ from fabric.control.settings import ControlSettings
 from fabric.core.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from fabric.core.replicas import State as Condition
 from fabric.gateway.settings import GatewaySettings
+from fabric.processes import PYTHON_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -213,13 +214,11 @@ class Fabric:
         self._stack.push_async_callback(self._stop, lifeline, held)
 
     def _environ(self) -> Mapping[str, str]:
-        paths = [str(path.absolute()) for path in self._settings.python_path]
-        if inherited := os.environ.get("PYTHONPATH"):
-            paths.append(inherited)
+        paths = (str(path.absolute()) for path in self._settings.python_path)
         return {
             **os.environ,
             "TMPDIR": str(self._state.scratch),
-            "PYTHONPATH": os.pathsep.join(paths),
+            PYTHON_PATH: os.pathsep.join(paths),
         }
 
     async def _start(self, child: Child) -> None:

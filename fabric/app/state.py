@@ -54,7 +54,7 @@ def read(directory: Path) -> Record | None:
     """The record in *directory*; None where there is none."""
     try:
         said = json.loads((directory / _RECORD).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     family = said.pop("family")
     leaders = tuple(Identity(**leader) for leader in family["leaders"])
@@ -127,9 +127,14 @@ def _hold(directory: Path) -> int:
     if _lock(descriptor):
         return descriptor
     os.close(descriptor)
+    raise Conflict(in_use(directory))
+
+
+def in_use(directory: Path) -> str:
+    """What to say of a directory that is held."""
     record = read(directory)
     who = f" as process {record.pid}, at {record.server}" if record else ""
-    raise Conflict(
+    return (
         f"a fabric runs on {directory} already{who}: end it with `fabric down`, "
         "or give this one another directory with `--state`"
     )

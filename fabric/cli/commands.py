@@ -98,7 +98,9 @@ def up(
         typer.Option("--file", "-f", help="The portfolio file; what is not in it is taken out."),
     ] = None,
     host: Annotated[Host, typer.Option(help="Where replicas run.")] = Host.RAY,
-    port: Annotated[int, typer.Option(help="Of the gateway; 0 takes a free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of the gateway; 0 takes a free one.")
+    ] = 8080,
     state: StateOption = None,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return once it is ready; it runs on.")

@@ -13,10 +13,10 @@ import time
 from typing import TYPE_CHECKING
 
 from fabric.app import Fabric, FabricSettings
-from fabric.app.state import LOGS, State, default_directory, is_held, read
+from fabric.app.state import LOGS, State, default_directory, in_use, is_held, read
 from fabric.cli import output as out
 from fabric.config import load
-from fabric.core.errors import DeadlineExceeded, NotFound, Unavailable
+from fabric.core.errors import Conflict, DeadlineExceeded, NotFound, Unavailable
 from fabric.processes import until_told_to_stop
 
 if TYPE_CHECKING:
@@ -110,16 +110,19 @@ def detached(file: Path | None, host: str, port: int, state: Path | None) -> int
     """Starts a fabric that outlives this command, and returns once it is ready.
 
     Raises:
-        Unavailable: it ended before.
+        Conflict: a fabric runs on the directory.
+        Unavailable: it ended before, or the directory cannot be written.
     """
     directory = state or default_directory()
     arguments = ["--host", host, "--port", str(port), "--state", str(directory)]
     if file is not None:
         load(file)
         arguments += ["--file", str(file)]
-    log = directory / LOGS / "fabric.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as written, log.open("r", errors="replace") as shown:
+    if is_held(directory):
+        raise Conflict(in_use(directory))
+    log = _log(directory)
+    with log.open("ab") as written, log.open(errors="replace") as shown:
+        shown.seek(0, os.SEEK_END)
         process = subprocess.Popen(
             [sys.executable, "-m", "fabric.cli", "up", *arguments],
             stdin=subprocess.DEVNULL,
@@ -127,14 +130,30 @@ def detached(file: Path | None, host: str, port: int, state: Path | None) -> int
             stderr=written,
             start_new_session=True,
         )
-        while not _is_ready(directory, process.pid):
-            status = process.poll()
-            sys.stderr.write(shown.read())
-            if status is not None:
-                raise Unavailable("the fabric ended before it was ready")
-            time.sleep(_POLL)
+        try:
+            while not _is_ready(directory, process.pid):
+                status = process.poll()
+                sys.stderr.write(shown.read())
+                if status is not None:
+                    raise Unavailable("the fabric ended before it was ready")
+                time.sleep(_POLL)
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
         sys.stderr.write(shown.read())
     return 0
+
+
+def _log(directory: Path) -> Path:
+    """The log of the supervisor itself, which is there."""
+    file = directory / LOGS / "fabric.log"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    except OSError as error:
+        raise Unavailable(f"state directory {directory}: {error.strerror}") from error
+    return file
 
 
 def _is_ready(directory: Path, pid: int) -> bool:

@@ -36,8 +36,12 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
+def _does_anything(step: Step) -> bool:
+    return bool(step.is_visible or step.writes or step.reports)
+
+
 @dataclass(frozen=True)
-class Outcome:
+class Applied:
     """What a declaration changed, or would change, and the revision it left."""
 
     changes: tuple[Change, ...]
@@ -105,31 +109,31 @@ class Controller:
         routes: Sequence[Route],
         prune: bool = False,
         dry_run: bool = False,
-    ) -> Outcome:
+    ) -> Applied:
         """Declares *specialists* and *routes*, all or nothing; raises what `decide` raises."""
 
-        async def work() -> Outcome:
+        async def work() -> Applied:
             decision = decide(self._ledger.declared, specialists, routes, prune)
             if not dry_run:
                 await self._make(self._ledger.declaring(decision))
-            return Outcome(decision.changes, self.catalog.revision)
+            return Applied(decision.changes, self.catalog.revision)
 
         return await self._alone(work())
 
-    async def delete(self, key: Key) -> Outcome:
+    async def delete(self, key: Key) -> Applied:
         """Takes *key* out; raises what `without` raises.
 
         A version that is no longer declared, and serves until another is ready, goes at once.
         """
 
-        async def work() -> Outcome:
+        async def work() -> Applied:
             entry = self._ledger.entries.get(key.name) if key.kind is Kind.SPECIALIST else None
             if entry is not None and not entry.declared:
                 await self._make(self._ledger.dismissing(key.name))
-                return Outcome((Change(key, Action.DELETE),), self.catalog.revision)
+                return Applied((Change(key, Action.DELETE),), self.catalog.revision)
             decision = without(self._ledger.declared, key)
             await self._make(self._ledger.declaring(decision))
-            return Outcome(decision.changes, self.catalog.revision)
+            return Applied(decision.changes, self.catalog.revision)
 
         return await self._alone(work())
 
@@ -207,13 +211,20 @@ class Controller:
         await self._alone(work())
 
     async def _make(self, step: Step) -> None:
-        while step.is_visible or step.writes or step.reports:
-            if step.writes:
-                await self._write(step)
-            self._ledger.take(step)
-            if step.is_visible:
-                self.feed.publish(step.changes)
-            step = self._ledger.retiring()
+        """Takes *step*, and then what it lets retire, which never fails the step."""
+        await self._take(step)
+        try:
+            while _does_anything(step := self._ledger.retiring()):
+                await self._take(step)
+        except FabricError as error:
+            log.warning("what is to retire stays until the next change: %s", error.message)
+
+    async def _take(self, step: Step) -> None:
+        if step.writes:
+            await self._write(step)
+        self._ledger.take(step)
+        if step.is_visible:
+            self.feed.publish(step.changes)
 
     async def _write(self, step: Step) -> None:
         try:

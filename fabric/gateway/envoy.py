@@ -40,6 +40,7 @@ def configuration(settings: GatewaySettings) -> dict[str, Any]:
     )
     made = server.get_envoy_config()
     (listener,) = made["static_resources"]["listeners"]
+    listener["enable_reuse_port"] = False  # so that a taken port is an error
     listener["per_connection_buffer_limit_bytes"] = _MIB
     (chain,) = listener["filter_chains"]
     manager = chain["filters"][-1]["typed_config"]

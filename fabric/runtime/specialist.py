@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
+import sys
 import time
 from functools import partial
 from importlib import import_module
@@ -20,6 +22,7 @@ from fabric.core.errors import (
     SpecialistFailed,
     Unavailable,
 )
+from fabric.processes import PYTHON_PATH
 from fabric.runtime.jobs import failure
 from fabric.runtime.load import LoadMeter
 
@@ -61,6 +64,8 @@ def load(python: str, arguments: Mapping[str, str]) -> Any:
         NotFound: there is no such module or class.
         Conflict: the class does not take *arguments*, or has no async `infer`.
     """
+    folders = os.environ.get(PYTHON_PATH, "").split(os.pathsep)
+    sys.path += [folder for folder in folders if folder and folder not in sys.path]
     module, _, name = python.partition(":")
     try:
         cls = getattr(import_module(module), name)

@@ -31,6 +31,18 @@ specialists:
 routes:
   - {name: scale, chain: [double, triple]}
 """
+PYTHON = """
+from fabric.core.tensors import Signature, TensorSpec
+
+X, Y = (TensorSpec(name=name, datatype="FP32", shape=(-1, 2)) for name in "xy")
+
+
+class Double:
+    signature = Signature(inputs=(X,), outputs=(Y,))
+
+    async def infer(self, inputs):
+        return {"y": 2 * inputs["x"]}
+"""
 X = np.array([[1, 2]], np.float32)
 
 
@@ -214,8 +226,12 @@ async def test_detached_it_runs_until_down(up, down, settings):
     async with AsyncClient(record.server) as client:
         assert (await client.infer("scale", {"x": X})).specialist == "double"
     again = await asyncio.to_thread(run, *up)
-    assert again.returncode == 1
-    assert f"as process {record.pid}, at {record.server}" in again.stderr
+    log = (settings.state / "logs" / "fabric.log").read_bytes()
+    refused = await asyncio.to_thread(run, *up, "--detach")
+    for each in (again, refused):
+        assert each.returncode == 1
+        assert f"as process {record.pid}, at {record.server}" in each.stderr
+    assert (settings.state / "logs" / "fabric.log").read_bytes() == log != b""
     ended = await asyncio.to_thread(run, *down)
     assert ended.returncode == 0, ended.stderr
     assert not record.family.alive()
@@ -248,6 +264,31 @@ async def test_a_start_that_is_interrupted_leaves_nothing(up, settings):
         assert await asyncio.to_thread(process.wait, 20) == 0
     assert not family.alive()
     assert not is_held(settings.state)
+
+
+async def test_modules_beside_a_portfolio_are_for_its_specialists_alone(up, settings, portfolio):
+    """One with the name of a standard module harms nobody."""
+    folder = portfolio.parent
+    (folder / "queue.py").write_text("raise RuntimeError('not the queue that was asked for')")
+    (folder / "mine.py").write_text(PYTHON)
+    portfolio.write_text("specialists: [{name: double, python: 'mine:Double'}]")
+    with subprocess.Popen(up, stderr=subprocess.DEVNULL) as process:
+        await until(lambda: (record := read(settings.state)) and record.ready)
+        async with AsyncClient(read(settings.state).server) as client:
+            assert (await client.infer("double", {"x": X}))["y"].tolist() == [[2, 4]]
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 20) == 0
+
+
+async def test_detaching_that_is_interrupted_leaves_nothing(up, settings):
+    """Ctrl-C before it is ready ends the fabric, too."""
+    with subprocess.Popen([*up, "--detach"], stderr=subprocess.DEVNULL) as process:
+        await until(lambda: (record := read(settings.state)) and record.family.leaders)
+        record = read(settings.state)
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.to_thread(process.wait, 20) != 0
+    assert not record.supervisor.is_alive
+    assert not record.family.alive()
 
 
 async def test_a_failed_start_is_told(settings, tmp_path):

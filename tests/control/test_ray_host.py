@@ -41,7 +41,7 @@ async def test_each_specialist_is_an_application(api, sqlite_url):
     """It is put once, runs, is changed in place or replaced, and goes when it is deleted."""
     async with control_plane(sqlite_url, ray_host(api.url)) as (controller, *_):
         await controller.apply([specialist("a"), specialist("b")], [])
-        await eventually(lambda: set(api.applications) == {"a--1", "b--1"})
+        await eventually(lambda: set(api.applications) == {"a:1", "b:1"})
         await controller.register(replica("x", "a:1"), None)
         await until(controller, lambda: state(controller) is State.READY)
         assert state(controller, "b:1") is State.PENDING
@@ -51,11 +51,33 @@ async def test_each_specialist_is_an_application(api, sqlite_url):
 
         await controller.apply([specialist("a", batching=Batching(max_size=8))], [])
         await eventually(lambda: len(api.puts) > puts)
-        assert api.deploys == ["a--1", "b--1"]
+        assert api.deploys == ["a:1", "b:1"]
         await controller.apply([specialist("a", arguments={"x": "y"})], [])
-        await eventually(lambda: api.deploys == ["a--1", "b--1", "a--1"])
+        await eventually(lambda: api.deploys == ["a:1", "b:1", "a:1"])
         await controller.apply([], [], prune=True)
         await eventually(lambda: not api.applications)
+
+
+async def test_applications_of_others_are_left_alone(api, sqlite_url):
+    """A PUT would delete them, so there is none until they are gone; the reason names them."""
+    api.applications["theirs"] = {
+        "status": "RUNNING",
+        "deployed_app_config": {"name": "theirs", "import_path": "their.app:app"},
+    }
+    async with control_plane(sqlite_url, ray_host(api.url)) as (controller, *_):
+        await controller.apply([specialist("a")], [])
+        await until(controller, lambda: state(controller) is State.FAILED)
+        assert "it runs theirs, which" in controller.catalog.statuses["a:1"].reason
+        assert not api.puts
+
+        del api.applications["theirs"]
+        await eventually(lambda: set(api.applications) == {"a:1"})
+
+
+def test_no_two_specialists_share_an_application():
+    """A dash belongs to names and versions alike, a colon to neither."""
+    assert application(specialist("a--b", "1"), "c:1")["name"] == "a--b:1"
+    assert application(specialist("a", "b--1"), "c:1")["name"] == "a:b--1"
 
 
 async def test_a_failure_is_told_in_the_replicas_words_and_tried_again(api, sqlite_url):
@@ -69,7 +91,7 @@ async def test_a_failure_is_told_in_the_replicas_words_and_tried_again(api, sqli
         await eventually(lambda: len(api.deploys) >= 3)
 
         await controller.apply([specialist("a")], [])
-        await eventually(lambda: api.applications["a--1"]["status"] == "RUNNING")
+        await eventually(lambda: api.applications["a:1"]["status"] == "RUNNING")
 
 
 async def test_a_restarted_control_plane_restarts_nothing(api, sqlite_url):
@@ -79,7 +101,7 @@ async def test_a_restarted_control_plane_restarts_nothing(api, sqlite_url):
         await eventually(lambda: len(api.deploys) >= 2)
         port = plane.port
     with api._lock:
-        held = api.applications["a--1"]
+        held = api.applications["a:1"]
         held["status"] = "RUNNING"
     deploys, puts = list(api.deploys), len(api.puts)
     async with control_plane(sqlite_url, ray_host(api.url), port=port):
@@ -150,7 +172,7 @@ def test_resources_and_limits_reach_ray():
     made = application(said, "h:1")
     (deployment,) = made["deployments"]
 
-    assert made["name"] == "a--2"
+    assert made["name"] == "a:2"
     assert deployment["ray_actor_options"] == {"num_cpus": 2.0, "num_gpus": 1.0}
     assert deployment["autoscaling_config"]["max_replicas"] == 3
     assert deployment["max_surge_percent"] == 100
@@ -172,6 +194,15 @@ def test_a_replica_that_is_being_restarted_is_no_failure():
 
     report = report_of(specialist("a"), details, False)
     assert (report.failure, report.waiting) == ("", "Retrying.")
+
+
+def test_what_cannot_be_scheduled_says_what_it_waits_for():
+    """Ray Serve goes on trying while it deploys, and its reason is the specialist's."""
+    deployment = {"status": "UPDATING", "message": "No node has a GPU."}
+    details = {"status": "DEPLOYING", "deployments": {"specialist": deployment}}
+
+    report = report_of(specialist("a"), details, False)
+    assert (report.failure, report.waiting) == ("", "No node has a GPU.")
 
 
 async def test_a_change_of_one_leaves_the_status_of_others_alone(api, sqlite_url):

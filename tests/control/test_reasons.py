@@ -11,7 +11,7 @@ from fabric.control.hosts.reasons import LIMIT, reason_of
 RAY = (
     "The deployment failed to start 3 times in a row. This may be due to a problem with its "
     "constructor or initial health check failing. See controller logs for details. Error:\n"
-    "\x1b[36mray::ServeReplica:a--1:specialist.initialize_and_get_metadata()\x1b[39m "
+    "\x1b[36mray::ServeReplica:a:1:specialist.initialize_and_get_metadata()\x1b[39m "
     "(pid=4711, ip=127.0.0.2, actor_id=9b)\n"
     '  File "/usr/lib/python3.11/concurrent/futures/_base.py", line 449, in result\n'
     "    return self.__get_result()\n"

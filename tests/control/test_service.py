@@ -18,6 +18,8 @@ from fabric.api.catalog.v1 import catalog_service_pb2 as pb
 from fabric.api.routing.v1 import route_pb2
 from fabric.catalog.catalog import Catalog
 from fabric.catalog.health import Report
+from fabric.core.errors import Unavailable
+from fabric.core.replicas import Load
 from fabric.core.tensors import Signature, TensorSpec
 from fabric.testing import replica, route, specialist
 from fabric.wire.cards import to_message
@@ -268,6 +270,29 @@ async def test_a_good_version_serves_until_the_new_one_does(plane):
     await stub.Register(registering("y", "a:2"))
     await controller.report(controller.catalog.revision, {"a:2": Report(wanted=1)})
     assert set(controller.wanted) == set(controller.catalog.specialists) == {"a:2"}
+
+
+async def test_a_change_stands_when_what_it_lets_retire_cannot(plane, monkeypatch):
+    """The replica is there and has its lease; what is to retire goes with the next change."""
+    controller, *_ = plane
+    await controller.apply([specialist("a")], [])
+    await controller.register(replica("x", "a:1"), None)
+    await controller.apply([specialist("a", "2")], [], prune=True)
+    write, writes = controller._store.write, []
+
+    async def fails_second(each):
+        writes.append(each)
+        if len(writes) == 2:
+            raise Unavailable("the store is away")
+        await write(each)
+
+    monkeypatch.setattr(controller._store, "write", fails_second)
+    await controller.register(replica("y", "a:2"), None)
+
+    controller.renew("y", Load(), None)
+    assert set(controller.wanted) == {"a:1", "a:2"}
+    await controller.apply([specialist("b")], [])
+    assert set(controller.wanted) == {"a:2", "b:1"}
 
 
 async def test_a_version_that_is_kept_can_be_deleted(plane):

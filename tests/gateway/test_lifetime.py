@@ -54,6 +54,17 @@ def is_alive(pid):
     return False
 
 
+async def test_a_second_gateway_on_a_port_fails(own, tmp_path):
+    """Envoy shares no port, so that no other fabric gets a part of the requests."""
+    running, client = own
+    folder = tmp_path / "second"
+    folder.mkdir()
+    with gateway_process(folder, running.port, running.control_port) as second:
+        async with asyncio.timeout(20):
+            assert await asyncio.to_thread(second.wait) == 1
+    assert await client.live()
+
+
 async def test_what_is_in_flight_is_answered_after_sigterm(own):
     """New connections are refused meanwhile, and the process ends without a failure."""
     running, client = own

@@ -13,7 +13,7 @@ with warnings.catch_warnings():
 
     from fabric.runtime.ray import DEPLOYMENT, LOAD, build, policy
 
-ID = DeploymentID(name=DEPLOYMENT, app_name="s--1")
+ID = DeploymentID(name=DEPLOYMENT, app_name="s:1")
 
 
 def context(shares, target):

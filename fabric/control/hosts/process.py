@@ -16,7 +16,7 @@ from google.protobuf.json_format import Parse, ParseError
 
 from fabric.api.catalog.v1 import card_pb2
 from fabric.core.cards import Specialist
-from fabric.processes import LIFELINE, inherited
+from fabric.processes import LIFELINE, PYTHON_PATH, inherited
 from fabric.wire.cards import as_dict, from_message, to_message
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 TAIL = 16 << 10
 """Bytes kept of what a process wrote last."""
-PASSED_ON = (LIFELINE, "FABRIC_LOG_LEVEL")
+LAST_WORDS = 1.0
+"""Seconds for the end of its output, which a process that left its session may keep open."""
+PASSED_ON = (LIFELINE, PYTHON_PATH, "FABRIC_LOG_LEVEL")
 
 
 class Process:
@@ -94,7 +96,7 @@ class Process:
     async def gone(self) -> int | None:
         """Waits for the end of the process; its exit status, if it was a child of ours.
 
-        To be called once.
+        What it started has ended too. To be called once.
         """
         loop = asyncio.get_running_loop()
         loop.add_reader(self._descriptor, self.ended.set)
@@ -102,9 +104,13 @@ class Process:
             await self.ended.wait()
         finally:
             loop.remove_reader(self._descriptor)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)  # what it started: it led a session of its own
         if self._child is None:
             return None
-        await self._tail.closed.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS):
+                await self._tail.closed.wait()
         return self._child.wait()
 
 

@@ -19,6 +19,7 @@ from fabric.control.hosts.serve import (
     attempt_of,
     configuration,
     has_failed,
+    is_ours,
     is_settled,
     report_of,
 )
@@ -61,7 +62,7 @@ class _Failed:
 
 
 class _Refused(ValueError):
-    """Ray Serve does not take a configuration."""
+    """Ray Serve does not take a configuration, or must not be given one."""
 
 
 class RayHost:
@@ -109,6 +110,11 @@ class RayHost:
     async def _turn(self, desk: Desk, client: httpx.AsyncClient) -> float:
         """Looks, tells what it found, and changes what differs; returns seconds to the next."""
         details = await self._get(client)
+        if others := sorted(name for name, each in details.items() if not is_ours(each)):
+            raise _Refused(
+                f"it runs {', '.join(others)}, which fabric would delete: "
+                "give fabric a Ray cluster whose Ray Serve nobody else uses"
+            )
         self._replacing -= {name for name, each in details.items() if is_settled(each)}
         self._reports = {
             key: self._report(specialist, details) for key, specialist in desk.wanted.items()

@@ -28,7 +28,7 @@ DEPLOYMENT = "specialist"
 
 
 def application_name(specialist: Specialist) -> str:
-    return f"{specialist.card.name}--{specialist.card.version}"
+    return specialist.key
 
 
 def application(specialist: Specialist, control: str, attempt: int = 0) -> dict[str, Any]:
@@ -116,6 +116,12 @@ def attempt_of(details: dict[str, Any]) -> int:
     return int(args_of(details).get("attempt", 0))
 
 
+def is_ours(details: dict[str, Any]) -> bool:
+    """Whether a fabric put an application."""
+    config = details.get("deployed_app_config") or {}
+    return bool(config.get("import_path") == BUILDER)
+
+
 def has_failed(details: dict[str, Any]) -> bool:
     """Whether Ray Serve has given an application up."""
     return details.get("status") == "DEPLOY_FAILED"
@@ -139,5 +145,5 @@ def report_of(specialist: Specialist, details: dict[str, Any], is_replacing: boo
         wanted=max(minimum, int(deployment.get("target_num_replicas") or 0)),
         updating=is_replacing or has_failed(details),
         failure=reason if has_failed(details) else "",
-        waiting=reason if details.get("status") == "UNHEALTHY" else "",
+        waiting="" if has_failed(details) or is_settled(details) else reason,
     )
