@@ -203,10 +203,15 @@ class Fabric:
         if self._settings.host == "ray":
             ray, url = programs.ray(self._state.scratch, environ)
             settings = ControlSettings(**{**vars(settings), "ray": url})
-            made = [ray, programs.reaper(self._state.directory, environ)]
+            made = [ray]
         self._control = settings.listen
         public = GatewaySettings(listen=self.server, control=settings.listen)
-        made = [programs.gateway(public, environ), programs.control(settings, environ), *made]
+        made = [
+            programs.gateway(public, environ),
+            programs.control(settings, environ),
+            *made,
+            programs.reaper(self._state.directory, environ),
+        ]
         self.children = {
             program.name: Child(program, self._state.logs, lifeline, self._record)
             for program in made

@@ -173,7 +173,7 @@ def end(state: Path | None) -> None:
     if record is None:
         raise NotFound(f"no fabric runs on {directory}")
     if not is_held(directory):
-        State(directory).release(keep_logs=True)
+        State(directory).release(keep_logs=False)
         out.console(sys.stderr).print(f"ended what process {record.pid} left when it was killed")
         return
     if record.supervisor.is_alive:
