@@ -282,6 +282,16 @@ async def test_modules_beside_a_portfolio_are_for_its_specialists_alone(up, sett
         assert await asyncio.to_thread(process.wait, 20) == 0
 
 
+async def test_detached_it_tells_what_failed(up, down, settings, portfolio):
+    """The status is 1, and the fabric runs without it."""
+    (portfolio.parent / "triple.onnx").write_bytes(b"no model")
+    shown = await asyncio.to_thread(run, *up, "--detach")
+    record = read(settings.state)
+    assert shown.returncode == 1
+    assert f"fabric runs at {record.server} without triple:1, which failed" in shown.stderr
+    assert is_held(settings.state)
+
+
 async def test_detaching_that_is_interrupted_leaves_nothing(up, settings):
     """Ctrl-C before it is ready ends the fabric, too."""
     with subprocess.Popen([*up, "--detach"], stderr=subprocess.DEVNULL) as process:
