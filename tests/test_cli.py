@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from fabric import __version__
 from fabric.api.catalog.v1 import catalog_service_pb2
 from fabric.cli.commands import app
+from fabric.cli.output import plain
 from fabric.core.errors import Overloaded
 
 
@@ -64,6 +65,11 @@ async def test_json_inputs_have_the_datatype_of_the_model(fabric, gateway):
     answer = json.loads(shown.stdout)
     assert answer["outputs"]["y"] == {"datatype": "FP32", "shape": [1, 4], "data": [[2, 4, 6, 8]]}
     assert (answer["specialist"], answer["attempts"], answer["fallback"]) == ("rotated", 2, True)
+
+
+def test_what_json_has_no_number_for_is_null():
+    """NaN and infinities would be no JSON."""
+    assert plain({"y": np.array([1, np.nan, np.inf])})["y"]["data"] == [1, None, None]
 
 
 async def test_what_is_required_travels(fabric, gateway):

@@ -167,16 +167,6 @@ def accuracy(path: Path, split: Split) -> dict[str, float]:
     }
 
 
-def table(trained: list[Trained], test: Split) -> str:
-    """Specialist against generalist per domain, on a part that no training or card has used."""
-    measured = {one.name: accuracy(one.path, test) for one in trained}
-    lines = [f"{'domain':<12}{'specialist':>12}{'generalist':>12}{'margin':>10}"]
-    for domain in DOMAINS:
-        own, general = measured[f"digits-{domain}"][domain], measured[GENERALIST][domain]
-        lines.append(f"{domain:<12}{own:>12.1%}{general:>12.1%}{100 * (own - general):>+10.1f}")
-    return "\n".join(lines)
-
-
 def _train_one(
     name: str, domains: tuple[str, ...], train: Split, validation: Split, folder: Path, seed: int
 ) -> Trained:

@@ -82,6 +82,8 @@ class Fabric:
         self._stack = AsyncExitStack()
         self._failed = False
         self._is_ready = False
+        self._without: tuple[str, ...] = ()
+        """The specialists that had failed when it was ready."""
         self.children: dict[str, Child] = {}
         host, _, port = settings.listen.rpartition(":")
         self.server = f"{host}:{int(port) or programs.free_port(host)}"
@@ -138,7 +140,7 @@ class Fabric:
                 failed = await self._all_settled()
                 break
             await asyncio.sleep(_POLL)
-        self._is_ready = True
+        self._is_ready, self._without = True, tuple(failed)
         self._record()
         return failed
 
@@ -203,10 +205,15 @@ class Fabric:
         if self._settings.host == "ray":
             ray, url = programs.ray(self._state.scratch, environ)
             settings = ControlSettings(**{**vars(settings), "ray": url})
-            made = [ray, programs.reaper(self._state.directory, environ)]
+            made = [ray]
         self._control = settings.listen
         public = GatewaySettings(listen=self.server, control=settings.listen)
-        made = [programs.gateway(public, environ), programs.control(settings, environ), *made]
+        made = [
+            programs.gateway(public, environ),
+            programs.control(settings, environ),
+            *made,
+            programs.reaper(self._state.directory, environ),
+        ]
         self.children = {
             program.name: Child(program, self._state.logs, lifeline, self._record)
             for program in made
@@ -253,7 +260,7 @@ class Fabric:
         return Family(tuple(leaders), self._lifeline)
 
     def _record(self) -> None:
-        self._state.record(self.server, self._family, ready=self._is_ready)
+        self._state.record(self.server, self._family, ready=self._is_ready, failed=self._without)
 
     # ------------------------------------------------------------------ the way out
     async def _stop(self, *lifeline: int) -> None:

@@ -1,6 +1,7 @@
 """`python -m fabric.app.reaper DIRECTORY`: ends what a killed supervisor leaves behind.
 
-All other children see the lifeline close and end by themselves; Ray's processes do not watch it.
+Children see the lifeline close and end by themselves; Ray's processes do not watch it, and nobody
+else clears the scratch folder and the record away.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ async def main(directory: Path) -> None:
         return
     await record.family.gone(LEAVING)
     with contextlib.suppress(Conflict):  # another supervisor has come and does it
-        State(directory).release(keep_logs=True)
+        State(directory).release(keep_logs=False)
 
 
 if __name__ == "__main__":

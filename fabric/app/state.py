@@ -41,6 +41,8 @@ class Record:
     server: str
     ready: bool
     """Whether every specialist answers, or has failed."""
+    failed: tuple[str, ...]
+    """The keys of those that have failed by then."""
     scratch: str
     """The folder for what lives no longer than the fabric."""
     family: Family
@@ -56,9 +58,9 @@ def read(directory: Path) -> Record | None:
         said = json.loads((directory / _RECORD).read_text())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    family = said.pop("family")
+    family, failed = said.pop("family"), tuple(said.pop("failed", ()))
     leaders = tuple(Identity(**leader) for leader in family["leaders"])
-    return Record(**said, family=Family(leaders, family["lifeline"]))
+    return Record(**said, failed=failed, family=Family(leaders, family["lifeline"]))
 
 
 def is_held(directory: Path) -> bool:
@@ -91,7 +93,9 @@ class State:
         # Sockets live in it, and their paths are 107 bytes at most.
         self.scratch = Path(tempfile.mkdtemp(prefix="fabric-", dir="/tmp"))
 
-    def record(self, server: str, family: Family, *, ready: bool) -> None:
+    def record(
+        self, server: str, family: Family, *, ready: bool, failed: tuple[str, ...] = ()
+    ) -> None:
         """Writes down what there is to end if this process is killed, whole or not at all."""
         own = Identity.of(os.getpid())
         if own is None:
@@ -102,6 +106,7 @@ class State:
             boot=boot(),
             server=server,
             ready=ready,
+            failed=failed,
             scratch=str(self.scratch),
             family=family,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -32,6 +33,8 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, bytes):
         return _text(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no other word for it
     if hasattr(value, "tolist"):
         from fabric.core.tensors import datatype_of
 
@@ -54,7 +57,7 @@ def _text(value: bytes) -> str:
 def write(value: Any, output: Output) -> None:
     """Prints *value* as JSON or YAML."""
     if output is Output.JSON:
-        sys.stdout.write(json.dumps(plain(value), indent=2) + "\n")
+        sys.stdout.write(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
     else:
         import yaml
 

@@ -109,6 +109,8 @@ class _Progress:
 def detached(file: Path | None, host: str, port: int, state: Path | None) -> int:
     """Starts a fabric that outlives this command, and returns once it is ready.
 
+    The status is 1 if it runs and a specialist has failed.
+
     Raises:
         Conflict: a fabric runs on the directory.
         Unavailable: it ended before, or the directory cannot be written.
@@ -142,7 +144,11 @@ def detached(file: Path | None, host: str, port: int, state: Path | None) -> int
             process.wait()
             raise
         sys.stderr.write(shown.read())
-    return 0
+    record = read(directory)
+    if record is None or not record.failed:
+        return 0
+    out.fail(f"fabric runs at {record.server} without {', '.join(record.failed)}, which failed")
+    return 1
 
 
 def _log(directory: Path) -> Path:
@@ -173,7 +179,7 @@ def end(state: Path | None) -> None:
     if record is None:
         raise NotFound(f"no fabric runs on {directory}")
     if not is_held(directory):
-        State(directory).release(keep_logs=True)
+        State(directory).release(keep_logs=False)
         out.console(sys.stderr).print(f"ended what process {record.pid} left when it was killed")
         return
     if record.supervisor.is_alive:

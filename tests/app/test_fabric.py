@@ -85,7 +85,7 @@ async def test_a_portfolio_is_served_and_leaves_only_its_store(settings, portfol
         first = await fabric.client.infer("scale", {"x": X})
         odd = await fabric.client.infer("scale", {"x": X}, requirements={"domain": "odd"})
         record = read(settings.state)
-        assert {*fabric.processes} == {"gateway", "control"}
+        assert {*fabric.processes} == {"gateway", "control", "reaper"}
         replicas = await fabric.client.list("replica")
     assert (first["y"].tolist(), first.specialist) == ([[2, 4]], "double")
     assert (odd["y"].tolist(), odd.specialist) == ([[3, 6]], "triple")
@@ -246,6 +246,8 @@ async def test_a_killed_supervisor_takes_its_fabric_along(up, settings):
         process.kill()
         process.wait()
         assert await family.gone(20)
+        await until(lambda: read(settings.state) is None and not is_held(settings.state))
+        assert [path.name for path in settings.state.iterdir()] == ["fabric.db"]
     with subprocess.Popen(up, stderr=subprocess.DEVNULL) as process:
         await until(
             lambda: (record := read(settings.state)) and record.pid == process.pid and record.ready
@@ -278,6 +280,16 @@ async def test_modules_beside_a_portfolio_are_for_its_specialists_alone(up, sett
             assert (await client.infer("double", {"x": X}))["y"].tolist() == [[2, 4]]
         process.terminate()
         assert await asyncio.to_thread(process.wait, 20) == 0
+
+
+async def test_detached_it_tells_what_failed(up, down, settings, portfolio):
+    """The status is 1, and the fabric runs without it."""
+    (portfolio.parent / "triple.onnx").write_bytes(b"no model")
+    shown = await asyncio.to_thread(run, *up, "--detach")
+    record = read(settings.state)
+    assert shown.returncode == 1
+    assert f"fabric runs at {record.server} without triple:1, which failed" in shown.stderr
+    assert is_held(settings.state)
 
 
 async def test_detaching_that_is_interrupted_leaves_nothing(up, settings):
