@@ -28,6 +28,8 @@ REPLACING = (
     "hosting.arguments",
     "hosting.onnxruntime",
     "hosting.resources",
+    "hosting.sequences",
+    "hosting.classes",
     "hosting.timeouts.startup",
 )
 """Fields that a replica reads once, when it starts; all others change in place."""

@@ -116,10 +116,19 @@ class Batching:
     """Rows in one run at most; 1 runs every request alone, with shapes taken literally."""
     max_queue: int = 1024
     """Requests waiting at most; one more is refused as overloaded."""
+    priorities: int = 0
+    """Levels of priority, of which 1 is served first; 0 for none."""
+    default_priority: int = 0
+    """The level of requests that name none; 0 for the lowest."""
 
     def __post_init__(self) -> None:
         if self.max_size < 1 or self.max_queue < 1:
             raise ValueError("max_size and max_queue are at least 1")
+        if not 0 <= self.default_priority <= self.priorities:
+            raise ValueError(
+                f"default_priority is {self.default_priority}, "
+                f"it must be from 0 to priorities, which is {self.priorities}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +169,57 @@ class Timeouts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StateTensor:
+    """An output that becomes an input of the next request of its sequence."""
+
+    input: str
+    """Name of the model's input; zeros at the start of a sequence, sizes left open taken as 1."""
+    output: str
+    """Name of the model's output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """An input of the model that says where in its sequence a request stands."""
+
+    input: str
+    """Name of the model's input: one element a row."""
+    kind: str
+    """start, end, ready or id."""
+    no: float = 0.0
+    yes: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("start", "end", "ready", "id"):
+            raise ValueError(f"kind is {self.kind!r}; use start, end, ready or id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequences:
+    """Requests that belong together, by `sequence_id`, are answered by one replica in order."""
+
+    strategy: str = "oldest"
+    """`direct` keeps one slot of the batch for a sequence, `oldest` batches whatever has waited
+    longest."""
+    max_sequences: int = 0
+    """Of one replica at a time; further ones wait. 0: as many as `batching.max_size`."""
+    idle_timeout: float = 60.0
+    """Seconds after which a sequence without requests ends."""
+    states: tuple[StateTensor, ...] = ()
+    """What the model remembers."""
+    controls: tuple[Control, ...] = ()
+    """What the model is told."""
+
+    def __post_init__(self) -> None:
+        if self.strategy not in ("direct", "oldest"):
+            raise ValueError(f"strategy is {self.strategy!r}; use direct or oldest")
+        if self.max_sequences < 0:
+            raise ValueError("max_sequences cannot be negative")
+        if self.idle_timeout <= 0:
+            raise ValueError("idle_timeout is above zero")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hosting:
     """How the replicas of a specialist run. Exactly one of `model` and `python` is given."""
 
@@ -173,6 +233,12 @@ class Hosting:
     batching: Batching = Batching()
     onnxruntime: OnnxRuntime = OnnxRuntime()
     timeouts: Timeouts = Timeouts()
+    sequences: Sequences | None = None
+    """Set for a model that takes sequences of requests."""
+    classes: Mapping[str, str] = field(default_factory=dict)
+    """Files with the names of classes, one a line, by output: any fsspec URI."""
+    loaded: bool = True
+    """False keeps it declared, and without replicas until it is loaded."""
 
     def __post_init__(self) -> None:
         if bool(self.python) == (self.model is not None):

@@ -65,6 +65,8 @@ class Route:
     retry: Retry = Retry()
     timeout: float = 30.0
     """Seconds for the whole call where the caller sets none, and at most."""
+    loaded: bool = True
+    """False keeps it declared, and unanswered until it is loaded."""
 
     def __post_init__(self) -> None:
         check_name(self.name)

@@ -26,6 +26,12 @@ class InferRequest:
     """W3C trace context, see `fabric.telemetry.pack`; empty when nobody traces."""
     avoid: frozenset[str] = frozenset()
     """Ids of replicas that failed this request already."""
+    sequence: str = ""
+    """The `sequence_id`, if the request belongs to a sequence."""
+    starts: bool = False
+    """It is the first of its sequence."""
+    ends: bool = False
+    """It is the last of its sequence."""
 
 
 @dataclass(slots=True, eq=False)

@@ -54,6 +54,8 @@ class TensorSpec:
     """A name of `DTYPES`."""
     shape: tuple[int, ...]
     """Sizes of the dimensions; -1 where any size is accepted."""
+    optional: bool = False
+    """Requests may leave it out."""
 
     def __post_init__(self) -> None:
         if self.datatype not in DTYPES:
@@ -68,3 +70,5 @@ class Signature:
 
     inputs: tuple[TensorSpec, ...] = field(default=())
     outputs: tuple[TensorSpec, ...] = field(default=())
+    decoupled: bool = False
+    """A request has any number of responses, also none."""

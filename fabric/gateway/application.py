@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from fabric import telemetry
 from fabric.core.errors import FabricError, Internal, Unimplemented
 from fabric.gateway import grpc
+from fabric.gateway.inference import Inference
 from fabric.gateway.mirror import follow
-from fabric.gateway.oip import OpenInference
+from fabric.gateway.queries import Queries
 from fabric.gateway.replicas import ReplicaPool
 from fabric.gateway.routing import Routing
 from fabric.gateway.settings import GatewaySettings
@@ -46,7 +47,7 @@ class Application:
             if handler is None:
                 raise Unimplemented(f"there is no call {scope['path']}")
             payload = await grpc.read(receive, self._settings.max_message_bytes)
-            parts = await grpc.unless_gone(receive, handler(payload, scope["headers"]))
+            parts = await grpc.unless_gone(receive, handler(payload, scope))
             await grpc.respond(send, *parts)
         except FabricError as error:
             await grpc.fail(send, error)
@@ -77,18 +78,8 @@ class Application:
 
 
 def _handlers(view: View) -> dict[str, Handler]:
-    inference, routing = OpenInference(view), Routing(view)
-    service = "/inference.GRPCInferenceService/"
-    return {
-        f"{service}ModelInfer": inference.model_infer,
-        f"{service}ServerLive": inference.server_live,
-        f"{service}ServerReady": inference.server_ready,
-        f"{service}ServerMetadata": inference.server_metadata,
-        f"{service}ModelReady": inference.model_ready,
-        f"{service}ModelMetadata": inference.model_metadata,
-        "/fabric.api.routing.v1.RoutingService/Explain": routing.explain,
-        "/grpc.health.v1.Health/Check": routing.check,
-    }
+    parts = (Inference(view), Queries(view), Routing(view))
+    return {path: handler for part in parts for path, handler in part.handlers().items()}
 
 
 app = Application(from_environ(GatewaySettings))

@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, TypeVar
 from urllib.parse import quote
+
+from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as ProtoMessage
 
 from fabric.core.deadlines import NEVER, Deadline
 from fabric.core.errors import FabricError, InvalidRequest, Overloaded, Unimplemented
@@ -21,12 +24,15 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Headers = Iterable[tuple[bytes, bytes]]
 Parts = tuple[bytes | memoryview, ...]
-Handler = Callable[[bytes, Headers], Coroutine[Any, Any, Parts]]
-"""From the message of a request, and its headers, to the parts of the message that answers it."""
+Handler = Callable[[bytes, Scope], Coroutine[Any, Any, Parts]]
+"""From the message of a request, and its ASGI scope, to the parts of the message that answers it."""
 
 T = TypeVar("T")
+M = TypeVar("M", bound=ProtoMessage)
+
+SERVICE = "/inference.GRPCInferenceService/"
+"""Where the calls of the Open Inference Protocol are."""
 
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _HEADERS = [(b"content-type", b"application/grpc")]
@@ -45,6 +51,14 @@ _OK = {
 
 class Disconnected(Exception):
     """The client is gone; nobody waits for an answer."""
+
+
+def decoded(cls: type[M], payload: bytes) -> M:
+    """Raises InvalidRequest unless *payload* is a message of *cls*."""
+    try:
+        return cls.FromString(payload)
+    except DecodeError as error:
+        raise InvalidRequest(f"the request is no {cls.DESCRIPTOR.full_name}") from error
 
 
 async def read(receive: Receive, max_bytes: int) -> bytes:

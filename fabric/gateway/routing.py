@@ -8,11 +8,11 @@ from grpc_health.v1 import health_pb2
 
 from fabric.api.routing.v1 import routing_service_pb2 as pb
 from fabric.core.plans import Requirements
-from fabric.gateway.oip import decoded
+from fabric.gateway.grpc import decoded
 from fabric.wire.cards import from_message
 
 if TYPE_CHECKING:
-    from fabric.gateway.grpc import Headers, Parts
+    from fabric.gateway.grpc import Handler, Parts, Scope
     from fabric.gateway.view import View
 
 
@@ -22,7 +22,13 @@ class Routing:
     def __init__(self, view: View) -> None:
         self._view = view
 
-    async def explain(self, payload: bytes, headers: Headers) -> Parts:
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "/fabric.api.routing.v1.RoutingService/Explain": self.explain,
+            "/grpc.health.v1.Health/Check": self.check,
+        }
+
+    async def explain(self, payload: bytes, scope: Scope) -> Parts:
         request = decoded(pb.ExplainRequest, payload)
         requirements = from_message(request.requirements, Requirements)
         asked = requirements if request.HasField("requirements") else None
@@ -50,7 +56,7 @@ class Routing:
         )
         return (response.SerializeToString(),)
 
-    async def check(self, payload: bytes, headers: Headers) -> Parts:
+    async def check(self, payload: bytes, scope: Scope) -> Parts:
         """`grpc.health.v1.Health/Check`: of the gateway, or of one model by its name."""
         service = decoded(health_pb2.HealthCheckRequest, payload).service
         ready = self._view.can_serve(service, "") if service else self._view.is_ready

@@ -5,12 +5,15 @@ A frame is a header of 12 bytes, little-endian, then its payload:
     u32 length of the payload · u32 request id · u8 kind · u8 flags · u16 zero
 
     HELLO     JSON of `Hello`; each side's first frame, the client's first
-    REQUEST   u32 microseconds left (0: no deadline), trace context if flagged, ModelInferRequest
-    RESPONSE  ModelInferResponse
+    REQUEST   u32 microseconds left (0: no deadline), trace context if flagged, ModelInferRequest;
+              flagged STREAM if the caller takes any number of responses
+    RESPONSE  ModelInferResponse, flagged MORE if others follow; the last one of a stream may be empty
     ERROR     u8 code, u8 length of the reason, reason, message; id 0 ends the link
     CANCEL    nothing; the caller is gone
     PING      nothing; answered by a PING with the flag PONG
     DRAIN     nothing; the replica takes nothing new on any link from now on
+    CREDIT    u32 further responses of a stream that the caller has room for, beyond the first 16
+    STATISTICS  nothing; answered by a RESPONSE with ModelStatistics
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ PREFIX = struct.Struct("<I")
 PROTOCOL = 1
 
 HAS_TRACE = 1
+STREAM = 2
+MORE = 1
 PONG = 1
 
 _COALESCE = 1 << 16
@@ -47,10 +52,14 @@ class Frame(IntEnum):
     CANCEL = 5
     PING = 6
     DRAIN = 7
+    CREDIT = 8
+    STATISTICS = 9
 
 
 # Plain numbers for the hot path: comparing with a member of an IntEnum costs an attribute each.
-HELLO, REQUEST, RESPONSE, ERROR, CANCEL, PING, DRAIN = (int(kind) for kind in Frame)
+HELLO, REQUEST, RESPONSE, ERROR, CANCEL, PING, DRAIN, CREDIT, STATISTICS = (
+    int(kind) for kind in Frame
+)
 
 
 @dataclass(frozen=True, kw_only=True)

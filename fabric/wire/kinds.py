@@ -6,6 +6,7 @@ decoded with care; the elements of the next one with the same head are where the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,15 @@ from fabric.core.tensors import DTYPES, Tensors
 
 _RAW_INPUT = b"\x3a"  # raw_input_contents = 7, length-delimited
 _MAX_HEAD_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One request of a sequence."""
+
+    id: int | str
+    starts: bool
+    ends: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -32,6 +42,14 @@ class Inputs:
     id: str
     wanted: tuple[str, ...]
     """The outputs asked for."""
+    classes: dict[str, int] | None = None
+    """How many classes the caller wants instead of the elements, by output."""
+    priority: int = 0
+    """1 is served first; 0 if the caller names none."""
+    patience: float = math.inf
+    """Seconds that the request may wait to be run."""
+    sequence: Step | None = None
+    """Where in a sequence the request stands, if it belongs to one."""
 
 
 @dataclass(slots=True, eq=False)

@@ -7,22 +7,26 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TensorSpec(_message.Message):
-    __slots__ = ("name", "datatype", "shape")
+    __slots__ = ("name", "datatype", "shape", "optional")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DATATYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
+    OPTIONAL_FIELD_NUMBER: _ClassVar[int]
     name: str
     datatype: str
     shape: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
+    optional: bool
+    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., optional: bool = ...) -> None: ...
 
 class Signature(_message.Message):
-    __slots__ = ("inputs", "outputs")
+    __slots__ = ("inputs", "outputs", "decoupled")
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    DECOUPLED_FIELD_NUMBER: _ClassVar[int]
     inputs: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     outputs: _containers.RepeatedCompositeFieldContainer[TensorSpec]
-    def __init__(self, inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ...) -> None: ...
+    decoupled: bool
+    def __init__(self, inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., decoupled: bool = ...) -> None: ...
 
 class Evidence(_message.Message):
     __slots__ = ("metric", "value", "dataset", "domain")
@@ -98,12 +102,16 @@ class Replicas(_message.Message):
     def __init__(self, min: _Optional[int] = ..., max: _Optional[int] = ..., target_load: _Optional[float] = ...) -> None: ...
 
 class Batching(_message.Message):
-    __slots__ = ("max_size", "max_queue")
+    __slots__ = ("max_size", "max_queue", "priorities", "default_priority")
     MAX_SIZE_FIELD_NUMBER: _ClassVar[int]
     MAX_QUEUE_FIELD_NUMBER: _ClassVar[int]
+    PRIORITIES_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_PRIORITY_FIELD_NUMBER: _ClassVar[int]
     max_size: int
     max_queue: int
-    def __init__(self, max_size: _Optional[int] = ..., max_queue: _Optional[int] = ...) -> None: ...
+    priorities: int
+    default_priority: int
+    def __init__(self, max_size: _Optional[int] = ..., max_queue: _Optional[int] = ..., priorities: _Optional[int] = ..., default_priority: _Optional[int] = ...) -> None: ...
 
 class OnnxRuntime(_message.Message):
     __slots__ = ("providers", "intra_op_threads", "inter_op_threads", "graph_optimization")
@@ -127,9 +135,50 @@ class Timeouts(_message.Message):
     drain: float
     def __init__(self, request: _Optional[float] = ..., startup: _Optional[float] = ..., drain: _Optional[float] = ...) -> None: ...
 
+class StateTensor(_message.Message):
+    __slots__ = ("input", "output")
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    input: str
+    output: str
+    def __init__(self, input: _Optional[str] = ..., output: _Optional[str] = ...) -> None: ...
+
+class Control(_message.Message):
+    __slots__ = ("input", "kind", "no", "yes")
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NO_FIELD_NUMBER: _ClassVar[int]
+    YES_FIELD_NUMBER: _ClassVar[int]
+    input: str
+    kind: str
+    no: float
+    yes: float
+    def __init__(self, input: _Optional[str] = ..., kind: _Optional[str] = ..., no: _Optional[float] = ..., yes: _Optional[float] = ...) -> None: ...
+
+class Sequences(_message.Message):
+    __slots__ = ("strategy", "max_sequences", "idle_timeout", "states", "controls")
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    MAX_SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    IDLE_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    CONTROLS_FIELD_NUMBER: _ClassVar[int]
+    strategy: str
+    max_sequences: int
+    idle_timeout: float
+    states: _containers.RepeatedCompositeFieldContainer[StateTensor]
+    controls: _containers.RepeatedCompositeFieldContainer[Control]
+    def __init__(self, strategy: _Optional[str] = ..., max_sequences: _Optional[int] = ..., idle_timeout: _Optional[float] = ..., states: _Optional[_Iterable[_Union[StateTensor, _Mapping]]] = ..., controls: _Optional[_Iterable[_Union[Control, _Mapping]]] = ...) -> None: ...
+
 class Hosting(_message.Message):
-    __slots__ = ("model", "python", "arguments", "resources", "replicas", "batching", "onnxruntime", "timeouts")
+    __slots__ = ("model", "python", "arguments", "resources", "replicas", "batching", "onnxruntime", "timeouts", "sequences", "classes", "loaded")
     class ArgumentsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class ClassesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -144,6 +193,9 @@ class Hosting(_message.Message):
     BATCHING_FIELD_NUMBER: _ClassVar[int]
     ONNXRUNTIME_FIELD_NUMBER: _ClassVar[int]
     TIMEOUTS_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    LOADED_FIELD_NUMBER: _ClassVar[int]
     model: Model
     python: str
     arguments: _containers.ScalarMap[str, str]
@@ -152,7 +204,10 @@ class Hosting(_message.Message):
     batching: Batching
     onnxruntime: OnnxRuntime
     timeouts: Timeouts
-    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., python: _Optional[str] = ..., arguments: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., replicas: _Optional[_Union[Replicas, _Mapping]] = ..., batching: _Optional[_Union[Batching, _Mapping]] = ..., onnxruntime: _Optional[_Union[OnnxRuntime, _Mapping]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ...) -> None: ...
+    sequences: Sequences
+    classes: _containers.ScalarMap[str, str]
+    loaded: bool
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., python: _Optional[str] = ..., arguments: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., replicas: _Optional[_Union[Replicas, _Mapping]] = ..., batching: _Optional[_Union[Batching, _Mapping]] = ..., onnxruntime: _Optional[_Union[OnnxRuntime, _Mapping]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., sequences: _Optional[_Union[Sequences, _Mapping]] = ..., classes: _Optional[_Mapping[str, str]] = ..., loaded: bool = ...) -> None: ...
 
 class Specialist(_message.Message):
     __slots__ = ("card", "hosting")

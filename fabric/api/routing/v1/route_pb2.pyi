@@ -48,7 +48,7 @@ class Retry(_message.Message):
     def __init__(self, attempts: _Optional[int] = ..., per_candidate: _Optional[int] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("name", "description", "requirements", "chain", "order", "retry", "timeout")
+    __slots__ = ("name", "description", "requirements", "chain", "order", "retry", "timeout", "loaded")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     REQUIREMENTS_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +56,7 @@ class Route(_message.Message):
     ORDER_FIELD_NUMBER: _ClassVar[int]
     RETRY_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    LOADED_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     requirements: Requirements
@@ -63,4 +64,5 @@ class Route(_message.Message):
     order: str
     retry: Retry
     timeout: float
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., requirements: _Optional[_Union[Requirements, _Mapping]] = ..., chain: _Optional[_Iterable[_Union[ChainEntry, _Mapping]]] = ..., order: _Optional[str] = ..., retry: _Optional[_Union[Retry, _Mapping]] = ..., timeout: _Optional[float] = ...) -> None: ...
+    loaded: bool
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., requirements: _Optional[_Union[Requirements, _Mapping]] = ..., chain: _Optional[_Iterable[_Union[ChainEntry, _Mapping]]] = ..., order: _Optional[str] = ..., retry: _Optional[_Union[Retry, _Mapping]] = ..., timeout: _Optional[float] = ..., loaded: bool = ...) -> None: ...
