@@ -26,7 +26,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Parts = tuple[bytes | memoryview, ...]
 Handler = Callable[[bytes, Scope], Coroutine[Any, Any, Parts]]
-"""From the message of a request, and its ASGI scope, to the parts of the message that answers it."""
+"""From the message of a request, and its ASGI scope, to the parts of what answers it."""
 
 T = TypeVar("T")
 M = TypeVar("M", bound=ProtoMessage)

@@ -7,7 +7,7 @@ A frame is a header of 12 bytes, little-endian, then its payload:
     HELLO     JSON of `Hello`; each side's first frame, the client's first
     REQUEST   u32 microseconds left (0: no deadline), trace context if flagged, ModelInferRequest;
               flagged STREAM if the caller takes any number of responses
-    RESPONSE  ModelInferResponse, flagged MORE if others follow; the last one of a stream may be empty
+    RESPONSE  ModelInferResponse, flagged MORE if others follow; the last of a stream may be empty
     ERROR     u8 code, u8 length of the reason, reason, message; id 0 ends the link
     CANCEL    nothing; the caller is gone
     PING      nothing; answered by a PING with the flag PONG
