@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
@@ -9,7 +11,9 @@ from google.protobuf.duration_pb2 import Duration
 from fabric.api.catalog.v1 import catalog_service_pb2 as pb
 from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer
 from fabric.catalog.declaring import Action
+from fabric.catalog.loading import loaded, unloaded
 from fabric.core.cards import Specialist
+from fabric.core.changes import Kind
 from fabric.core.errors import InvalidRequest, Unavailable
 from fabric.core.plans import Route
 from fabric.core.replicas import Load, Replica
@@ -24,7 +28,9 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from fabric.catalog.declaring import Change
+    from fabric.catalog.loading import Override
     from fabric.control.controller import Controller
+    from fabric.control.uploads import Uploads
     from fabric.core.changes import Key
 
 T = TypeVar("T")
@@ -41,8 +47,11 @@ _ACTIONS = {
 class CatalogServicer(CatalogServiceServicer):
     """What the comments of `catalog_service.proto` promise."""
 
-    def __init__(self, controller: Controller) -> None:
+    def __init__(self, controller: Controller, uploads: Uploads) -> None:
         self._controller = controller
+        self._uploads = uploads
+        self._uploading = asyncio.Lock()
+        """Held from the keeping of files until they are declared, so that nobody clears them."""
 
     async def Apply(self, request: pb.ApplyRequest, _context: Any) -> pb.ApplyResponse:
         outcome = await self._controller.apply(
@@ -64,6 +73,31 @@ class CatalogServicer(CatalogServiceServicer):
     async def Delete(self, request: pb.DeleteRequest, _context: Any) -> pb.DeleteResponse:
         outcome = await self._controller.delete(_key(request.key))
         return pb.DeleteResponse(changes=_changes(outcome.changes), revision=outcome.revision)
+
+    async def Load(self, request: pb.LoadRequest, _context: Any) -> pb.LoadResponse:
+        override: Override | None = None
+        if request.config:
+            from fabric.wire.model_config import overridden
+
+            override = partial(overridden, request.name, request.config)
+        async with self._uploading:
+            kept = {
+                version: await asyncio.to_thread(self._uploads.keep, content)
+                for version, content in request.models.items()
+            }
+            outcome = await self._controller.change(
+                lambda declared: loaded(declared, request.name, override, kept)
+            )
+            needed = [s.hosting.model for s in self._controller.hosted if s.hosting.model]
+            await asyncio.to_thread(self._uploads.clear, needed)
+        keys = [c.key.name for c in outcome.changes if c.key.kind is Kind.SPECIALIST]
+        return pb.LoadResponse(specialists=keys, revision=outcome.revision)
+
+    async def Unload(self, request: pb.UnloadRequest, _context: Any) -> pb.UnloadResponse:
+        outcome = await self._controller.change(
+            lambda declared: unloaded(declared, request.name, request.dependents)
+        )
+        return pb.UnloadResponse(revision=outcome.revision)
 
     async def Register(self, request: pb.RegisterRequest, _context: Any) -> pb.RegisterResponse:
         signature = _read(request.signature, Signature) if request.HasField("signature") else None
