@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import fabric
+from fabric.api.inference.v2 import extensions_pb2
 from fabric.api.inference.v2 import open_inference_pb2 as pb
+from fabric.core.cards import Specialist
 from fabric.core.errors import NotFound, Unavailable
+from fabric.core.tensors import Signature
 from fabric.gateway.grpc import SERVICE, decoded
+from fabric.wire.model_config import ROUTE, platform, to_config, to_route_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fabric.core.cards import Card, Specialist
     from fabric.core.tensors import TensorSpec
     from fabric.gateway.grpc import Handler, Parts, Scope
     from fabric.gateway.settings import GatewaySettings
@@ -49,6 +53,7 @@ class Queries:
             f"{SERVICE}ServerMetadata": self.server_metadata,
             f"{SERVICE}ModelReady": self.model_ready,
             f"{SERVICE}ModelMetadata": self.model_metadata,
+            f"{SERVICE}ModelConfig": self.model_config,
         }
 
     async def server_live(self, payload: bytes, scope: Scope) -> Parts:
@@ -72,29 +77,53 @@ class Queries:
 
     async def model_metadata(self, payload: bytes, scope: Scope) -> Parts:
         request = decoded(pb.ModelMetadataRequest, payload)
-        plan = self._view.planner.plan(request.name, request.version, None)
-        cards = [candidate.card for candidate in plan.candidates]
-        described = next((card for card in cards if card.signature is not None), None)
-        if described is None:
-            raise Unavailable(f"'{request.name}' is not ready: its signature is not known yet")
-        return (self._metadata(request.name, plan.route, described).SerializeToString(),)
-
-    def _metadata(self, name: str, route: str, card: Card) -> pb.ModelMetadataResponse:
-        specialist = self._view.catalog.find(card.name, card.version)
-        if specialist is None or card.signature is None:
-            raise NotFound(f"Request for unknown model: '{name}' is not found")
-        versions = () if route else [s.card.version for s in self._view.catalog.versions(name)]
-        return pb.ModelMetadataResponse(
-            name=name,
-            versions=versions,
-            platform=_platform(specialist),
-            inputs=_tensors(card.signature.inputs),
-            outputs=_tensors(card.signature.outputs),
+        described = self._described(request.name, request.version)
+        catalog = self._view.catalog
+        versions = () if described.is_route else catalog.versions(request.name)
+        message = pb.ModelMetadataResponse(
+            name=request.name,
+            versions=[specialist.card.version for specialist in versions],
+            platform=ROUTE if described.is_route else platform(described.specialist),
+            inputs=_tensors(described.signature.inputs),
+            outputs=_tensors(described.signature.outputs),
         )
+        return (message.SerializeToString(),)
+
+    async def model_config(self, payload: bytes, scope: Scope) -> Parts:
+        request = decoded(extensions_pb2.ModelConfigRequest, payload)
+        described = self._described(request.name, request.version)
+        if described.is_route:
+            config = to_route_config(request.name, described.specialist, described.signature)
+        else:
+            config = to_config(described.specialist, described.signature)
+        return (extensions_pb2.ModelConfigResponse(config=config).SerializeToString(),)
+
+    def _described(self, name: str, version: str) -> _Described:
+        """What is known of a model.
+
+        Raises:
+            NotFound: there is no such model or version.
+            Unavailable: nobody knows yet what it takes and gives.
+        """
+        plan = self._view.planner.plan(name, version, None)
+        for candidate in plan.candidates:
+            card = candidate.card
+            if card.signature is None:
+                continue
+            specialist = self._view.catalog.find(card.name, card.version)
+            if specialist is None:
+                raise NotFound(f"Request for unknown model: '{name}' is not found")
+            return _Described(specialist, card.signature, bool(plan.route))
+        raise Unavailable(f"'{name}' is not ready: its signature is not known yet")
 
 
-def _platform(specialist: Specialist) -> str:
-    return "python" if specialist.hosting.python else "onnxruntime_onnx"
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """A specialist, or the first of a route's that has a signature."""
+
+    specialist: Specialist
+    signature: Signature
+    is_route: bool
 
 
 def _tensors(specs: Iterable[TensorSpec]) -> list[pb.ModelMetadataResponse.TensorMetadata]:
