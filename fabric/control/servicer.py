@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
@@ -20,6 +19,7 @@ from fabric.core.replicas import Load, Replica
 from fabric.core.tensors import Signature
 from fabric.wire.cards import from_message
 from fabric.wire.changes import from_key, to_key, to_resource, to_watch
+from fabric.wire.model_config import overridden
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from fabric.catalog.declaring import Change
-    from fabric.catalog.loading import Override
     from fabric.control.controller import Controller
     from fabric.control.uploads import Uploads
+    from fabric.core.cards import Model
     from fabric.core.changes import Key
 
 T = TypeVar("T")
@@ -75,11 +75,10 @@ class CatalogServicer(CatalogServiceServicer):
         return pb.DeleteResponse(changes=_changes(outcome.changes), revision=outcome.revision)
 
     async def Load(self, request: pb.LoadRequest, _context: Any) -> pb.LoadResponse:
-        override: Override | None = None
-        if request.config:
-            from fabric.wire.model_config import overridden
+        def overriding(specialist: Specialist | None, model: Model | None) -> Specialist:
+            return overridden(specialist, request.name, request.config, model)
 
-            override = partial(overridden, request.name, request.config)
+        override = overriding if request.config else None
         async with self._uploading:
             kept = {
                 version: await asyncio.to_thread(self._uploads.keep, content)

@@ -127,6 +127,36 @@ async def test_kserves_form_of_loading_names_the_model_in_the_first_field(fabric
             await load(both.SerializeToString())
 
 
+async def test_a_model_is_loaded_with_another_configuration(client):
+    """What the configuration does not say stays as it was; what cannot be met is refused."""
+    await client.load_model("double", config='{"max_batch_size": 4}')
+
+    config = (await client.get_model_config("double")).config
+    assert (config.max_batch_size, list(config.input[0].dims)) == (4, [2])
+    assert await asked(client, "double") == [[2, 4]]
+    with pytest.raises(InferenceServerException, match=r"max_batch_sise.*max_batch_size") as e:
+        await client.load_model("double", config='{"max_batch_sise": 4}')
+    assert e.value.status() == "StatusCode.INVALID_ARGUMENT"
+    assert await asked(client, "double") == [[2, 4]]
+
+
+async def test_a_model_is_loaded_from_files_that_come_along(client, tmp_path):
+    """Its versions are those of the files; a new model is one that was never declared."""
+    save_scaler(tmp_path / "five.onnx", 5)
+    five = (tmp_path / "five.onnx").read_bytes()
+    config = '{"backend": "onnxruntime"}'
+
+    await client.load_model("double", config=config, files={"file:7/model.onnx": five})
+    await client.load_model("five", config=config, files={"file:1/model.onnx": five})
+
+    assert await asked(client, "double") == await asked(client, "five") == [[5, 10]]
+    assert not await client.is_model_ready("double", "2")
+    with pytest.raises(InferenceServerException, match="files come with a 'config'"):
+        await client.load_model("double", files={"file:1/model.onnx": five})
+    with pytest.raises(InferenceServerException, match=r"unknown parameter 'file:model.onnx'"):
+        await client.load_model("double", config=config, files={"file:model.onnx": five})
+
+
 async def test_what_is_loaded_stays_so_when_the_control_plane_dies(fabric, client):
     """It is declared, and so in the store."""
     await client.load_model("triple")
