@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Job(Protocol):
-    """One request. It is answered once, by `done` or `fail`, or not at all when it is gone."""
+    """One request. It is answered once, by `done` or `fail`; when it is gone, nobody hears it."""
 
     inputs: Inputs
     expires: float

@@ -82,6 +82,8 @@ class Request:
         return self._call.is_cancelled
 
     def done(self, outputs: Tensors, rows: int) -> None:
+        if self._call.is_cancelled:
+            return
         if self._span is not None:
             self._span.set_attribute(telemetry.BATCH_ROWS, rows)
         serving = self._serving
@@ -102,6 +104,8 @@ class Request:
                 telemetry.end(self._span)
 
     def fail(self, error: FabricError) -> None:
+        if self._call.is_cancelled:
+            return
         self._call.fail(error)
         if self._span is not None:
             telemetry.end(self._span, error)

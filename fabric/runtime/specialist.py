@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import math
 import os
@@ -46,6 +47,9 @@ class Specialist(Protocol):
     * `signature`, a `fabric.core.tensors.Signature`, where the card declares none;
     * `async def open(self)`, awaited before the first `infer`;
     * `async def close(self)`, awaited after the last.
+
+    Where `hosting.sequences` is declared, `infer` also takes the `fabric.runtime.memory.Turn` of
+    the request: `async def infer(self, inputs, sequence)`.
     """
 
     async def infer(self, inputs: Tensors) -> Tensors:
@@ -57,12 +61,12 @@ class Specialist(Protocol):
         """
 
 
-def load(python: str, arguments: Mapping[str, str]) -> Any:
-    """The specialist that *python* names; blocks.
+def load(python: str, arguments: Mapping[str, str], *, sequences: bool = False) -> Any:
+    """The specialist that *python* names, which takes *sequences* or does not; blocks.
 
     Raises:
         NotFound: there is no such module or class.
-        Conflict: the class does not take *arguments*, or has no async `infer`.
+        Conflict: the class does not take *arguments*, or has no async `infer` of the right kind.
     """
     folders = os.environ.get(PYTHON_PATH, "").split(os.pathsep)
     sys.path += [folder for folder in folders if folder and folder not in sys.path]
@@ -73,12 +77,24 @@ def load(python: str, arguments: Mapping[str, str]) -> Any:
         raise NotFound(f"cannot load the specialist {python}: {error}") from error
     if not asyncio.iscoroutinefunction(getattr(cls, "infer", None)):
         raise Conflict(f"{python} has no 'async def infer(self, inputs)'")
+    if sequences and not _takes_sequences(cls):
+        raise Conflict(
+            f"{python} has no 'async def infer(self, inputs, sequence)', which 'sequences' needs"
+        )
     try:
         return cls(**arguments)
     except TypeError as error:
         raise Conflict(
             f"{python} does not take the arguments {dict(arguments)}: {error}"
         ) from error
+
+
+def _takes_sequences(cls: Any) -> bool:
+    try:
+        inspect.signature(cls.infer).bind("self", "inputs", "sequence")
+    except TypeError:
+        return False
+    return True
 
 
 def signature_of(specialist: Any, declared: Signature | None, python: str) -> Signature:
@@ -93,13 +109,22 @@ def signature_of(specialist: Any, declared: Signature | None, python: str) -> Si
 
 
 class Tasks:
-    """Answers every job in a task of its own; at most `max_queue` of them at a time."""
+    """Answers every job in a task of its own; at most `max_queue` of them at a time.
+
+    With *sequences* the specialist is also given the turn of each.
+    """
 
     def __init__(
-        self, specialist: Specialist, batching: Batching, *, clock: Clock = time.monotonic
+        self,
+        specialist: Specialist,
+        batching: Batching,
+        *,
+        sequences: bool = False,
+        clock: Clock = time.monotonic,
     ) -> None:
         self.meter = LoadMeter()
-        self._specialist = specialist
+        self._specialist: Any = specialist
+        self._sequences = sequences
         self._batching = batching
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
@@ -139,11 +164,11 @@ class Tasks:
         remaining = job.expires - self._clock()
         try:
             async with asyncio.timeout(remaining if remaining < math.inf else None) as limit:
-                outputs = await self._specialist.infer(job.inputs.tensors)
+                turn = (job.inputs.sequence,) if self._sequences else ()
+                outputs = await self._specialist.infer(job.inputs.tensors, *turn)
             job.done(_checked(outputs), job.inputs.rows)
         except asyncio.CancelledError:
-            if not job.is_gone:
-                job.fail(Unavailable("the replica closed before the request was answered"))
+            job.fail(Unavailable("the replica closed before the request was answered"))
             raise
         except Exception as error:
             if limit.expired():
