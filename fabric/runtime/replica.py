@@ -26,10 +26,12 @@ from fabric.runtime.load import MeanLoad
 from fabric.runtime.memory import Memory
 from fabric.runtime.sequences import Sequencer, by_slot
 from fabric.runtime.serving import Serving
-from fabric.runtime.signatures import check_batching, kept, without
+from fabric.runtime.signatures import check_batching, check_classes, kept, without
 from fabric.wire.codec import Codec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from fabric.core.cards import Batching, Model, Sequences, Specialist, Timeouts
     from fabric.core.tensors import Signature
     from fabric.runtime.jobs import Runner
@@ -66,6 +68,7 @@ class Replica:
         self._lease: Lease
         self._keeping: asyncio.Task[None] | None = None
         self._digest = ""
+        self._labels: Mapping[str, Sequence[str]] = {}
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -154,6 +157,10 @@ class Replica:
         else:
             await self._open_python(executor)
         self._exit.push_async_callback(self._runner.close)
+        if classes := self.specialist.hosting.classes:
+            check_classes(self._signature, classes)
+            loop = asyncio.get_running_loop()
+            self._labels = await loop.run_in_executor(executor, _labels, classes)
         await self._serve()
         self._begin_lease()
 
@@ -204,7 +211,7 @@ class Replica:
         self._signature = python_specialist.signature_of(made, card.signature, hosting.python)
         self._whole = self._signature
         check_batching(self._whole, self._batching)
-        self._runner = python_specialist.Tasks(made, self._batching, sequences=stateful)
+        self._runner = python_specialist.runner_of(made, self._batching, sequences=stateful)
         if sequences is not None:
             self._put_in_sequence(self._runner, sequences)
 
@@ -232,7 +239,8 @@ class Replica:
 
     def _codec(self) -> Codec:
         card = self.specialist.card
-        return Codec(self._signature, card.name, card.version, self._batching.max_size)
+        rows = self._batching.max_size
+        return Codec(self._signature, card.name, card.version, rows, self._labels)
 
     # ------------------------------------------------------------------ lease
     def _begin_lease(self) -> None:
@@ -261,6 +269,12 @@ class Replica:
         await asyncio.wait((keeping,))
         await self._lease.withdraw()
         await self._lease.close()
+
+
+def _labels(classes: Mapping[str, str]) -> dict[str, Sequence[str]]:
+    from fabric.runtime.model import labels  # and fsspec: only for those who have some
+
+    return {output: labels(uri) for output, uri in classes.items()}
 
 
 def _log_end(task: asyncio.Task[None]) -> None:

@@ -12,6 +12,7 @@ import heapq
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from itertools import dropwhile, islice, takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from fabric.core.errors import (
     Overloaded,
     Unavailable,
 )
+from fabric.runtime.jobs import StreamJob
 from fabric.runtime.load import LoadMeter
 from fabric.runtime.memory import Turn
 
@@ -80,7 +82,7 @@ class Ordered:
         return self.job.is_gone
 
     def done(self, outputs: Tensors, rows: int) -> None:
-        self._sequencer.answered(self, outputs, rows)
+        self._sequencer.answered(self, outputs, partial(self.job.done, outputs, rows))
 
     def fail(self, error: FabricError) -> None:
         self._sequencer.failed(self, error)
@@ -93,6 +95,23 @@ class Ordered:
             self._sequencer.skip(self)
         elif self._callback is not None:
             self._callback()
+
+
+class OrderedStream(Ordered):
+    """The same for one that takes any number of answers; its state is kept with the last."""
+
+    __slots__ = ()
+
+    job: StreamJob
+
+    def send(self, outputs: Tensors) -> None:
+        self.job.send(outputs)
+
+    async def has_room(self) -> None:
+        await self.job.has_room()
+
+    def end(self) -> None:
+        self._sequencer.answered(self, {}, self.job.end)
 
 
 class Sequencer:
@@ -163,7 +182,8 @@ class Sequencer:
         self._idle.pop(key, None)
         self.meter.arrived(now)
         self._waiting += 1
-        ordered = Ordered(self, live, job, step)
+        kind = OrderedStream if isinstance(job, StreamJob) else Ordered
+        ordered = kind(self, live, job, step)
         live.waiting[ordered] = None
         job.on_gone(ordered.left)
         if live.slot is None:
@@ -257,8 +277,8 @@ class Sequencer:
         except FabricError as error:
             self.failed(ordered, error)
 
-    def answered(self, ordered: Ordered, outputs: Tensors, rows: int) -> None:
-        """The request was run; without a caller it has not happened."""
+    def answered(self, ordered: Ordered, outputs: Tensors, answer: Callable[[], None]) -> None:
+        """The request was run, and *answer* says so; without a caller it has not happened."""
         live = ordered.live
         if ordered.job.is_gone:
             self.failed(ordered, Unavailable("the caller left"))
@@ -269,7 +289,7 @@ class Sequencer:
         live.current = None
         self.meter.left(self._clock())
         try:
-            ordered.job.done(outputs, rows)
+            answer()
         finally:
             if ordered.step.ends:
                 self._end(live)

@@ -9,6 +9,8 @@ import math
 import os
 import sys
 import time
+from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,9 +24,10 @@ from fabric.core.errors import (
     Overloaded,
     SpecialistFailed,
     Unavailable,
+    Unimplemented,
 )
 from fabric.processes import PYTHON_PATH
-from fabric.runtime.jobs import failure
+from fabric.runtime.jobs import StreamJob, failure
 from fabric.runtime.load import LoadMeter
 
 if TYPE_CHECKING:
@@ -58,6 +61,10 @@ class Specialist(Protocol):
         Each request has a task of its own, which is cancelled when the caller leaves or its
         deadline passes. An error of `fabric.core.errors` reaches the caller as it is, any other
         as `SpecialistFailed`.
+
+        An async generator makes the specialist decoupled: a request is answered with whatever it
+        yields, which may be nothing, and only on a stream. It goes on when the caller has room
+        for its next answer, and is closed when the caller leaves.
         """
 
 
@@ -75,7 +82,8 @@ def load(python: str, arguments: Mapping[str, str], *, sequences: bool = False) 
         cls = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise NotFound(f"cannot load the specialist {python}: {error}") from error
-    if not asyncio.iscoroutinefunction(getattr(cls, "infer", None)):
+    infer = getattr(cls, "infer", None)
+    if not inspect.iscoroutinefunction(infer) and not inspect.isasyncgenfunction(infer):
         raise Conflict(f"{python} has no 'async def infer(self, inputs)'")
     if sequences and not _takes_sequences(cls):
         raise Conflict(
@@ -98,14 +106,27 @@ def _takes_sequences(cls: Any) -> bool:
 
 
 def signature_of(specialist: Any, declared: Signature | None, python: str) -> Signature:
-    """The card's signature, or the specialist's own where the card declares none."""
+    """The card's signature, or the specialist's own where the card declares none.
+
+    Raises:
+        Conflict: there is none, or it is decoupled and the specialist is not.
+    """
     signature = declared or getattr(specialist, "signature", None)
     if signature is None or not signature.inputs or not signature.outputs:
         raise Conflict(
             f"nothing says what {python} takes and gives: declare the card's signature with inputs "
             "and outputs, or give the class a 'signature'"
         )
-    return signature
+    decoupled = inspect.isasyncgenfunction(specialist.infer)
+    if signature.decoupled and not decoupled:
+        raise Conflict(f"the signature is decoupled, and 'infer' of {python} is no async generator")
+    return replace(signature, decoupled=decoupled)
+
+
+def runner_of(specialist: Any, batching: Batching, *, sequences: bool = False) -> Tasks:
+    """What answers the requests for *specialist*."""
+    decoupled = inspect.isasyncgenfunction(specialist.infer)
+    return (Streams if decoupled else Tasks)(specialist, batching, sequences=sequences)
 
 
 class Tasks:
@@ -116,14 +137,14 @@ class Tasks:
 
     def __init__(
         self,
-        specialist: Specialist,
+        specialist: Any,
         batching: Batching,
         *,
         sequences: bool = False,
         clock: Clock = time.monotonic,
     ) -> None:
         self.meter = LoadMeter()
-        self._specialist: Any = specialist
+        self._specialist = specialist
         self._sequences = sequences
         self._batching = batching
         self._clock = clock
@@ -164,9 +185,7 @@ class Tasks:
         remaining = job.expires - self._clock()
         try:
             async with asyncio.timeout(remaining if remaining < math.inf else None) as limit:
-                turn = (job.inputs.sequence,) if self._sequences else ()
-                outputs = await self._specialist.infer(job.inputs.tensors, *turn)
-            job.done(_checked(outputs), job.inputs.rows)
+                await self._run(job)
         except asyncio.CancelledError:
             job.fail(Unavailable("the replica closed before the request was answered"))
             raise
@@ -177,9 +196,36 @@ class Tasks:
             log.warning("a request failed", exc_info=True)
             job.fail(failure(error))
 
+    async def _run(self, job: Job) -> None:
+        job.done(_checked(await self._infer(job)), job.inputs.rows)
+
+    def _infer(self, job: Job) -> Any:
+        turn = (job.inputs.sequence,) if self._sequences else ()
+        return self._specialist.infer(job.inputs.tensors, *turn)
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self.meter.left(self._clock())
+
+
+class Streams(Tasks):
+    """The same for a decoupled specialist, whose `infer` is an async generator."""
+
+    def submit(self, job: Job) -> None:
+        """Raises Unimplemented unless *job* is a `StreamJob`, and what `admit` raises."""
+        if not isinstance(job, StreamJob):
+            raise Unimplemented(
+                "ModelInfer RPC doesn't support models with decoupled transaction policy"
+            )
+        super().submit(job)
+
+    async def _run(self, job: Job) -> None:
+        assert isinstance(job, StreamJob)  # noqa: S101 - as `submit` has seen
+        async with aclosing(self._infer(job)) as answers:
+            async for outputs in answers:
+                job.send(_checked(outputs))
+                await job.has_room()
+        job.end()
 
 
 def _cancel(task: asyncio.Task[None]) -> None:
