@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from fabric.core.errors import DeadlineExceeded, FabricError, Overloaded, Unavailable
+from fabric.core.errors import Cancelled, DeadlineExceeded, FabricError, Overloaded, Unavailable
 from fabric.runtime.jobs import failure
 from fabric.runtime.load import LoadMeter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Executor, Future
 
     from fabric.core.cards import Batching
@@ -48,7 +48,8 @@ class Model(Protocol):
 class Batcher:
     """Runs jobs on *model*, stacked up to *batching*.
 
-    A batch of a size that was never run is taken to need *seconds*.
+    A batch of a size that was never run is taken to need *seconds*. The rows of a run stand by
+    *order*, or as the requests came.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Batcher:
         executor: Executor,
         *,
         seconds: float = math.inf,
+        order: Callable[[Job], int] | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         self.meter = LoadMeter()
@@ -65,6 +67,7 @@ class Batcher:
         self._batching = batching
         self._executor = executor
         self._unseen = seconds
+        self._order = order
         self._seconds: dict[int, float] = {}
         """How long a run takes, by the size class of its batch."""
         self._clock = clock
@@ -134,9 +137,9 @@ class Batcher:
         batch, dropped = take(self._queue, self._batching.max_size, now)
         self.meter.left(now, len(dropped))
         for job in dropped:
-            if not job.is_gone:
-                late = DeadlineExceeded("Request timeout expired before the request was run")
-                settle(job, late)
+            settle(job, DeadlineExceeded("Request timeout expired before the request was run"))
+        if self._order is not None:
+            batch.sort(key=self._order)
         return batch
 
     def _one_left(self) -> None:
@@ -147,11 +150,12 @@ class Batcher:
         if not self._left:
             return False
         self._left = 0
-        waiting = deque(job for job in self._queue if not job.is_gone)
-        gone = len(self._queue) - len(waiting)
-        self._queue = waiting
-        self.meter.left(self._clock(), gone)
-        return gone > 0
+        gone = [job for job in self._queue if job.is_gone]
+        self._queue = deque(job for job in self._queue if not job.is_gone)
+        self.meter.left(self._clock(), len(gone))
+        for job in gone:
+            settle(job, Cancelled("the caller left"))
+        return bool(gone)
 
     def _run_in_thread(self, batch: list[Job], rows: int, size: int) -> None:
         options = self._model.options()
@@ -194,8 +198,7 @@ class Batcher:
 
     def _finish(self, batch: list[Job], rows: int, answers: list[Tensors | FabricError]) -> float:
         for job, answer in zip(batch, answers, strict=True):
-            if not job.is_gone:
-                settle(job, answer, rows)
+            settle(job, answer, rows)
         now = self._clock()
         self.meter.left(now, len(batch))
         batch.clear()  # callers that can still leave lead here, and would keep the inputs
