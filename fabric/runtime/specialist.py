@@ -25,6 +25,8 @@ from fabric.core.errors import (
 from fabric.processes import PYTHON_PATH
 from fabric.runtime.jobs import failure
 from fabric.runtime.load import LoadMeter
+from fabric.runtime.runs import Run
+from fabric.runtime.statistics import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,6 +101,7 @@ class Tasks:
         self, specialist: Specialist, batching: Batching, *, clock: Clock = time.monotonic
     ) -> None:
         self.meter = LoadMeter()
+        self.statistics = Statistics()
         self._specialist = specialist
         self._batching = batching
         self._clock = clock
@@ -111,6 +114,7 @@ class Tasks:
 
     def admit(self) -> None:
         if len(self._tasks) >= self._batching.max_queue:
+            self.statistics.failed(1, 0.0)
             raise Overloaded(
                 f"Exceeds maximum queue size: {len(self._tasks)} requests are in progress already"
             )
@@ -119,7 +123,8 @@ class Tasks:
 
     def submit(self, job: Job) -> None:
         self.admit()
-        self.meter.arrived(self._clock())
+        job.arrived = now = self._clock()
+        self.meter.arrived(now)
         task = asyncio.create_task(self._answer(job))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -136,21 +141,31 @@ class Tasks:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _answer(self, job: Job) -> None:
-        remaining = job.expires - self._clock()
+        begun = self._clock()
+        remaining = job.expires - begun
         try:
             async with asyncio.timeout(remaining if remaining < math.inf else None) as limit:
                 outputs = await self._specialist.infer(job.inputs.tensors)
-            job.done(_checked(outputs), job.inputs.rows)
+            done = Run([job], [outputs], job.inputs.rows, begun, begun, self._clock())
+            if job.done(_checked(outputs), done.rows):
+                self.statistics.ran(done, self._clock(), 1, done.rows, job.arrived)
+            else:
+                self._count_failure(job)
         except asyncio.CancelledError:
             if not job.is_gone:
+                self._count_failure(job)
                 job.fail(Unavailable("the replica closed before the request was answered"))
             raise
         except Exception as error:
+            self._count_failure(job)
             if limit.expired():
                 job.fail(DeadlineExceeded("Request timeout expired before the specialist answered"))
                 return
             log.warning("a request failed", exc_info=True)
             job.fail(failure(error))
+
+    def _count_failure(self, job: Job) -> None:
+        self.statistics.failed(1, self._clock() - job.arrived)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
