@@ -64,3 +64,14 @@ def slow(path: Path, layers: int = 100) -> Path:
     nodes = [("MatMul", [a, "w"], [b]) for a, b in pairwise(names)]
     spec = [256, 256]
     return save(path, nodes, [("x", FLOAT, spec)], [("y", FLOAT, spec)], [("w", weight)])
+
+
+def shifting(path: Path, datatype: int = FLOAT) -> Path:
+    """y = x + by, where by is [1, 1] unless it is given."""
+    return save(
+        path,
+        [("Add", ["x", "by"], ["y"])],
+        [("x", datatype, ["N", 2]), ("by", datatype, ["M", 2])],
+        [("y", datatype, ["N", 2])],
+        [("by", np.ones((1, 2), helper.tensor_dtype_to_np_dtype(datatype)))],
+    )

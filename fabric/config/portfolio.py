@@ -214,17 +214,19 @@ def _did_you_mean(near: Collection[str]) -> str:
 
 # ------------------------------------------------------------------ models and names
 def _locate_files(document: Document) -> None:
-    """Makes local paths absolute, and refuses those where no file is."""
+    """Makes local paths of models and classes absolute, and refuses those where no file is."""
     for at, entry in document.entries("specialists"):
-        _locate(document, at, entry, "model")
-        for key in ("model", "classes"):
-            holder = entry.get(key)
-            for each in tuple(holder) if isinstance(holder, dict) else ():
-                if key == "classes" or each == "uri":
-                    _locate(document, (*at, key), entry[key], each)
+        model, classes = entry.get("model"), entry.get("classes")
+        if isinstance(model, dict):
+            _locate(document, model, "uri", (*at, "model"))
+        else:
+            _locate(document, entry, "model", at)
+        if isinstance(classes, dict):
+            for output in classes:
+                _locate(document, classes, output, (*at, "classes"))
 
 
-def _locate(document: Document, at: Location, holder: dict[str, Any], key: str) -> None:
+def _locate(document: Document, holder: dict[str, Any], key: str, place: Location) -> None:
     uri = holder.get(key)
     if not isinstance(uri, str) or ("://" in uri and not uri.startswith("file://")):
         return
@@ -234,7 +236,7 @@ def _locate(document: Document, at: Location, holder: dict[str, Any], key: str) 
     if not path.is_file():
         files = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, files, 1)
-        document.refuse((*at, key), f"no file {path}" + _did_you_mean(near))
+        document.refuse((*place, key), f"no file {path}" + _did_you_mean(near))
 
 
 def _check_names(document: Document, known: Collection[str]) -> None:

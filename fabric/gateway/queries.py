@@ -19,16 +19,32 @@ if TYPE_CHECKING:
 
     from fabric.core.tensors import TensorSpec
     from fabric.gateway.grpc import Handler, Parts, Scope
+    from fabric.gateway.settings import GatewaySettings
     from fabric.gateway.view import View
 
-_SERVER_NAME = "fabric"
+_EXTENSIONS = (
+    "classification",
+    "sequence",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "schedule_policy",
+    "model_configuration",
+    "system_shared_memory",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "trace",
+    "logging",
+)
+"""By the names that Triton gives them."""
 
 
 class Queries:
     """The protocol's calls about the server and its models."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, settings: GatewaySettings) -> None:
         self._view = view
+        self._settings = settings
 
     def handlers(self) -> dict[str, Handler]:
         return {
@@ -44,11 +60,14 @@ class Queries:
         return (pb.ServerLiveResponse(live=True).SerializeToString(),)
 
     async def server_ready(self, payload: bytes, scope: Scope) -> Parts:
-        """True once the catalog has arrived; each model's readiness is its own."""
-        return (pb.ServerReadyResponse(ready=self._view.is_ready).SerializeToString(),)
+        """True once the catalog has arrived, and under `strict` while every model is ready."""
+        ready = self._view.is_ready and (not self._settings.strict or self._view.can_serve_all)
+        return (pb.ServerReadyResponse(ready=ready).SerializeToString(),)
 
     async def server_metadata(self, payload: bytes, scope: Scope) -> Parts:
-        message = pb.ServerMetadataResponse(name=_SERVER_NAME, version=fabric.__version__)
+        message = pb.ServerMetadataResponse(
+            name=self._settings.name, version=fabric.__version__, extensions=_EXTENSIONS
+        )
         return (message.SerializeToString(),)
 
     async def model_ready(self, payload: bytes, scope: Scope) -> Parts:

@@ -23,10 +23,12 @@ from fabric.runtime.batching import Batcher
 from fabric.runtime.lease import Lease
 from fabric.runtime.load import MeanLoad
 from fabric.runtime.serving import Serving
-from fabric.runtime.signatures import check_batching
+from fabric.runtime.signatures import check_batching, check_classes
 from fabric.wire.codec import Codec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from fabric.core.cards import Batching, Model, Specialist, Timeouts
     from fabric.core.tensors import Signature
     from fabric.runtime.jobs import Runner
@@ -59,6 +61,7 @@ class Replica:
         self._lease: Lease
         self._keeping: asyncio.Task[None] | None = None
         self._digest = ""
+        self._labels: Mapping[str, Sequence[str]] = {}
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -141,6 +144,10 @@ class Replica:
         else:
             await self._open_python(executor)
         self._exit.push_async_callback(self._runner.close)
+        if classes := self.specialist.hosting.classes:
+            check_classes(self._signature, classes)
+            loop = asyncio.get_running_loop()
+            self._labels = await loop.run_in_executor(executor, _labels, classes)
         await self._serve()
         self._begin_lease()
 
@@ -193,7 +200,8 @@ class Replica:
 
     def _codec(self) -> Codec:
         card = self.specialist.card
-        return Codec(self._signature, card.name, card.version, self._batching.max_size)
+        rows = self._batching.max_size
+        return Codec(self._signature, card.name, card.version, rows, self._labels)
 
     # ------------------------------------------------------------------ lease
     def _begin_lease(self) -> None:
@@ -222,6 +230,12 @@ class Replica:
         await asyncio.wait((keeping,))
         await self._lease.withdraw()
         await self._lease.close()
+
+
+def _labels(classes: Mapping[str, str]) -> dict[str, Sequence[str]]:
+    from fabric.runtime.model import labels  # and fsspec: only for those who have some
+
+    return {output: labels(uri) for output, uri in classes.items()}
 
 
 def _log_end(task: asyncio.Task[None]) -> None:

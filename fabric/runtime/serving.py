@@ -58,6 +58,9 @@ class Serving:
         except Exception as error:  # noqa: BLE001 - logged, and told to the caller by number
             request.fail(internal(error))
 
+    def statistics(self) -> bytes:
+        return b""
+
 
 class Request:
     """One call; once it has its inputs, a `Job` for the runner."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,7 +87,8 @@ class Session:
             Exception: the run failed, in ONNX Runtime's words.
         """
         if self._strings:
-            tensors = {**tensors, **{name: _texts(tensors[name], name) for name in self._strings}}
+            given = [name for name in self._strings if name in tensors]
+            tensors = {**tensors, **{name: _texts(tensors[name], name) for name in given}}
         if self._is_bound:
             return self._run_bound(tensors, options)
         outputs = self._session.run(self._names, tensors, options)
@@ -102,7 +104,7 @@ class Session:
         Sizes that the signature leaves open are taken as 1. A model that refuses such inputs is
         not wrong for it: its first requests are slower.
         """
-        zeros = {spec.name: _zeros(spec) for spec in self.signature.inputs}
+        zeros = {spec.name: _zeros(spec) for spec in self.signature.inputs if not spec.optional}
         seconds = 0.0
         try:
             for _ in range(2):
@@ -116,6 +118,9 @@ class Session:
     def _signature(self, declared: Signature | None) -> Signature:
         declared = declared or Signature()
         inputs = _specs(self._session.get_inputs(), "input", declared.inputs)
+        # Inputs that the graph has values for; those of all other values are constants.
+        given = _specs(self._session.get_overridable_initializers(), "input", declared.inputs)
+        inputs += tuple(replace(spec, optional=True) for spec in given)
         outputs = _specs(self._session.get_outputs(), "output", declared.outputs)
         return narrowed(Signature(inputs=inputs, outputs=outputs), declared)
 
@@ -123,9 +128,14 @@ class Session:
         """Inputs and outputs are bound to memory of the device, copied once each way."""
         binding = self._session.io_binding()
         for spec in self.signature.inputs:
+            if spec.name not in tensors:  # optional
+                continue
             array = np.ascontiguousarray(tensors[spec.name])
             if spec.datatype == "BF16":
                 value = onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, _BFLOAT16)
+                binding.bind_ortvalue_input(spec.name, value)
+            elif spec.optional:  # unknown to `bind_cpu_input`
+                value = onnxruntime.OrtValue.ortvalue_from_numpy(array)
                 binding.bind_ortvalue_input(spec.name, value)
             else:
                 binding.bind_cpu_input(spec.name, array)

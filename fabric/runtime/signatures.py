@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fabric.core.errors import Conflict
 from fabric.core.tensors import Signature, TensorSpec
+from fabric.wire.classes import UNRANKED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fabric.core.cards import Batching
 
 
 def narrowed(model: Signature, declared: Signature) -> Signature:
     """The signature of *model* with the sizes, and only the outputs, that the card declares.
 
+    What the model can do without, because its graph has a value for it, is an optional input
+    where the card declares it, and none where it does not.
+
     Raises:
         Conflict: the card declares something that the model does not take or give.
     """
-    inputs = _narrowed("input", model.inputs, declared.inputs)
+    inputs = _optional(model.inputs, _narrowed("input", model.inputs, declared.inputs))
     taken = {spec.name for spec in inputs}
-    if missing := [spec.name for spec in model.inputs if spec.name not in taken]:
+    needed = [spec.name for spec in model.inputs if not spec.optional]
+    if missing := [name for name in needed if name not in taken]:
         raise Conflict(f"the card declares no input {missing}, which the model needs")
     return Signature(inputs=inputs, outputs=_narrowed("output", model.outputs, declared.outputs))
 
@@ -38,11 +46,22 @@ def check_batching(signature: Signature, batching: Batching) -> None:
                 )
 
 
+def check_classes(signature: Signature, outputs: Iterable[str]) -> None:
+    """Raises Conflict unless all of *outputs* are outputs whose elements can be classes."""
+    known = {spec.name: spec.datatype for spec in signature.outputs}
+    for name in outputs:
+        if name not in known:
+            names = ", ".join(known) or "none"
+            raise Conflict(f"hosting.classes names the output '{name}', the model has {names}")
+        if known[name] in UNRANKED:
+            raise Conflict(f"hosting.classes names the output '{name}', which is {known[name]}")
+
+
 def _narrowed(
     kind: str, model: tuple[TensorSpec, ...], declared: tuple[TensorSpec, ...]
 ) -> tuple[TensorSpec, ...]:
     if not declared:
-        return model
+        return tuple(spec for spec in model if not spec.optional)
     known = {spec.name: spec for spec in model}
     for spec in declared:
         if spec.name not in known:
@@ -54,6 +73,19 @@ def _narrowed(
                 f"the model has {_text(known[spec.name])}"
             )
     return declared
+
+
+def _optional(
+    model: tuple[TensorSpec, ...], inputs: tuple[TensorSpec, ...]
+) -> tuple[TensorSpec, ...]:
+    needed = {spec.name for spec in model if not spec.optional}
+    for spec in inputs:
+        if spec.optional and spec.name in needed:
+            raise Conflict(
+                f"the card declares input '{spec.name}' optional, the model needs it: give it an "
+                "initializer in the model's graph, or declare it without 'optional'"
+            )
+    return tuple(replace(spec, optional=spec.name not in needed) for spec in inputs)
 
 
 def _is_within(declared: TensorSpec, model: TensorSpec) -> bool:

@@ -3,12 +3,14 @@
 # ruff: noqa: E501 - texts are kept whole
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fabric.core.cards import Batching
 from fabric.core.errors import Conflict
 from fabric.core.tensors import Signature, TensorSpec
-from fabric.runtime.signatures import check_batching, narrowed
+from fabric.runtime.signatures import check_batching, check_classes, narrowed
 
 
 def spec(name, *shape, datatype="FP32"):
@@ -50,6 +52,30 @@ def test_every_input_of_the_model_is_needed():
     model = Signature(inputs=(spec("a", 1), spec("b", 1)))
     with pytest.raises(Conflict, match=r"declares no input \['b'\], which the model needs"):
         narrowed(model, Signature(inputs=(spec("a", 1),)))
+
+
+def test_what_the_model_has_a_value_for_is_optional():
+    """Where the card declares it; it may say so, but not of what the model needs."""
+    by = replace(spec("by", 1), optional=True)
+    model = Signature(inputs=(spec("x", 1), by))
+    assert narrowed(model, Signature()).inputs == (spec("x", 1),)
+    assert narrowed(model, Signature(inputs=(spec("x", 1),))).inputs == (spec("x", 1),)
+    for declared in (by, spec("by", 1)):
+        inputs = (spec("x", 1), declared)
+        assert narrowed(model, Signature(inputs=inputs)).inputs == (spec("x", 1), by)
+    wrong = Signature(inputs=(replace(spec("x", 1), optional=True), by))
+    with pytest.raises(Conflict, match="declares input 'x' optional, the model needs it"):
+        narrowed(model, wrong)
+
+
+def test_classes_are_those_of_outputs_with_scores():
+    """What names another one is a mistake in the portfolio."""
+    model = Signature(outputs=(spec("y", 2), spec("t", 2, datatype="BYTES")))
+    check_classes(model, ["y"])
+    with pytest.raises(Conflict, match="names the output 'z', the model has y, t"):
+        check_classes(model, ["z"])
+    with pytest.raises(Conflict, match="names the output 't', which is BYTES"):
+        check_classes(model, ["t"])
 
 
 def test_batching_needs_a_free_first_dimension():
