@@ -134,3 +134,5 @@ ENDPOINTS = tuple(_all((
     Endpoint("POST", "/v2/logging", "LogSettings", "Change what is logged", d.read_log_settings, d.log_settings),
 )))
 # fmt: on
+DOCUMENT = Endpoint("GET", "/v2/openapi.json", "", "This document")
+"""The one endpoint that is no call."""

@@ -11,9 +11,9 @@ from urllib.parse import unquote
 
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from fabric.core.errors import FabricError, InvalidRequest, Overloaded, Unimplemented
-from fabric.gateway import grpc
+from fabric.gateway import grpc, openapi
 from fabric.gateway.coding import Coding, accepted, deflated, inflated
-from fabric.gateway.endpoints import ENDPOINTS, Node
+from fabric.gateway.endpoints import DOCUMENT, ENDPOINTS, Node
 from fabric.wire import rest
 from fabric.wire.documents import dumps, loads, object_of
 from fabric.wire.status import HTTP_STATUS
@@ -75,8 +75,9 @@ class Rest:
         self._max_bytes = max_bytes
         self._worker = ThreadPoolExecutor(1, "fabric-rest")
         self._root = Node()
-        for endpoint in ENDPOINTS:
+        for endpoint in (*ENDPOINTS, DOCUMENT):
             self._root.add(endpoint)
+        self._openapi = dumps(openapi.document())
 
     def close(self) -> None:
         self._worker.shutdown(cancel_futures=True)
@@ -111,6 +112,8 @@ class Rest:
     async def _reply(
         self, endpoint: Endpoint, values: list[str], body: bytes, scope: Scope
     ) -> Reply:
+        if endpoint is DOCUMENT:
+            return Reply(200, self._openapi)
         handler = self._handlers.get(grpc.SERVICE + endpoint.call)
         if handler is None:
             raise Unimplemented(f"{endpoint.call} is not served")
