@@ -198,6 +198,41 @@ def delete(
 
 
 @app.command()
+def load(
+    name: Annotated[str, typer.Argument(help="A specialist, or a route with all it leads to.")],
+    config: Annotated[
+        str, typer.Option(help="What is to be otherwise: a model configuration in Triton's JSON.")
+    ] = "",
+    server: ServerOption = _SERVER,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Load what is declared and not loaded; return when it answers."""
+    with _connected(server) as client, out.console(sys.stderr).status(f"loading {name}"):
+        client.load(name, config=config)
+    _show_loaded(name, "loaded", output)
+
+
+@app.command()
+def unload(
+    name: Annotated[str, typer.Argument(help="A specialist, all its versions, or a route.")],
+    dependents: Annotated[bool, typer.Option(help="Of a route: all that it leads to.")] = False,
+    server: ServerOption = _SERVER,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Drain and stop the replicas of a specialist, or a route; it stays declared."""
+    with _connected(server) as client:
+        client.unload(name, dependents=dependents)
+    _show_loaded(name, "unloaded", output)
+
+
+def _show_loaded(name: str, state: str, output: Output) -> None:
+    if output is Output.TABLE:
+        out.table(("model", "state"), [(name, state)])
+    else:
+        out.write({"model": name, "state": state}, output)
+
+
+@app.command()
 def get(
     kind: Resources,
     name: Annotated[str, typer.Argument(help="Of one; its id in the case of a replica.")] = "",

@@ -196,6 +196,11 @@ _LONGEST_MESSAGE = 2000
 _UNESCAPED = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 
+def header(scope: Scope, name: bytes) -> bytes:
+    """The first value of a header; empty if there is none."""
+    return next((value for key, value in scope["headers"] if key == name), b"")
+
+
 def deadline_of(value: bytes) -> Deadline:
     """The point in time that a `grpc-timeout` header sets; NEVER if it is empty.
 

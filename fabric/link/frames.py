@@ -80,8 +80,9 @@ class Hello:
 class Limits:
     """What one link may take; seconds and bytes."""
 
-    max_frame_bytes: int = 2**31 - 1
-    """Larger frames end the link before anything is allocated for them."""
+    max_frame_bytes: int = 2**31 + _MAX_GREETING
+    """Larger frames end the link before anything is allocated for them. The largest message that
+    protobuf allows fits, with what goes before it."""
     max_in_flight: int = 4096
     high_water_bytes: int = 1 << 22
     """Bytes waiting to be written above which the sender waits."""

@@ -85,8 +85,7 @@ class Batcher:
 
     def submit(self, job: Job) -> None:
         self.admit()
-        job.arrived = now = self._clock()
-        self.meter.arrived(now)
+        self.meter.arrived(self._clock())
         queues = self._queues
         (queues[0] if len(queues) == 1 else self._queue_of(job)).append(job)
         self._waiting += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from fabric.core.errors import FabricError, SpecialistFailed
 
@@ -23,7 +23,7 @@ class Job(Protocol):
     expires: float
     """On the runner's clock; `math.inf` for never."""
     arrived: float
-    """When the runner took it, on the same clock."""
+    """When it came, on the same clock."""
 
     @property
     def is_gone(self) -> bool:
@@ -36,6 +36,24 @@ class Job(Protocol):
 
     def on_gone(self, callback: Callable[[], None]) -> None:
         """Calls *callback* when nobody waits any more."""
+
+
+@runtime_checkable
+class StreamJob(Job, Protocol):
+    """A request that takes any number of answers; ended by `done` with a last one, or by `end`."""
+
+    def send(self, outputs: Tensors) -> None:
+        """Gives *outputs*, behind which others follow.
+
+        Raises:
+            SpecialistFailed: they are not what the signature says.
+        """
+
+    async def has_room(self) -> None:
+        """Returns when the caller has room for one more answer."""
+
+    def end(self) -> None:
+        """There are no more answers."""
 
 
 class Runner(Protocol):

@@ -181,7 +181,7 @@ class Replica:
             self._exit.push_async_callback(made.close)
         self._signature = python_specialist.signature_of(made, card.signature, hosting.python)
         check_batching(self._signature, self._batching)
-        self._runner = python_specialist.Tasks(made, self._batching)
+        self._runner = python_specialist.runner_of(made, self._batching)
 
     async def _serve(self) -> None:
         card = self.specialist.card

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import math
 import os
 import sys
 import time
+from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,9 +24,10 @@ from fabric.core.errors import (
     Overloaded,
     SpecialistFailed,
     Unavailable,
+    Unimplemented,
 )
 from fabric.processes import PYTHON_PATH
-from fabric.runtime.jobs import failure
+from fabric.runtime.jobs import StreamJob, failure
 from fabric.runtime.load import LoadMeter
 from fabric.runtime.runs import Run
 from fabric.runtime.statistics import Statistics
@@ -56,6 +60,10 @@ class Specialist(Protocol):
         Each request has a task of its own, which is cancelled when the caller leaves or its
         deadline passes. An error of `fabric.core.errors` reaches the caller as it is, any other
         as `SpecialistFailed`.
+
+        An async generator makes the specialist decoupled: a request is answered with whatever it
+        yields, which may be nothing, and only on a stream. It goes on when the caller has room
+        for its next answer, and is closed when the caller leaves.
         """
 
 
@@ -73,7 +81,8 @@ def load(python: str, arguments: Mapping[str, str]) -> Any:
         cls = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise NotFound(f"cannot load the specialist {python}: {error}") from error
-    if not asyncio.iscoroutinefunction(getattr(cls, "infer", None)):
+    infer = getattr(cls, "infer", None)
+    if not inspect.iscoroutinefunction(infer) and not inspect.isasyncgenfunction(infer):
         raise Conflict(f"{python} has no 'async def infer(self, inputs)'")
     try:
         return cls(**arguments)
@@ -84,21 +93,34 @@ def load(python: str, arguments: Mapping[str, str]) -> Any:
 
 
 def signature_of(specialist: Any, declared: Signature | None, python: str) -> Signature:
-    """The card's signature, or the specialist's own where the card declares none."""
+    """The card's signature, or the specialist's own where the card declares none.
+
+    Raises:
+        Conflict: there is none, or it is decoupled and the specialist is not.
+    """
     signature = declared or getattr(specialist, "signature", None)
     if signature is None or not signature.inputs or not signature.outputs:
         raise Conflict(
             f"nothing says what {python} takes and gives: declare the card's signature with inputs "
             "and outputs, or give the class a 'signature'"
         )
-    return signature
+    decoupled = inspect.isasyncgenfunction(specialist.infer)
+    if signature.decoupled and not decoupled:
+        raise Conflict(f"the signature is decoupled, and 'infer' of {python} is no async generator")
+    return replace(signature, decoupled=decoupled)
+
+
+def runner_of(specialist: Any, batching: Batching) -> Tasks:
+    """What answers the requests for *specialist*."""
+    decoupled = inspect.isasyncgenfunction(specialist.infer)
+    return Streams(specialist, batching) if decoupled else Tasks(specialist, batching)
 
 
 class Tasks:
     """Answers every job in a task of its own; at most `max_queue` of them at a time."""
 
     def __init__(
-        self, specialist: Specialist, batching: Batching, *, clock: Clock = time.monotonic
+        self, specialist: Any, batching: Batching, *, clock: Clock = time.monotonic
     ) -> None:
         self.meter = LoadMeter()
         self.statistics = Statistics()
@@ -123,8 +145,7 @@ class Tasks:
 
     def submit(self, job: Job) -> None:
         self.admit()
-        job.arrived = now = self._clock()
-        self.meter.arrived(now)
+        self.meter.arrived(self._clock())
         task = asyncio.create_task(self._answer(job))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -145,12 +166,12 @@ class Tasks:
         remaining = job.expires - begun
         try:
             async with asyncio.timeout(remaining if remaining < math.inf else None) as limit:
-                outputs = await self._specialist.infer(job.inputs.tensors)
-            done = Run([job], [outputs], job.inputs.rows, begun, begun, self._clock())
-            if job.done(_checked(outputs), done.rows):
-                self.statistics.ran(done, self._clock(), 1, done.rows, job.arrived)
-            else:
+                ended = await self._run(job)
+            if ended is None:
                 self._count_failure(job)
+            else:
+                done = Run([job], [], job.inputs.rows, begun, begun, ended)
+                self.statistics.ran(done, self._clock(), 1, done.rows, job.arrived)
         except asyncio.CancelledError:
             if not job.is_gone:
                 self._count_failure(job)
@@ -167,9 +188,36 @@ class Tasks:
     def _count_failure(self, job: Job) -> None:
         self.statistics.failed(1, self._clock() - job.arrived)
 
+    async def _run(self, job: Job) -> float | None:
+        """When all answers were there; None if *job* has failed by then."""
+        outputs = await self._specialist.infer(job.inputs.tensors)
+        ended = self._clock()
+        return ended if job.done(_checked(outputs), job.inputs.rows) else None
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self.meter.left(self._clock())
+
+
+class Streams(Tasks):
+    """The same for a decoupled specialist, whose `infer` is an async generator."""
+
+    def submit(self, job: Job) -> None:
+        """Raises Unimplemented unless *job* is a `StreamJob`, and what `admit` raises."""
+        if not isinstance(job, StreamJob):
+            raise Unimplemented(
+                "ModelInfer RPC doesn't support models with decoupled transaction policy"
+            )
+        super().submit(job)
+
+    async def _run(self, job: Job) -> float:
+        assert isinstance(job, StreamJob)  # noqa: S101 - as `submit` has seen
+        async with aclosing(self._specialist.infer(job.inputs.tensors)) as answers:
+            async for outputs in answers:
+                job.send(_checked(outputs))
+                await job.has_room()
+        job.end()
+        return self._clock()
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

