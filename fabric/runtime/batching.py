@@ -14,13 +14,14 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fabric.core.errors import DeadlineExceeded, FabricError, Overloaded, Unavailable
+from fabric.core.errors import Cancelled, FabricError, Overloaded, Unavailable
+from fabric.runtime.jobs import lateness
 from fabric.runtime.load import LoadMeter
 from fabric.runtime.runs import run
 from fabric.runtime.statistics import Statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Executor, Future
 
     from fabric.core.cards import Batching
@@ -38,7 +39,8 @@ SHORT = 0.001
 class Batcher:
     """Runs jobs on *model*, stacked up to *batching*.
 
-    A batch of a size that was never run is taken to need *seconds*.
+    A batch of a size that was never run is taken to need *seconds*. The rows of a run stand by
+    *order*, or as the requests came.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Batcher:
         executor: Executor,
         *,
         seconds: float = math.inf,
+        order: Callable[[Job], int] | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         self.meter = LoadMeter()
@@ -56,6 +59,7 @@ class Batcher:
         self._batching = batching
         self._executor = executor
         self._unseen = seconds
+        self._order = order
         self._seconds: dict[int, float] = {}
         """How long a run takes, by the size class of its batch."""
         self._clock = clock
@@ -104,13 +108,10 @@ class Batcher:
         now = self._clock()
         self.meter.left(now, self._waiting)
         self._waiting = 0
+        closed = Unavailable("the replica closed before the request was run")
         for queue in self._queues:
             while queue:
-                self._refuse(
-                    queue.popleft(),
-                    Unavailable("the replica closed before the request was run"),
-                    now,
-                )
+                self._refuse(queue.popleft(), closed, now)
         if self._running is not None:
             await asyncio.wait((asyncio.wrap_future(self._running),))
 
@@ -152,21 +153,20 @@ class Batcher:
         self._waiting -= len(batch)
         if dropped:
             self._drop(dropped, now)
+        if self._order is not None:
+            batch.sort(key=self._order)
         return batch
 
     def _drop(self, dropped: list[Job], now: float) -> None:
         self._waiting -= len(dropped)
         self.meter.left(now, len(dropped))
         for job in dropped:
-            late: FabricError = Unavailable("Request timeout expired")
-            if job.expires <= now:
-                late = DeadlineExceeded("Request timeout expired before the request was run")
-            self._refuse(job, late, now)
+            self._refuse(job, lateness(job, now) or Cancelled("the caller left"), now)
 
     def _refuse(self, job: Job, error: FabricError, now: float) -> None:
         if not job.is_gone:
             self.statistics.failed(1, now - job.arrived)
-            settle(job, error)
+        settle(job, error)
 
     def _one_left(self) -> None:
         self._left += 1
@@ -176,10 +176,13 @@ class Batcher:
         if not self._left:
             return False
         self._left = 0
+        gone = [job for queue in self._queues for job in queue if job.is_gone]
         self._queues = [deque(job for job in queue if not job.is_gone) for queue in self._queues]
-        before, self._waiting = self._waiting, sum(map(len, self._queues))
-        self.meter.left(self._clock(), before - self._waiting)
-        return self._waiting < before
+        self._waiting -= len(gone)
+        self.meter.left(self._clock(), len(gone))
+        for job in gone:
+            settle(job, Cancelled("the caller left"))
+        return bool(gone)
 
     def _run_in_thread(self, batch: list[Job], rows: int, size: int) -> None:
         options = self._model.options()
@@ -223,9 +226,11 @@ class Batcher:
         count = rows = failures = 0
         arrived = failed = 0.0
         for job, answer in zip(done.jobs, done.answers, strict=True):
-            if job.is_gone:
+            is_gone = job.is_gone
+            is_answered = settle(job, answer, done.rows)
+            if is_gone:
                 continue
-            if settle(job, answer, done.rows):
+            if is_answered:
                 count += 1
                 rows += job.inputs.rows
                 arrived += job.arrived

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from fabric.core.errors import FabricError, SpecialistFailed
+from fabric.core.errors import DeadlineExceeded, FabricError, SpecialistFailed, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Job(Protocol):
-    """One request. It is answered once, by `done` or `fail`, or not at all when it is gone."""
+    """One request. It is answered once, by `done` or `fail`; when it is gone, nobody hears it."""
 
     inputs: Inputs
     expires: float
@@ -77,6 +77,15 @@ class Runner(Protocol):
 
     async def close(self) -> None:
         """Returns when nothing runs any more; jobs that had not begun have failed."""
+
+
+def lateness(job: Job, now: float) -> FabricError | None:
+    """What *job* is told if it has waited for too long to be run; None if it may still be."""
+    if job.expires <= now:
+        return DeadlineExceeded("Request timeout expired before the request was run")
+    if job.arrived + job.inputs.patience <= now:
+        return Unavailable("Request timeout expired")
+    return None
 
 
 def failure(error: Exception) -> FabricError:

@@ -91,6 +91,8 @@ class Request:
         return self._call.is_cancelled
 
     def done(self, outputs: Tensors, rows: int) -> bool:
+        if self._call.is_cancelled:
+            return False
         if self._span is not None:
             self._span.set_attribute(telemetry.BATCH_ROWS, rows)
         try:
@@ -116,6 +118,8 @@ class Request:
         return payload
 
     def fail(self, error: FabricError) -> None:
+        if self._call.is_cancelled:
+            return
         self._call.fail(error)
         if self._span is not None:
             telemetry.end(self._span, error)

@@ -52,6 +52,9 @@ class Specialist(Protocol):
     * `signature`, a `fabric.core.tensors.Signature`, where the card declares none;
     * `async def open(self)`, awaited before the first `infer`;
     * `async def close(self)`, awaited after the last.
+
+    Where `hosting.sequences` is declared, `infer` also takes the `fabric.runtime.memory.Turn` of
+    the request: `async def infer(self, inputs, sequence)`.
     """
 
     async def infer(self, inputs: Tensors) -> Tensors:
@@ -67,12 +70,12 @@ class Specialist(Protocol):
         """
 
 
-def load(python: str, arguments: Mapping[str, str]) -> Any:
-    """The specialist that *python* names; blocks.
+def load(python: str, arguments: Mapping[str, str], *, sequences: bool = False) -> Any:
+    """The specialist that *python* names, which takes *sequences* or does not; blocks.
 
     Raises:
         NotFound: there is no such module or class.
-        Conflict: the class does not take *arguments*, or has no async `infer`.
+        Conflict: the class does not take *arguments*, or has no async `infer` of the right kind.
     """
     folders = os.environ.get(PYTHON_PATH, "").split(os.pathsep)
     sys.path += [folder for folder in folders if folder and folder not in sys.path]
@@ -84,12 +87,24 @@ def load(python: str, arguments: Mapping[str, str]) -> Any:
     infer = getattr(cls, "infer", None)
     if not inspect.iscoroutinefunction(infer) and not inspect.isasyncgenfunction(infer):
         raise Conflict(f"{python} has no 'async def infer(self, inputs)'")
+    if sequences and not _takes_sequences(cls):
+        raise Conflict(
+            f"{python} has no 'async def infer(self, inputs, sequence)', which 'sequences' needs"
+        )
     try:
         return cls(**arguments)
     except TypeError as error:
         raise Conflict(
             f"{python} does not take the arguments {dict(arguments)}: {error}"
         ) from error
+
+
+def _takes_sequences(cls: Any) -> bool:
+    try:
+        inspect.signature(cls.infer).bind("self", "inputs", "sequence")
+    except TypeError:
+        return False
+    return True
 
 
 def signature_of(specialist: Any, declared: Signature | None, python: str) -> Signature:
@@ -110,21 +125,30 @@ def signature_of(specialist: Any, declared: Signature | None, python: str) -> Si
     return replace(signature, decoupled=decoupled)
 
 
-def runner_of(specialist: Any, batching: Batching) -> Tasks:
+def runner_of(specialist: Any, batching: Batching, *, sequences: bool = False) -> Tasks:
     """What answers the requests for *specialist*."""
     decoupled = inspect.isasyncgenfunction(specialist.infer)
-    return Streams(specialist, batching) if decoupled else Tasks(specialist, batching)
+    return (Streams if decoupled else Tasks)(specialist, batching, sequences=sequences)
 
 
 class Tasks:
-    """Answers every job in a task of its own; at most `max_queue` of them at a time."""
+    """Answers every job in a task of its own; at most `max_queue` of them at a time.
+
+    With *sequences* the specialist is also given the turn of each.
+    """
 
     def __init__(
-        self, specialist: Any, batching: Batching, *, clock: Clock = time.monotonic
+        self,
+        specialist: Any,
+        batching: Batching,
+        *,
+        sequences: bool = False,
+        clock: Clock = time.monotonic,
     ) -> None:
         self.meter = LoadMeter()
         self.statistics = Statistics()
         self._specialist = specialist
+        self._sequences = sequences
         self._batching = batching
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
@@ -175,7 +199,7 @@ class Tasks:
         except asyncio.CancelledError:
             if not job.is_gone:
                 self._count_failure(job)
-                job.fail(Unavailable("the replica closed before the request was answered"))
+            job.fail(Unavailable("the replica closed before the request was answered"))
             raise
         except Exception as error:
             self._count_failure(job)
@@ -190,9 +214,13 @@ class Tasks:
 
     async def _run(self, job: Job) -> float | None:
         """When all answers were there; None if *job* has failed by then."""
-        outputs = await self._specialist.infer(job.inputs.tensors)
+        outputs = await self._infer(job)
         ended = self._clock()
         return ended if job.done(_checked(outputs), job.inputs.rows) else None
+
+    def _infer(self, job: Job) -> Any:
+        turn = (job.inputs.sequence,) if self._sequences else ()
+        return self._specialist.infer(job.inputs.tensors, *turn)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -212,7 +240,7 @@ class Streams(Tasks):
 
     async def _run(self, job: Job) -> float:
         assert isinstance(job, StreamJob)  # noqa: S101 - as `submit` has seen
-        async with aclosing(self._specialist.infer(job.inputs.tensors)) as answers:
+        async with aclosing(self._infer(job)) as answers:
             async for outputs in answers:
                 job.send(_checked(outputs))
                 await job.has_room()

@@ -40,12 +40,15 @@ class Row:
         self._callback = lambda: None
 
     def done(self, outputs, rows):
+        if self.is_gone:
+            return False
         self.batch_rows = rows
         self.answer.set_result(outputs["y"][:, 0].tolist())
         return True
 
     def fail(self, error):
-        self.answer.set_exception(error)
+        if not self.is_gone:
+            self.answer.set_exception(error)
 
     def on_gone(self, callback):
         self._callback = callback
