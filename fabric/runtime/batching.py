@@ -226,11 +226,9 @@ class Batcher:
         count = rows = failures = 0
         arrived = failed = 0.0
         for job, answer in zip(done.jobs, done.answers, strict=True):
-            is_gone = job.is_gone
-            is_answered = settle(job, answer, done.rows)
-            if is_gone:
-                continue
-            if is_answered:
+            if job.is_gone:
+                settle(job, answer, done.rows)
+            elif settle(job, answer, done.rows):
                 count += 1
                 rows += job.inputs.rows
                 arrived += job.arrived

@@ -87,7 +87,7 @@ class Ordered:
         return self.job.is_gone
 
     def done(self, outputs: Tensors, rows: int) -> bool:
-        return bool(self._sequencer.answered(self, outputs, partial(self.job.done, outputs, rows)))
+        return self._sequencer.answered(self, outputs, partial(self.job.done, outputs, rows))
 
     def fail(self, error: FabricError) -> None:
         self._sequencer.failed(self, error)
@@ -116,7 +116,11 @@ class OrderedStream(Ordered):
         await self.job.has_room()
 
     def end(self) -> None:
-        self._sequencer.answered(self, {}, self.job.end)
+        def end() -> bool:
+            self.job.end()
+            return True
+
+        self._sequencer.answered(self, {}, end)
 
 
 class Sequencer:
@@ -287,9 +291,7 @@ class Sequencer:
         except FabricError as error:
             self.failed(ordered, error)
 
-    def answered(
-        self, ordered: Ordered, outputs: Tensors, answer: Callable[[], bool | None]
-    ) -> bool | None:
+    def answered(self, ordered: Ordered, outputs: Tensors, answer: Callable[[], bool]) -> bool:
         """The request was run, and *answer* says so; without a caller it has not happened."""
         live = ordered.live
         if ordered.job.is_gone:

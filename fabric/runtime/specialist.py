@@ -190,12 +190,7 @@ class Tasks:
         remaining = job.expires - begun
         try:
             async with asyncio.timeout(remaining if remaining < math.inf else None) as limit:
-                ended = await self._run(job)
-            if ended is None:
-                self._count_failure(job)
-            else:
-                done = Run([job], [], job.inputs.rows, begun, begun, ended)
-                self.statistics.ran(done, self._clock(), 1, done.rows, job.arrived)
+                await self._run(job, begun)
         except asyncio.CancelledError:
             if not job.is_gone:
                 self._count_failure(job)
@@ -209,18 +204,24 @@ class Tasks:
             log.warning("a request failed", exc_info=True)
             job.fail(failure(error))
 
-    def _count_failure(self, job: Job) -> None:
-        self.statistics.failed(1, self._clock() - job.arrived)
-
-    async def _run(self, job: Job) -> float | None:
-        """When all answers were there; None if *job* has failed by then."""
-        outputs = await self._infer(job)
+    async def _run(self, job: Job, begun: float) -> None:
+        outputs = _checked(await self._infer(job))
         ended = self._clock()
-        return ended if job.done(_checked(outputs), job.inputs.rows) else None
+        if job.done(outputs, job.inputs.rows):
+            self._count(job, begun, ended)
+        else:
+            self._count_failure(job)
 
     def _infer(self, job: Job) -> Any:
         turn = (job.inputs.sequence,) if self._sequences else ()
         return self._specialist.infer(job.inputs.tensors, *turn)
+
+    def _count(self, job: Job, begun: float, ended: float) -> None:
+        run = Run([job], [], job.inputs.rows, begun, begun, ended)
+        self.statistics.ran(run, self._clock(), 1, run.rows, job.arrived)
+
+    def _count_failure(self, job: Job) -> None:
+        self.statistics.failed(1, self._clock() - job.arrived)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -238,14 +239,14 @@ class Streams(Tasks):
             )
         super().submit(job)
 
-    async def _run(self, job: Job) -> float:
+    async def _run(self, job: Job, begun: float) -> None:
         assert isinstance(job, StreamJob)  # noqa: S101 - as `submit` has seen
         async with aclosing(self._infer(job)) as answers:
             async for outputs in answers:
                 job.send(_checked(outputs))
                 await job.has_room()
         job.end()
-        return self._clock()
+        self._count(job, begun, self._clock())
 
 
 def _cancel(task: asyncio.Task[None]) -> None:
