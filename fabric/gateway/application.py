@@ -25,6 +25,7 @@ from fabric.gateway.repository import Repository
 from fabric.gateway.rest import Rest
 from fabric.gateway.routing import Routing
 from fabric.gateway.settings import GatewaySettings
+from fabric.gateway.statistics import ModelStatistics
 from fabric.gateway.streams import Streams
 from fabric.gateway.view import View
 from fabric.processes import from_environ, on_lifeline_closed
@@ -114,6 +115,7 @@ def _handlers(
         inference,
         Queries(view, settings),
         Repository(view, stub),
+        ModelStatistics(view),
         Routing(view),
         tracing,
         Logs(),
