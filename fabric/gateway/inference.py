@@ -8,7 +8,7 @@ from fabric import telemetry
 from fabric.core.requests import InferRequest
 from fabric.gateway.grpc import SERVICE, deadline_of
 from fabric.wire.heads import head_of
-from fabric.wire.parameters import asked, provenance
+from fabric.wire.parameters import provenance, read_into
 
 if TYPE_CHECKING:
     from fabric.core.requests import Answer
@@ -41,7 +41,7 @@ class Inference:
                 traceparent = value
         request = InferRequest(message.model_name, message.model_version, payload)
         if message.parameters:
-            request.requirements, request.substitute = asked(message.parameters)
+            read_into(request, message.parameters)
         if traceparent:
             request.trace = telemetry.parse(traceparent.decode("latin-1"))
         deadline = deadline_of(timeout)
