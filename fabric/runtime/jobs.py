@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fabric.core.cards import Batching
     from fabric.core.tensors import Tensors
     from fabric.runtime.load import LoadMeter
+    from fabric.runtime.statistics import Statistics
     from fabric.wire.kinds import Inputs
 
 
@@ -21,13 +22,15 @@ class Job(Protocol):
     inputs: Inputs
     expires: float
     """On the runner's clock; `math.inf` for never."""
+    arrived: float
+    """When the runner took it, on the same clock."""
 
     @property
     def is_gone(self) -> bool:
         """Whether nobody waits for the answer any more."""
 
-    def done(self, outputs: Tensors, rows: int) -> None:
-        """Answers with *outputs*, which come from a run of *rows* rows."""
+    def done(self, outputs: Tensors, rows: int) -> bool:
+        """Answers with *outputs*, which come from a run of *rows* rows; False if it fails so."""
 
     def fail(self, error: FabricError) -> None: ...
 
@@ -57,6 +60,7 @@ class Runner(Protocol):
     """Takes jobs and sees to it that each is answered."""
 
     meter: LoadMeter
+    statistics: Statistics
 
     @property
     def queued(self) -> int:

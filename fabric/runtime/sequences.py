@@ -65,7 +65,17 @@ class Live:
 class Ordered:
     """A request of a sequence: the job that the runner is given in place of the caller's."""
 
-    __slots__ = ("_callback", "_sequencer", "expires", "inputs", "job", "live", "starts", "step")
+    __slots__ = (
+        "_callback",
+        "_sequencer",
+        "arrived",
+        "expires",
+        "inputs",
+        "job",
+        "live",
+        "starts",
+        "step",
+    )
 
     def __init__(self, sequencer: Sequencer, live: Live, job: Job, step: Step) -> None:
         self._sequencer = sequencer
@@ -76,13 +86,14 @@ class Ordered:
         self.starts = step.starts
         self.inputs = job.inputs
         self.expires = job.expires
+        self.arrived = job.arrived
 
     @property
     def is_gone(self) -> bool:
         return self.job.is_gone
 
-    def done(self, outputs: Tensors, rows: int) -> None:
-        self._sequencer.answered(self, outputs, partial(self.job.done, outputs, rows))
+    def done(self, outputs: Tensors, rows: int) -> bool:
+        return self._sequencer.answered(self, outputs, partial(self.job.done, outputs, rows))
 
     def fail(self, error: FabricError) -> None:
         self._sequencer.failed(self, error)
@@ -111,7 +122,11 @@ class OrderedStream(Ordered):
         await self.job.has_room()
 
     def end(self) -> None:
-        self._sequencer.answered(self, {}, self.job.end)
+        def end() -> bool:
+            self.job.end()
+            return True
+
+        self._sequencer.answered(self, {}, end)
 
 
 class Sequencer:
@@ -132,6 +147,7 @@ class Sequencer:
         clock: Clock = time.monotonic,
     ) -> None:
         self.meter = LoadMeter()
+        self.statistics = runner.statistics
         self._runner = runner
         self._sequences = sequences
         self._model = model
@@ -160,6 +176,7 @@ class Sequencer:
 
     def admit(self) -> None:
         if self.queued >= self._batching.max_queue:
+            self.statistics.failed(1, 0.0)
             raise Overloaded(
                 f"Exceeds maximum queue size: {self.queued} requests are waiting here already"
             )
@@ -181,6 +198,7 @@ class Sequencer:
             self._none_lives.clear()
         self._idle.pop(key, None)
         self.meter.arrived(now)
+        job.arrived = now
         self._waiting += 1
         kind = OrderedStream if isinstance(job, StreamJob) else Ordered
         ordered = kind(self, live, job, step)
@@ -276,20 +294,21 @@ class Sequencer:
             self._runner.submit(ordered)
         except FabricError as error:
             self.failed(ordered, error)
+        ordered.arrived = ordered.job.arrived  # its wait for those before it counts
 
-    def answered(self, ordered: Ordered, outputs: Tensors, answer: Callable[[], None]) -> None:
+    def answered(self, ordered: Ordered, outputs: Tensors, answer: Callable[[], bool]) -> bool:
         """The request was run, and *answer* says so; without a caller it has not happened."""
         live = ordered.live
         if ordered.job.is_gone:
             self.failed(ordered, Unavailable("the caller left"))
-            return
+            return False
         turn = ordered.inputs.sequence
         assert isinstance(turn, Turn)  # noqa: S101
         live.state = turn.state if self._memory is None else self._memory.kept(outputs)
         live.current = None
         self.meter.left(self._clock())
         try:
-            answer()
+            return answer()
         finally:
             if ordered.step.ends:
                 self._end(live)

@@ -29,6 +29,8 @@ from fabric.core.errors import (
 from fabric.processes import PYTHON_PATH
 from fabric.runtime.jobs import StreamJob, failure
 from fabric.runtime.load import LoadMeter
+from fabric.runtime.runs import Run
+from fabric.runtime.statistics import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -144,6 +146,7 @@ class Tasks:
         clock: Clock = time.monotonic,
     ) -> None:
         self.meter = LoadMeter()
+        self.statistics = Statistics()
         self._specialist = specialist
         self._sequences = sequences
         self._batching = batching
@@ -157,6 +160,7 @@ class Tasks:
 
     def admit(self) -> None:
         if len(self._tasks) >= self._batching.max_queue:
+            self.statistics.failed(1, 0.0)
             raise Overloaded(
                 f"Exceeds maximum queue size: {len(self._tasks)} requests are in progress already"
             )
@@ -165,7 +169,8 @@ class Tasks:
 
     def submit(self, job: Job) -> None:
         self.admit()
-        self.meter.arrived(self._clock())
+        job.arrived = now = self._clock()
+        self.meter.arrived(now)
         task = asyncio.create_task(self._answer(job))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -182,26 +187,42 @@ class Tasks:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _answer(self, job: Job) -> None:
-        remaining = job.expires - self._clock()
+        begun = self._clock()
+        remaining = job.expires - begun
         try:
             async with asyncio.timeout(remaining if remaining < math.inf else None) as limit:
-                await self._run(job)
+                await self._run(job, begun)
         except asyncio.CancelledError:
+            if not job.is_gone:
+                self._count_failure(job)
             job.fail(Unavailable("the replica closed before the request was answered"))
             raise
         except Exception as error:
+            self._count_failure(job)
             if limit.expired():
                 job.fail(DeadlineExceeded("Request timeout expired before the specialist answered"))
                 return
             log.warning("a request failed", exc_info=True)
             job.fail(failure(error))
 
-    async def _run(self, job: Job) -> None:
-        job.done(_checked(await self._infer(job)), job.inputs.rows)
+    async def _run(self, job: Job, begun: float) -> None:
+        outputs = _checked(await self._infer(job))
+        ended = self._clock()
+        if job.done(outputs, job.inputs.rows):
+            self._count(job, begun, ended)
+        else:
+            self._count_failure(job)
 
     def _infer(self, job: Job) -> Any:
         turn = (job.inputs.sequence,) if self._sequences else ()
         return self._specialist.infer(job.inputs.tensors, *turn)
+
+    def _count(self, job: Job, begun: float, ended: float) -> None:
+        run = Run([job], [], job.inputs.rows, begun, begun, ended)
+        self.statistics.ran(run, self._clock(), 1, run.rows, job.arrived)
+
+    def _count_failure(self, job: Job) -> None:
+        self.statistics.failed(1, self._clock() - job.arrived)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -219,13 +240,14 @@ class Streams(Tasks):
             )
         super().submit(job)
 
-    async def _run(self, job: Job) -> None:
+    async def _run(self, job: Job, begun: float) -> None:
         assert isinstance(job, StreamJob)  # noqa: S101 - as `submit` has seen
         async with aclosing(self._infer(job)) as answers:
             async for outputs in answers:
                 job.send(_checked(outputs))
                 await job.has_room()
         job.end()
+        self._count(job, begun, self._clock())
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

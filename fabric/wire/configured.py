@@ -49,7 +49,7 @@ CONTROLS = {
     ModelSequenceBatching.Control.CONTROL_SEQUENCE_READY: "ready",
     ModelSequenceBatching.Control.CONTROL_SEQUENCE_CORRID: "id",
 }
-_ON_GPU = "for a GPU set `resources.gpus: 1` and `onnxruntime.providers: [CUDAExecutionProvider]`"
+ON_GPU = "for a GPU set `resources.gpus: 1` and `onnxruntime.providers: [CUDAExecutionProvider]`"
 _A, _P, _N = Effect.ANSWERS, Effect.PERFORMANCE, Effect.NONE
 _IDLE = 1.0  # seconds: Triton's default
 
@@ -222,7 +222,7 @@ def _with_instances(
     if kinds == {ModelInstanceGroup.KIND_CPU}:
         return replace(hosting, resources=replace(hosting.resources, gpus=0.0))
     if kinds != {ModelInstanceGroup.KIND_GPU}:
-        text = f"{count} on the CPU, since all replicas are alike; {_ON_GPU}"
+        text = f"{count} on the CPU, since all replicas are alike; {ON_GPU}"
         notes.append(Note("instance_group", text, _P))
         return hosting
     if not all(group.gpus for group in groups):

@@ -33,7 +33,7 @@ from fabric.wire.configured import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from fabric.core.cards import Batching, Model, OnnxRuntime, Sequences, Specialist
     from fabric.core.tensors import Signature, TensorSpec
@@ -197,7 +197,7 @@ def _unknown(value: Any, descriptor: Any, path: str = "") -> Iterator[str]:
     fields = _fields(descriptor)
     for key, item in value.items():
         if (field := fields.get(key)) is None:
-            yield f"unknown field '{path}{key}'{nearest(key, descriptor)}"
+            yield f"unknown field '{path}{key}'{nearest(key, descriptor.fields_by_name)}"
         elif field.message_type is not None:
             yield from _unknown_in(item, field, f"{path}{key}")
 
@@ -219,8 +219,7 @@ def _fields(descriptor: Any) -> dict[str, Any]:
     return {name: f for f in descriptor.fields for name in (f.name, f.json_name)}
 
 
-def nearest(name: str, descriptor: Any) -> str:
+def nearest(name: str, known: Collection[str]) -> str:
     """What may have been meant by *name*, as the end of a sentence."""
-    known = list(descriptor.fields_by_name)
     near = difflib.get_close_matches(name, known, 1, cutoff=0.5)
     return f"; did you mean '{near[0]}'?" if near else f"; use one of {', '.join(known)}"
