@@ -17,5 +17,7 @@ class GatewaySettings:
     """Of Envoy; the ASGI application has one of its own beside them."""
     max_message_bytes: int = 2**31 - 1
     """Larger requests are refused."""
+    cors_origins: tuple[str, ...] = ()
+    """Whose pages browsers let call, such as `https://example.org`; `*` for everybody's."""
     drain: float = 10.0
     """Seconds for finishing what is in flight on SIGTERM."""
