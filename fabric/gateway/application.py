@@ -11,12 +11,15 @@ import uuid
 from typing import TYPE_CHECKING
 
 from fabric import telemetry
+from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from fabric.core.errors import FabricError, Internal, Unimplemented
 from fabric.gateway import grpc, rest
 from fabric.gateway.inference import Inference
-from fabric.gateway.mirror import follow
+from fabric.gateway.mirror import channel_to, follow
+from fabric.gateway.observing import Logs, Tracing
 from fabric.gateway.queries import Queries
 from fabric.gateway.replicas import ReplicaPool
+from fabric.gateway.repository import Repository
 from fabric.gateway.rest import Rest
 from fabric.gateway.routing import Routing
 from fabric.gateway.settings import GatewaySettings
@@ -73,10 +76,11 @@ class Application:
         await receive()
         telemetry.configure("fabric-gateway")
         release = on_lifeline_closed(lambda: os.kill(os.getpid(), signal.SIGTERM))
-        async with ReplicaPool() as pool, asyncio.TaskGroup() as tasks:
-            view = View(pool)
-            self._handlers.update(_handlers(view))
-            watch = tasks.create_task(follow(self._settings.control, view.catalog, view.changed))
+        control = channel_to(self._settings.control)
+        async with control, ReplicaPool() as pool, asyncio.TaskGroup() as tasks:
+            view, stub = View(pool), CatalogServiceStub(control)
+            self._handlers.update(_handlers(view, stub, self._settings))
+            watch = tasks.create_task(follow(stub, view.catalog, view.changed))
             gc.collect()
             gc.freeze()
             await send({"type": "lifespan.startup.complete"})
@@ -88,8 +92,18 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def _handlers(view: View) -> dict[str, Handler]:
-    parts = (Inference(view), Queries(view), Routing(view))
+def _handlers(
+    view: View, stub: CatalogServiceStub, settings: GatewaySettings
+) -> dict[str, Handler]:
+    tracing = Tracing(view)
+    parts = (
+        Inference(view, tracing),
+        Queries(view, settings),
+        Repository(view, stub),
+        Routing(view),
+        tracing,
+        Logs(),
+    )
     return {path: handler for part in parts for path, handler in part.handlers().items()}
 
 
