@@ -5,13 +5,19 @@ from __future__ import annotations
 from fabric.conformance.areas import (
     data,
     errors,
+    health,
     inputs,
     models,
     outputs,
     parameters,
+    repository,
     sequences,
     server,
+    settings,
+    shared_memory,
+    statistics,
     streams,
+    transport,
     triton,
     versions,
 )
@@ -29,5 +35,11 @@ _AREAS = (
     triton,
     streams,
     sequences,
+    repository,
+    statistics,
+    shared_memory,
+    health,
+    settings,
+    transport,
 )
 CHECKS = gathered(part for area in _AREAS for part in area.PARTS)
