@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fabric import telemetry
 from fabric.core.errors import DeadlineExceeded, FabricError
@@ -12,6 +15,8 @@ from fabric.core.requests import Answer
 from fabric.resilience.fallback import Walk, exhausted
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Coroutine
+
     from fabric.core.cards import Card
     from fabric.core.deadlines import Clock, Deadline
     from fabric.core.plans import Candidate, Plan
@@ -32,6 +37,18 @@ class Invoker(Protocol):
             FabricError: as `fabric.core.errors` says; `replica` is set if one was reached.
         """
 
+    def stream(
+        self, card: Card, request: InferRequest, deadline: Deadline
+    ) -> AsyncGenerator[InferResponse, None]:
+        """The responses of the specialist with *card* as they come, the last one marked.
+
+        Raises what `infer` raises, after any number of responses.
+        """
+
+
+_Ask = Callable[["Card", "InferRequest", "Deadline"], Awaitable["InferResponse"]]
+"""How a candidate is asked; gives its response, or its first."""
+
 
 class Dispatcher:
     """Answers requests: the first candidate of the plan, or whoever comes after it."""
@@ -41,29 +58,56 @@ class Dispatcher:
         self._invoker = invoker
         self._clock = clock
 
-    async def infer(self, request: InferRequest, deadline: Deadline) -> Answer:
+    def infer(self, request: InferRequest, deadline: Deadline) -> Coroutine[Any, Any, Answer]:
         """The answer to *request*, by *deadline* or the route's own timeout if that is sooner.
 
         Raises:
             NotFound: no such model, or no candidate meets the requirements.
             FabricError: the last candidate's failure, with what the others failed of.
         """
+        return self._answer(self._invoker.infer, request, deadline)
+
+    async def stream(
+        self, request: InferRequest, deadline: Deadline
+    ) -> AsyncGenerator[Answer, None]:
+        """The answers to *request* as they come; that of the last response may be empty.
+
+        Candidates are tried until one gives a response, and its later failure is the caller's.
+        The timeouts are those of all answers together. Close it, unless it has come to its end.
+
+        Raises:
+            FabricError: what `infer` raises, after any number of answers.
+        """
+        responses: AsyncGenerator[InferResponse, None]
+
+        async def first(card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
+            nonlocal responses
+            responses = self._invoker.stream(card, request, deadline)
+            return await anext(responses)
+
+        answer = await self._answer(first, request, deadline)
+        async with aclosing(responses):
+            yield answer
+            async for response in responses:
+                yield replace(answer, response=response)
+
+    async def _answer(self, ask: _Ask, request: InferRequest, deadline: Deadline) -> Answer:
         plan = self._planner.plan(request.model, request.version, request.requirements)
         started = self._clock()
         deadline = deadline.within(plan.timeout, started)
         first = plan.candidates[0]
         try:
-            response = await self._attempt(first, request, deadline)
+            response = await self._attempt(ask, first, request, deadline)
         except FabricError as error:
-            return await self._fall_back(plan, request, deadline, error, started)
+            return await self._fall_back(ask, plan, request, deadline, error, started)
         return Answer(response, first.card.name, first.card.version, plan.route, fallback=False)
 
     async def _attempt(
-        self, candidate: Candidate, request: InferRequest, deadline: Deadline
+        self, ask: _Ask, candidate: Candidate, request: InferRequest, deadline: Deadline
     ) -> InferResponse:
         deadline = deadline.within(candidate.timeout, self._clock())
         if not telemetry.is_enabled():
-            return await self._invoker.infer(candidate.card, request, deadline)
+            return await ask(candidate.card, request, deadline)
         names = {
             telemetry.SPECIALIST: candidate.card.name,
             telemetry.VERSION: candidate.card.version,
@@ -73,7 +117,7 @@ class Dispatcher:
         with telemetry.span(telemetry.ATTEMPT_SPAN, outer, names, telemetry.CLIENT) as span:
             request.trace = telemetry.pack(span) or outer
             try:
-                response = await self._invoker.infer(candidate.card, request, deadline)
+                response = await ask(candidate.card, request, deadline)
             finally:
                 request.trace = outer
             span.set_attribute(telemetry.REPLICA, response.replica)
@@ -81,6 +125,7 @@ class Dispatcher:
 
     async def _fall_back(
         self,
+        ask: _Ask,
         plan: Plan,
         request: InferRequest,
         deadline: Deadline,
@@ -101,7 +146,7 @@ class Dispatcher:
             candidate, started = following, now
             request.avoid = walk.avoid
             try:
-                response = await self._attempt(candidate, request, deadline)
+                response = await self._attempt(ask, candidate, request, deadline)
             except FabricError as failure:
                 error = failure
                 continue

@@ -189,6 +189,11 @@ def unpack(context: bytes) -> SpanContext:
     )
 
 
+def unsampled(context: bytes) -> bytes:
+    """*context*, or a new one, with the decision that nobody below records anything."""
+    return (context or os.urandom(CONTEXT_SIZE))[: CONTEXT_SIZE - 1] + b"\0"
+
+
 def parse(traceparent: str) -> bytes:
     """The context in a `traceparent` header (https://www.w3.org/TR/trace-context); empty if bad."""
     parts = traceparent.split("-")

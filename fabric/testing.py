@@ -23,7 +23,7 @@ from fabric.core.requests import InferRequest, InferResponse
 from fabric.routing.planner import Known, Planner
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
     from fabric.core.deadlines import Deadline
     from fabric.core.tensors import Tensors
@@ -46,7 +46,8 @@ class FakeInvoker:
     """Answers as it is told, by name of the specialist, and remembers who was asked.
 
     `answers[name]` is a response, an error to raise, or a list of these for one call each; a
-    specialist without any answers with its own name.
+    specialist without any answers with its own name. Where a stream is asked for, a tuple is its
+    responses, and an error among them ends it; anything else is a stream of one.
     """
 
     def __init__(self, **answers: Any) -> None:
@@ -54,13 +55,26 @@ class FakeInvoker:
         self.asked: list[tuple[str, Deadline, frozenset[str]]] = []
 
     async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
-        self.asked.append((card.name, deadline, request.avoid))
-        answer = self.answers.get(card.name.replace("-", "_"), card.name.encode())
-        if isinstance(answer, list):
-            answer = answer.pop(0)
+        answer = self._answer(card, request, deadline)
         if isinstance(answer, BaseException):
             raise answer
         return InferResponse(answer, f"{card.name}/0")
+
+    async def stream(
+        self, card: Card, request: InferRequest, deadline: Deadline
+    ) -> AsyncGenerator[InferResponse, None]:
+        answer = self._answer(card, request, deadline)
+        *others, last = answer if isinstance(answer, tuple) else (answer,)
+        for response in others:
+            yield InferResponse(response, f"{card.name}/0", is_last=False)
+        if isinstance(last, BaseException):
+            raise last
+        yield InferResponse(last, f"{card.name}/0")
+
+    def _answer(self, card: Card, request: InferRequest, deadline: Deadline) -> Any:
+        self.asked.append((card.name, deadline, request.avoid))
+        answer = self.answers.get(card.name.replace("-", "_"), card.name.encode())
+        return answer.pop(0) if isinstance(answer, list) else answer
 
 
 def planner(specialists: Iterable[Specialist] = (), routes: Iterable[Route] = ()) -> Planner:

@@ -57,6 +57,20 @@ def copying(path: Path, datatype: int, shape=("N",)) -> Path:
     )
 
 
+def accumulating(path: Path, shape=("N", 1)) -> Path:
+    """y = x + sum, which is also the sum to come; `told` = what the input `start` says."""
+    return save(
+        path,
+        [
+            ("Add", ["x", "sum"], ["y"]),
+            ("Identity", ["y"], ["new_sum"]),
+            ("Identity", ["start"], ["told"]),
+        ],
+        [("x", FLOAT, shape), ("sum", FLOAT, shape), ("start", FLOAT, shape)],
+        [("y", FLOAT, shape), ("new_sum", FLOAT, shape), ("told", FLOAT, shape)],
+    )
+
+
 def slow(path: Path, layers: int = 100) -> Path:
     """y = x through many wide layers: long enough to be stopped on the way."""
     weight = np.eye(256, dtype=np.float32)
@@ -64,3 +78,14 @@ def slow(path: Path, layers: int = 100) -> Path:
     nodes = [("MatMul", [a, "w"], [b]) for a, b in pairwise(names)]
     spec = [256, 256]
     return save(path, nodes, [("x", FLOAT, spec)], [("y", FLOAT, spec)], [("w", weight)])
+
+
+def shifting(path: Path, datatype: int = FLOAT) -> Path:
+    """y = x + by, where by is [1, 1] unless it is given."""
+    return save(
+        path,
+        [("Add", ["x", "by"], ["y"])],
+        [("x", datatype, ["N", 2]), ("by", datatype, ["M", 2])],
+        [("y", datatype, ["N", 2])],
+        [("by", np.ones((1, 2), helper.tensor_dtype_to_np_dtype(datatype)))],
+    )

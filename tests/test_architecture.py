@@ -16,6 +16,7 @@ from fabric.api.routing.v1 import routing_service_pb2
 from fabric.control.servicer import CatalogServicer
 from fabric.gateway.application import _handlers
 from fabric.gateway.replicas import ReplicaPool
+from fabric.gateway.settings import GatewaySettings
 from fabric.gateway.view import View
 
 ROOT = Path(__file__).parent.parent
@@ -64,7 +65,7 @@ def test_every_call_of_the_catalog_has_both_ends():
 
 async def test_every_call_of_the_gateways_services_has_both_ends():
     """A handler under its path, and a method of both clients."""
-    handlers = _handlers(View(ReplicaPool()))
+    handlers = _handlers(View(ReplicaPool()), None, GatewaySettings())
     service = routing_service_pb2.DESCRIPTOR.services_by_name["RoutingService"]
     for method in service.methods:
         assert f"/{service.full_name}/{method.name}" in handlers
@@ -80,4 +81,4 @@ def test_every_service_is_in_one_of_these_tests():
         for line in file.read_text().splitlines()
         if line.startswith("service ")
     }
-    assert declared == {"CatalogService", "RoutingService"}
+    assert declared == {"CatalogService", "GRPCInferenceService", "RoutingService"}

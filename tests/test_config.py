@@ -15,7 +15,7 @@ from fabric.core.plans import ChainEntry, Requirements, Route
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ("rotated.onnx", "general.onnx"):
+    for name in ("rotated.onnx", "general.onnx", "labels.txt"):
         (tmp_path / name).write_bytes(b"model")
     return tmp_path
 
@@ -54,6 +54,7 @@ GOOD = """\
         evidence:
           - {metric: accuracy, value: 0.97, domain: rotated}
         model: rotated.onnx
+        classes: {y: labels.txt, z: "s3://labels.txt"}
         batching: {max_size: 8}
         replicas: {min: 1, max: 3}
       - name: general
@@ -77,6 +78,7 @@ def test_a_file_is_read_into_the_dataclasses_of_core(write, folder):
     assert rotated.key == "rotated:1.10"
     assert (rotated.card.owner, rotated.card.labels) == ("no", {"tier": "1"})
     assert rotated.hosting.model == Model(uri=str(folder / "rotated.onnx"))
+    assert rotated.hosting.classes == {"y": str(folder / "labels.txt"), "z": "s3://labels.txt"}
     assert (rotated.hosting.batching.max_size, rotated.hosting.replicas.max) == (8, 3)
     assert general == Specialist(
         card=Card(name="general"),

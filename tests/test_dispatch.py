@@ -10,7 +10,7 @@ from fabric.core.cards import Timeouts
 from fabric.core.deadlines import NEVER, Deadline
 from fabric.core.errors import DeadlineExceeded, NotFound, Overloaded, SpecialistFailed, Unavailable
 from fabric.core.plans import ChainEntry, Route
-from fabric.core.requests import InferRequest
+from fabric.core.requests import InferRequest, InferResponse
 from fabric.dispatch import Dispatcher
 from fabric.testing import FakeInvoker, ManualClock, planner, specialist
 
@@ -121,3 +121,77 @@ async def test_cancelling_stops_at_once():
     with pytest.raises(asyncio.CancelledError):
         await dispatcher(invoker).infer(request(), NEVER)
     assert len(invoker.asked) == 1
+
+
+# ------------------------------------------------------------------ streams
+async def test_a_stream_gives_all_answers_of_one_candidate():
+    """Each says who gave it, and the last one is marked."""
+    invoker = FakeInvoker(a=(b"1", b"2", b""))
+    answers = [each async for each in dispatcher(invoker).stream(request(), NEVER)]
+
+    assert [(a.response.payload, a.response.is_last) for a in answers] == [
+        (b"1", False),
+        (b"2", False),
+        (b"", True),
+    ]
+    assert {(a.specialist, a.route, a.fallback) for a in answers} == {("a", "r", False)}
+
+
+async def test_a_stream_of_a_candidate_with_one_answer_has_one():
+    """Whoever answers once is no stream for that."""
+    answers = [each async for each in dispatcher(FakeInvoker()).stream(request(), NEVER)]
+    assert [(a.response.payload, a.response.is_last) for a in answers] == [(b"a", True)]
+
+
+async def test_a_stream_falls_back_until_its_first_answer():
+    """The walk is that of a single answer, and all answers say it."""
+    invoker = FakeInvoker(a=SpecialistFailed("nan", replica="a/0"), b=(b"1", b"2"))
+    answers = [each async for each in dispatcher(invoker).stream(request(), NEVER)]
+
+    assert [a.response.payload for a in answers] == [b"1", b"2"]
+    assert {(a.specialist, a.fallback, len(a.attempts)) for a in answers} == {("b", True, 1)}
+
+
+async def test_after_the_first_answer_an_error_is_the_callers():
+    """Another candidate cannot go on where the first stopped."""
+    invoker = FakeInvoker(a=(b"1", SpecialistFailed("nan", replica="a/0")))
+    stream = dispatcher(invoker).stream(request(), NEVER)
+    assert (await anext(stream)).response.payload == b"1"
+    with pytest.raises(SpecialistFailed, match="nan"):
+        await anext(stream)
+    assert [name for name, *_ in invoker.asked] == ["a"]
+
+
+async def test_a_stream_that_is_closed_closes_what_it_reads():
+    """Whether its first answer has come or not."""
+    closed = []
+
+    class Endless(FakeInvoker):
+        async def stream(self, card, request, deadline):
+            try:
+                yield InferResponse(b"1", "a/0", is_last=False)
+                await asyncio.Event().wait()
+            finally:
+                closed.append(card.name)
+
+    stream = dispatcher(Endless()).stream(request(), NEVER)
+    await anext(stream)
+    await stream.aclose()
+    assert closed == ["a"]
+
+    stream = dispatcher(Endless()).stream(request(), NEVER)
+    await anext(stream)
+    second = asyncio.create_task(anext(stream))
+    await asyncio.sleep(0)
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    assert closed == ["a", "a"]
+
+
+async def test_a_streams_deadline_is_the_soonest_of_caller_route_and_specialist():
+    """As that of a single answer."""
+    invoker = FakeInvoker()
+    async for _ in dispatcher(invoker, ManualClock(100.0), 2.0).stream(request(), NEVER):
+        pass
+    assert invoker.asked[-1][1].at == 102.0

@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -25,7 +25,7 @@ from fabric.control.settings import ControlSettings
 from fabric.core.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from fabric.core.replicas import State as Condition
 from fabric.gateway.settings import GatewaySettings
-from fabric.processes import PYTHON_PATH
+from fabric.processes import PYTHON_PATH, from_environ
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -162,8 +162,9 @@ class Fabric:
             for key, hosted in states.items()
             if hosted.status.state is Condition.FAILED
         }
-        for key in states.keys() - failed.keys():
-            await self._linked(key)
+        for key, hosted in states.items():
+            if hosted.status.ready:
+                await self._linked(key)
         return failed
 
     async def _linked(self, key: str) -> None:
@@ -200,6 +201,7 @@ class Fabric:
             listen=f"{LOOPBACK}:{programs.free_port(LOOPBACK)}",
             store=store,
             host=self._settings.host,
+            uploads=str(self._state.directory / "uploads"),
         )
         made: list[Program] = []
         if self._settings.host == "ray":
@@ -207,7 +209,8 @@ class Fabric:
             settings = ControlSettings(**{**vars(settings), "ray": url})
             made = [ray]
         self._control = settings.listen
-        public = GatewaySettings(listen=self.server, control=settings.listen)
+        given = from_environ(GatewaySettings)
+        public = replace(given, listen=self.server, control=settings.listen)
         made = [
             programs.gateway(public, environ),
             programs.control(settings, environ),

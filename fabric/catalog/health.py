@@ -30,9 +30,11 @@ class Report:
     """What has to happen elsewhere before the host can do anything."""
 
 
-def status(ready: int, report: Report, declared: bool) -> Status:
+def status(ready: int, report: Report, declared: bool, loaded: bool = True) -> Status:
     """How a specialist fares with *ready* replicas under a lease."""
     why = report.failure or report.waiting
+    if not loaded:
+        return Status(state=State.UNLOADED, reason="unloaded")
     if ready == 0:
         state, reason = State.FAILED if report.failure else State.PENDING, why
     elif not declared:
@@ -44,18 +46,21 @@ def status(ready: int, report: Report, declared: bool) -> Status:
         state, reason = State.DEGRADED, why or "an update is under way"
     else:
         state, reason = State.READY, ""
-    return Status(state=state, reason=reason, ready=ready, wanted=report.wanted)
+    failing = bool(report.failure) and state is not State.READY
+    return Status(state=state, reason=reason, ready=ready, wanted=report.wanted, failing=failing)
 
 
 def outlived(catalog: Catalog, declared: Declared, leaving: Collection[str] = ()) -> set[str]:
     """The specialists that are no longer declared and that nobody needs any more.
 
-    One is needed while other versions of its name are declared and none of them is ready, so that
-    a broken new version never takes the good old one away. Of those only just *leaving*, one
+    One is needed while other versions of its name are to be loaded and none of them is ready, so
+    that a broken new version never takes the good old one away. Of those only just *leaving*, one
     that does not answer is no good old one.
     """
     heirs: dict[str, list[str]] = {}
     for key, specialist in declared.specialists.items():
+        if not specialist.hosting.loaded:
+            continue
         heirs.setdefault(specialist.card.name, []).append(key)
 
     def is_needed(key: str, name: str) -> bool:

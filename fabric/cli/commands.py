@@ -205,6 +205,41 @@ def delete(
 
 
 @app.command()
+def load(
+    name: Annotated[str, typer.Argument(help="A specialist, or a route with all it leads to.")],
+    config: Annotated[
+        str, typer.Option(help="What is to be otherwise: a model configuration in Triton's JSON.")
+    ] = "",
+    server: ServerOption = _SERVER,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Load what is declared and not loaded; return when it answers."""
+    with _connected(server) as client, out.console(sys.stderr).status(f"loading {name}"):
+        client.load(name, config=config)
+    _show_loaded(name, "loaded", output)
+
+
+@app.command()
+def unload(
+    name: Annotated[str, typer.Argument(help="A specialist, all its versions, or a route.")],
+    dependents: Annotated[bool, typer.Option(help="Of a route: all that it leads to.")] = False,
+    server: ServerOption = _SERVER,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Drain and stop the replicas of a specialist, or a route; it stays declared."""
+    with _connected(server) as client:
+        client.unload(name, dependents=dependents)
+    _show_loaded(name, "unloaded", output)
+
+
+def _show_loaded(name: str, state: str, output: Output) -> None:
+    if output is Output.TABLE:
+        out.table(("model", "state"), [(name, state)])
+    else:
+        out.write({"model": name, "state": state}, output)
+
+
+@app.command()
 def get(
     kind: Resources,
     name: Annotated[str, typer.Argument(help="Of one; its id in the case of a replica.")] = "",
@@ -289,6 +324,64 @@ def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
             raise typer.BadParameter(f"{option} {text!r} must read KEY=VALUE")
         pairs[key] = value
     return pairs
+
+
+# ------------------------------------------------------------------ from elsewhere
+importing = typer.Typer(
+    help="Make a portfolio file of what another server serves.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(importing, name="import")
+
+
+@importing.command()
+def triton_repository(
+    folder: Annotated[Path, typer.Argument(help="The model repository.")],
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", help="The portfolio file to write, instead of to stdout."),
+    ] = None,
+    skip: Annotated[
+        bool, typer.Option("--skip", help="Leave out models that cannot be served.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Make a portfolio file of a Triton model repository.
+
+    What is not as it was there is told on stderr. Nothing is written where a model has to be left
+    out, unless `--skip` is given.
+    """
+    from fabric.cli import views
+    from fabric.config import written
+    from fabric.config.triton import read_repository
+    from fabric.core.errors import InvalidRequest
+
+    with _reporting():
+        imported = read_repository(folder.resolve())
+        if output is not Output.TABLE:
+            out.write(imported.findings, output, sys.stderr)
+        elif imported.findings:
+            out.table(*views.findings(imported.findings), sys.stderr)
+        if imported.left_out and not skip:
+            out.fail(f"left out: {', '.join(imported.left_out)}; to go on without, give --skip")
+            raise typer.Exit(1)
+        if not imported.portfolio.specialists:
+            raise InvalidRequest(f"nothing is left of {folder} to serve")
+        _write_portfolio(written(imported.portfolio, file and file.parent), file)
+
+
+def _write_portfolio(said: dict[str, Any], file: Path | None) -> None:
+    from fabric.core.errors import InvalidRequest
+
+    if file is None:
+        out.write(said, Output.YAML)
+        return
+    try:
+        with file.open("w", encoding="utf-8") as opened:
+            out.write(said, Output.YAML, opened)
+    except OSError as error:
+        raise InvalidRequest(f"{file} cannot be written: {error.strerror}") from error
 
 
 # ------------------------------------------------------------------ checking

@@ -66,6 +66,8 @@ class AsyncClient:
     get = _method(calls.get)
     list = _method(calls.list_)
     delete = _method(calls.delete)
+    load = _method(calls.load)
+    unload = _method(calls.unload)
 
     async def watch(self, *, after: int = 0) -> AsyncGenerator[Changes]:
         """The catalog, then what changes in it, for as long as the control plane is there.

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from fabric.api.catalog.v1 import card_pb2
 from fabric.api.catalog.v1 import catalog_service_pb2 as catalog_pb2
+from fabric.api.inference.v2 import extensions_pb2
 from fabric.api.inference.v2 import open_inference_pb2 as oip
 from fabric.api.routing.v1 import route_pb2, routing_service_pb2
 from fabric.catalog.declaring import Action, Change
@@ -234,6 +235,49 @@ def delete(kind: str, name: str) -> Call[catalog_pb2.DeleteResponse, Applied]:
     """
     request = catalog_pb2.DeleteRequest(key=to_key(_key(kind, name)))
     return Call(_CATALOG + "Delete", request, catalog_pb2.DeleteResponse, _applied)
+
+
+def load(
+    name: str, *, config: str = "", models: Mapping[str, bytes] | None = None
+) -> Call[extensions_pb2.RepositoryModelLoadResponse, None]:
+    """Loads a specialist, or a route with all that it leads to; returns when it can be asked.
+
+    Args:
+        config: What is to be otherwise than declared, a model configuration in Triton's JSON.
+        models: ONNX models to run instead of those declared, by version.
+
+    Raises:
+        NotFound: there is none of that name.
+        SpecialistFailed: a replica cannot start.
+    """
+    request = extensions_pb2.RepositoryModelLoadRequest(model_name=name)
+    if config:
+        request.parameters["config"].string_param = config
+    for version, content in (models or {}).items():
+        request.parameters[f"file:{version}/model.onnx"].bytes_param = content
+    response = extensions_pb2.RepositoryModelLoadResponse
+    return Call(_OIP + "RepositoryModelLoad", request, response, _nothing, None)
+
+
+def unload(
+    name: str, *, dependents: bool = False
+) -> Call[extensions_pb2.RepositoryModelUnloadResponse, None]:
+    """Unloads a specialist or a route, which stays declared; its replicas finish what they have.
+
+    Args:
+        dependents: Of a route: also all that it leads to.
+
+    Raises:
+        NotFound: there is none of that name.
+    """
+    request = extensions_pb2.RepositoryModelUnloadRequest(model_name=name)
+    request.parameters["unload_dependents"].bool_param = dependents
+    response = extensions_pb2.RepositoryModelUnloadResponse
+    return Call(_OIP + "RepositoryModelUnload", request, response, _nothing)
+
+
+def _nothing(response: Message) -> None:
+    return None
 
 
 def watch(*, after: int = 0) -> Call[catalog_pb2.WatchResponse, Changes]:

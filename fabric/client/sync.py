@@ -60,6 +60,8 @@ class Client:
     get = _method(calls.get)
     list = _method(calls.list_)
     delete = _method(calls.delete)
+    load = _method(calls.load)
+    unload = _method(calls.unload)
 
     def watch(self, *, after: int = 0) -> Generator[Changes]:
         """The catalog, then what changes in it, for as long as the control plane is there.

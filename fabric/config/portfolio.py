@@ -143,7 +143,7 @@ def load(file: str | Path, known: Collection[str] = ()) -> Portfolio:
         what = getattr(error, "strerror", None) or str(error)
         raise PortfolioError(file, [Mistake(0, "", f"cannot be read: {what}")]) from error
     document = Document(file, text)
-    _locate_models(document)
+    _locate_files(document)
     declared: PortfolioFile | None = None
     try:
         declared = _adapter().validate_python(document.value)
@@ -213,23 +213,30 @@ def _did_you_mean(near: Collection[str]) -> str:
 
 
 # ------------------------------------------------------------------ models and names
-def _locate_models(document: Document) -> None:
-    """Makes local model paths absolute, and refuses those where no file is."""
+def _locate_files(document: Document) -> None:
+    """Makes local paths of models and classes absolute, and refuses those where no file is."""
     for at, entry in document.entries("specialists"):
-        model = entry.get("model")
-        holder, place, key = entry, at, "model"
+        model, classes = entry.get("model"), entry.get("classes")
         if isinstance(model, dict):
-            holder, place, key = model, (*at, "model"), "uri"
-        uri = holder.get(key)
-        if not isinstance(uri, str) or ("://" in uri and not uri.startswith("file://")):
-            continue
-        path = Path(unquote(urlsplit(uri).path) if "://" in uri else uri).expanduser()
-        path = (document.file.parent / path).resolve()
-        holder[key] = str(path)
-        if not path.is_file():
-            files = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-            near = difflib.get_close_matches(path.name, files, 1)
-            document.refuse((*place, key), f"no file {path}" + _did_you_mean(near))
+            _locate(document, model, "uri", (*at, "model"))
+        else:
+            _locate(document, entry, "model", at)
+        if isinstance(classes, dict):
+            for output in classes:
+                _locate(document, classes, output, (*at, "classes"))
+
+
+def _locate(document: Document, holder: dict[str, Any], key: str, place: Location) -> None:
+    uri = holder.get(key)
+    if not isinstance(uri, str) or ("://" in uri and not uri.startswith("file://")):
+        return
+    path = Path(unquote(urlsplit(uri).path) if "://" in uri else uri).expanduser()
+    path = (document.file.parent / path).resolve()
+    holder[key] = str(path)
+    if not path.is_file():
+        files = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, files, 1)
+        document.refuse((*place, key), f"no file {path}" + _did_you_mean(near))
 
 
 def _check_names(document: Document, known: Collection[str]) -> None:

@@ -18,10 +18,12 @@ from fabric.core.errors import FabricError
 from fabric.core.replicas import Replica
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from fabric.catalog.catalog import Catalog
+    from fabric.catalog.declaring import Declared
     from fabric.catalog.health import Report
+    from fabric.catalog.loading import Selection
     from fabric.control.ledger import Step
     from fabric.control.store import Store
     from fabric.core.cards import Specialist
@@ -76,7 +78,13 @@ class Controller:
     @property
     def wanted(self) -> Mapping[str, Specialist]:
         """What is to run, by key, as it was declared."""
-        return {key: entry.specialist for key, entry in self._ledger.entries.items()}
+        entries = self._ledger.entries.items()
+        return {key: e.specialist for key, e in entries if e.specialist.hosting.loaded}
+
+    @property
+    def hosted(self) -> Sequence[Specialist]:
+        """All specialists that run or may run again."""
+        return [entry.specialist for entry in self._ledger.entries.values()]
 
     async def start(self) -> None:
         """The catalog is what was stored, and every replica in it has a whole fresh lease."""
@@ -116,6 +124,18 @@ class Controller:
             decision = decide(self._ledger.declared, specialists, routes, prune)
             if not dry_run:
                 await self._make(self._ledger.declaring(decision))
+            return Applied(decision.changes, self.catalog.revision)
+
+        return await self._alone(work())
+
+    async def change(self, select: Callable[[Declared], Selection]) -> Applied:
+        """Declares what *select* makes of what is declared; raises what it and `decide` raise."""
+
+        async def work() -> Applied:
+            declared = self._ledger.declared
+            selection = select(declared)
+            decision = decide(declared, selection.specialists, selection.routes, prune=False)
+            await self._make(self._ledger.declaring(decision))
             return Applied(decision.changes, self.catalog.revision)
 
         return await self._alone(work())

@@ -199,7 +199,8 @@ class Ledger:
         ready = sum(replica is not None and not replica.draining for replica in held.values())
         minimum = Report(wanted=entry.specialist.hosting.replicas.min)
         report = reports.get(key) or self._reports.get(key) or minimum
-        return Hosted(entry.signed, status(ready, report, entry.declared))
+        loaded = entry.specialist.hosting.loaded
+        return Hosted(entry.signed, status(ready, report, entry.declared, loaded))
 
     def _known(self, key: str) -> Hosted | None:
         specialist = self.catalog.specialists.get(key)
@@ -214,7 +215,7 @@ class Ledger:
         replicas = specialist.hosting.replicas
         known = self._reports.get(specialist.key, Report(wanted=replicas.min))
         wanted = min(max(known.wanted, replicas.min), replicas.max)
-        if change.action is Action.UPDATE:
+        if change.action is Action.UPDATE and "hosting.loaded" not in change.fields:
             return replace(known, wanted=wanted)
         return Report(wanted=wanted, updating=specialist.key in self.entries)
 

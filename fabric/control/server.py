@@ -21,6 +21,7 @@ from fabric.control.hosts import host_of
 from fabric.control.rpc import Errors
 from fabric.control.servicer import CatalogServicer
 from fabric.control.store import opened
+from fabric.control.uploads import Uploads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -36,7 +37,7 @@ GRACE = 0.5
 
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # two control planes on one port would share its calls
-    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.max_receive_message_length", -1),  # models may come along
     ("grpc.max_send_message_length", -1),  # a snapshot is as large as the catalog
     # A peer that is gone without a word is noticed within 30 s; clients may ask as often as
     # every 5 s whether we are.
@@ -70,7 +71,7 @@ async def serving(
         store = await stack.enter_async_context(opened(settings.store))
         controller = Controller(store, lease=settings.lease)
         await controller.start()
-        server, health = _server(controller)
+        server, health = _server(controller, Uploads(settings.uploads))
         port = _bound(server, settings.listen)
         await health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         await server.start()
@@ -87,10 +88,10 @@ async def serving(
         yield Serving(controller, port)
 
 
-def _server(controller: Controller) -> tuple[grpc.aio.Server, HealthServicer]:
+def _server(controller: Controller, uploads: Uploads) -> tuple[grpc.aio.Server, HealthServicer]:
     server = grpc.aio.server(interceptors=[Errors()], options=OPTIONS)
     health = HealthServicer()
-    add_CatalogServiceServicer_to_server(CatalogServicer(controller), server)
+    add_CatalogServiceServicer_to_server(CatalogServicer(controller, uploads), server)
     add_HealthServicer_to_server(health, server)
     names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
     reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
@@ -9,13 +10,16 @@ from google.protobuf.duration_pb2 import Duration
 from fabric.api.catalog.v1 import catalog_service_pb2 as pb
 from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer
 from fabric.catalog.declaring import Action
+from fabric.catalog.loading import loaded, unloaded
 from fabric.core.cards import Specialist
+from fabric.core.changes import Kind
 from fabric.core.errors import InvalidRequest, Unavailable
 from fabric.core.plans import Route
 from fabric.core.replicas import Load, Replica
 from fabric.core.tensors import Signature
 from fabric.wire.cards import from_message
 from fabric.wire.changes import from_key, to_key, to_resource, to_watch
+from fabric.wire.model_config import overridden
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 
     from fabric.catalog.declaring import Change
     from fabric.control.controller import Controller
+    from fabric.control.uploads import Uploads
+    from fabric.core.cards import Model
     from fabric.core.changes import Key
 
 T = TypeVar("T")
@@ -41,8 +47,11 @@ _ACTIONS = {
 class CatalogServicer(CatalogServiceServicer):
     """What the comments of `catalog_service.proto` promise."""
 
-    def __init__(self, controller: Controller) -> None:
+    def __init__(self, controller: Controller, uploads: Uploads) -> None:
         self._controller = controller
+        self._uploads = uploads
+        self._uploading = asyncio.Lock()
+        """Held from the keeping of files until they are declared, so that nobody clears them."""
 
     async def Apply(self, request: pb.ApplyRequest, _context: Any) -> pb.ApplyResponse:
         outcome = await self._controller.apply(
@@ -64,6 +73,30 @@ class CatalogServicer(CatalogServiceServicer):
     async def Delete(self, request: pb.DeleteRequest, _context: Any) -> pb.DeleteResponse:
         outcome = await self._controller.delete(_key(request.key))
         return pb.DeleteResponse(changes=_changes(outcome.changes), revision=outcome.revision)
+
+    async def Load(self, request: pb.LoadRequest, _context: Any) -> pb.LoadResponse:
+        def overriding(specialist: Specialist | None, model: Model | None) -> Specialist:
+            return overridden(specialist, request.name, request.config, model)
+
+        override = overriding if request.config else None
+        async with self._uploading:
+            kept = {
+                version: await asyncio.to_thread(self._uploads.keep, content)
+                for version, content in request.models.items()
+            }
+            outcome = await self._controller.change(
+                lambda declared: loaded(declared, request.name, override, kept)
+            )
+            needed = [s.hosting.model for s in self._controller.hosted if s.hosting.model]
+            await asyncio.to_thread(self._uploads.clear, needed)
+        keys = [c.key.name for c in outcome.changes if c.key.kind is Kind.SPECIALIST]
+        return pb.LoadResponse(specialists=keys, revision=outcome.revision)
+
+    async def Unload(self, request: pb.UnloadRequest, _context: Any) -> pb.UnloadResponse:
+        outcome = await self._controller.change(
+            lambda declared: unloaded(declared, request.name, request.dependents)
+        )
+        return pb.UnloadResponse(revision=outcome.revision)
 
     async def Register(self, request: pb.RegisterRequest, _context: Any) -> pb.RegisterResponse:
         signature = _read(request.signature, Signature) if request.HasField("signature") else None

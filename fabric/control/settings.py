@@ -20,6 +20,9 @@ class ControlSettings:
     """Where replicas run: `ray` or `local`."""
     ray: str = "http://127.0.0.1:8265"
     """The Ray dashboard, whose REST API takes Ray Serve's configuration."""
+    uploads: str = ""
+    """Folder for models that clients bring along when they load one; all replicas must find it
+    under the same path. Empty takes none."""
     lease: float = 10.0
     """Seconds that a replica is kept without a renewal."""
 

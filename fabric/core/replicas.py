@@ -46,6 +46,8 @@ class State(StrEnum):
     DEGRADED = "degraded"
     """It answers, with fewer replicas than wanted or with an older configuration."""
     FAILED = "failed"
+    UNLOADED = "unloaded"
+    """It is declared, and has no replicas until it is loaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,3 +59,5 @@ class Status:
     ready: int = 0
     """Replicas under a lease."""
     wanted: int = 0
+    failing: bool = False
+    """The last replica to start could not, whatever others do."""

@@ -40,6 +40,8 @@ class InferResponse:
     """The `ModelInferResponse` message of the specialist."""
     replica: str
     """The id of the replica that answered; empty if a replica is not what answered."""
+    is_last: bool = True
+    """Whether it is the last one of its request; that of a stream may be empty."""
 
 
 @dataclass(slots=True, eq=False)

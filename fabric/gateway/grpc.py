@@ -35,6 +35,9 @@ SERVICE = "/inference.GRPCInferenceService/"
 """Where the calls of the Open Inference Protocol are."""
 
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_FIRST_LOOK = 0.005
+_LONGEST_LOOK = 0.5
+"""Seconds between two questions whether the client is still there; each costs some 0.1 ms."""
 _HEADERS = [(b"content-type", b"application/grpc")]
 _START = {
     "type": "http.response.start",
@@ -61,6 +64,14 @@ def decoded(cls: type[M], payload: bytes) -> M:
         raise InvalidRequest(f"the request is no {cls.DESCRIPTOR.full_name}") from error
 
 
+def is_grpc(scope: Scope) -> bool:
+    """Whether it is a gRPC call, of whatever kind."""
+    return any(
+        name == b"content-type" and value.startswith(b"application/grpc")
+        for name, value in scope["headers"]
+    )
+
+
 async def read(receive: Receive, max_bytes: int) -> bytes:
     """The one message of a unary request.
 
@@ -73,7 +84,7 @@ async def read(receive: Receive, max_bytes: int) -> bytes:
     event = await receive()
     body: bytes = event.get("body", b"")
     if event.get("more_body", False) or event["type"] != "http.request":
-        body = await _rest(event, receive, max_bytes)
+        body = await whole(event, receive, max_bytes)
     if len(body) < 5:
         raise InvalidRequest("the request holds no gRPC message")
     if len(body) - 5 != int.from_bytes(body[1:5], "big"):
@@ -85,7 +96,13 @@ async def read(receive: Receive, max_bytes: int) -> bytes:
     return body[5:]
 
 
-async def _rest(event: Message, receive: Receive, max_bytes: int) -> bytes:
+async def whole(event: Message, receive: Receive, max_bytes: int) -> bytes:
+    """The body of a request, of which *event* is the first part.
+
+    Raises:
+        Disconnected: the client left before it was complete.
+        Overloaded: it is larger than *max_bytes*.
+    """
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -104,38 +121,60 @@ async def _rest(event: Message, receive: Receive, max_bytes: int) -> bytes:
 async def unless_gone(receive: Receive, answer: Coroutine[Any, Any, T]) -> T:
     """What *answer* gives, unless the client leaves first, which cancels it.
 
+    For calls whose request has been read to its end.
+
     Raises:
         Disconnected: the client left.
     """
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101
-    is_gone = False
-    last: asyncio.Future[Message]
-
-    # Envoy's `receive` gives a future, which is listened to without a task of its own. The last
-    # one is left as it is when the answer comes first: Envoy resolves it when the request ends.
-    def listen() -> asyncio.Future[Message]:
-        event = asyncio.ensure_future(receive())
-        event.add_done_callback(heard)
-        return event
-
-    def heard(event: asyncio.Future[Message]) -> None:
-        nonlocal is_gone, last
-        if event.cancelled() or event.result()["type"] == "http.disconnect":
-            is_gone = True
-            task.cancel()
-        else:  # the end of the request's body
-            last = listen()
-
-    last = listen()
+    watch = Departure(receive)
     try:
         return await answer
     except asyncio.CancelledError:
-        if is_gone and task.uncancel() == 0:
+        if watch.is_client_gone and watch.task.uncancel() == 0:
             raise Disconnected from None
         raise
     finally:
-        last.remove_done_callback(heard)
+        watch.end()
+
+
+class Departure:
+    """Cancels the current task when the client leaves, until `end`.
+
+    After the end of a request's body Envoy gives empty events without end and at once, and tells
+    only whoever asks that the client is gone. So it is asked when the answer takes a while, and
+    the less often the longer it takes.
+    """
+
+    __slots__ = ("_receive", "_timer", "_wait", "is_client_gone", "task")
+
+    def __init__(self, receive: Receive) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101
+        self.task = task
+        self.is_client_gone = False
+        self._receive = receive
+        self._wait = _FIRST_LOOK
+        self._timer: asyncio.TimerHandle | None = task.get_loop().call_later(self._wait, self._look)
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # Envoy's `receive` gives a future, which is listened to without a task of its own and never
+    # cancelled: Envoy resolves it.
+    def _look(self) -> None:
+        asyncio.ensure_future(self._receive()).add_done_callback(self._heard)
+
+    def _heard(self, event: asyncio.Future[Message]) -> None:
+        if self._timer is None or event.cancelled():
+            return
+        if event.result()["type"] == "http.disconnect":
+            self.is_client_gone = True
+            self.task.cancel()
+        else:
+            self._wait = min(2 * self._wait, _LONGEST_LOOK)
+            self._timer = self.task.get_loop().call_later(self._wait, self._look)
 
 
 async def respond(send: Send, *parts: bytes | memoryview) -> None:
@@ -169,6 +208,11 @@ async def fail(send: Send, error: FabricError) -> None:
 _LONGEST_MESSAGE = 2000
 # "Percent-Encoded": what is printable ASCII stays as it is, but for the percent sign.
 _UNESCAPED = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+
+
+def header(scope: Scope, name: bytes) -> bytes:
+    """The first value of a header; empty if there is none."""
+    return next((value for key, value in scope["headers"] if key == name), b"")
 
 
 def deadline_of(value: bytes) -> Deadline:

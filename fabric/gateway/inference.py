@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fabric import telemetry
-from fabric.api.inference.v2 import open_inference_pb2 as pb
 from fabric.core.requests import InferRequest
-from fabric.gateway.grpc import SERVICE, deadline_of, decoded
+from fabric.gateway.grpc import SERVICE, deadline_of
+from fabric.wire.heads import head_of
 from fabric.wire.parameters import asked, provenance
 
 if TYPE_CHECKING:
     from fabric.core.requests import Answer
     from fabric.gateway.grpc import Handler, Parts, Scope
+    from fabric.gateway.observing import Tracing
     from fabric.gateway.view import View
 
 _MOST_KEPT = 4096
@@ -21,8 +22,9 @@ _MOST_KEPT = 4096
 class Inference:
     """The protocol's calls for answers."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, tracing: Tracing) -> None:
         self._view = view
+        self._tracing = tracing
         self._provenance: dict[tuple[str, ...], bytes] = {}
 
     def handlers(self) -> dict[str, Handler]:
@@ -30,7 +32,7 @@ class Inference:
 
     async def model_infer(self, payload: bytes, scope: Scope) -> Parts:
         """The specialist's own response with who gave it appended."""
-        message = decoded(pb.ModelInferRequest, payload)
+        message = head_of(payload)
         timeout = traceparent = b""
         for name, value in scope["headers"]:
             if name == b"grpc-timeout":
@@ -46,6 +48,7 @@ class Inference:
         if not telemetry.is_enabled():
             answer = await self._view.dispatcher.infer(request, deadline)
             return answer.response.payload, self._who(request.model, answer)
+        request.trace = self._tracing.context(request.model, request.trace)
         names = {telemetry.MODEL: request.model}
         with telemetry.span(telemetry.GATEWAY_SPAN, request.trace, names, telemetry.SERVER) as span:
             request.trace = telemetry.pack(span) or request.trace

@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import fabric
+from fabric.api.inference.v2 import extensions_pb2
 from fabric.api.inference.v2 import open_inference_pb2 as pb
+from fabric.core.cards import Specialist
 from fabric.core.errors import NotFound, Unavailable
+from fabric.core.tensors import Signature
 from fabric.gateway.grpc import SERVICE, decoded
+from fabric.wire.model_config import ROUTE, platform, to_config, to_route_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fabric.core.cards import Card, Specialist
     from fabric.core.tensors import TensorSpec
     from fabric.gateway.grpc import Handler, Parts, Scope
+    from fabric.gateway.settings import GatewaySettings
     from fabric.gateway.view import View
 
-_SERVER_NAME = "fabric"
+_EXTENSIONS = (
+    "classification",
+    "sequence",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "schedule_policy",
+    "model_configuration",
+    "system_shared_memory",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "trace",
+    "logging",
+)
+"""By the names that Triton gives them."""
 
 
 class Queries:
     """The protocol's calls about the server and its models."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, settings: GatewaySettings) -> None:
         self._view = view
+        self._settings = settings
 
     def handlers(self) -> dict[str, Handler]:
         return {
@@ -33,17 +53,21 @@ class Queries:
             f"{SERVICE}ServerMetadata": self.server_metadata,
             f"{SERVICE}ModelReady": self.model_ready,
             f"{SERVICE}ModelMetadata": self.model_metadata,
+            f"{SERVICE}ModelConfig": self.model_config,
         }
 
     async def server_live(self, payload: bytes, scope: Scope) -> Parts:
         return (pb.ServerLiveResponse(live=True).SerializeToString(),)
 
     async def server_ready(self, payload: bytes, scope: Scope) -> Parts:
-        """True once the catalog has arrived; each model's readiness is its own."""
-        return (pb.ServerReadyResponse(ready=self._view.is_ready).SerializeToString(),)
+        """True once the catalog has arrived, and under `strict` while every model is ready."""
+        ready = self._view.is_ready and (not self._settings.strict or self._view.can_serve_all)
+        return (pb.ServerReadyResponse(ready=ready).SerializeToString(),)
 
     async def server_metadata(self, payload: bytes, scope: Scope) -> Parts:
-        message = pb.ServerMetadataResponse(name=_SERVER_NAME, version=fabric.__version__)
+        message = pb.ServerMetadataResponse(
+            name=self._settings.name, version=fabric.__version__, extensions=_EXTENSIONS
+        )
         return (message.SerializeToString(),)
 
     async def model_ready(self, payload: bytes, scope: Scope) -> Parts:
@@ -53,29 +77,53 @@ class Queries:
 
     async def model_metadata(self, payload: bytes, scope: Scope) -> Parts:
         request = decoded(pb.ModelMetadataRequest, payload)
-        plan = self._view.planner.plan(request.name, request.version, None)
-        cards = [candidate.card for candidate in plan.candidates]
-        described = next((card for card in cards if card.signature is not None), None)
-        if described is None:
-            raise Unavailable(f"'{request.name}' is not ready: its signature is not known yet")
-        return (self._metadata(request.name, plan.route, described).SerializeToString(),)
-
-    def _metadata(self, name: str, route: str, card: Card) -> pb.ModelMetadataResponse:
-        specialist = self._view.catalog.find(card.name, card.version)
-        if specialist is None or card.signature is None:
-            raise NotFound(f"Request for unknown model: '{name}' is not found")
-        versions = () if route else [s.card.version for s in self._view.catalog.versions(name)]
-        return pb.ModelMetadataResponse(
-            name=name,
-            versions=versions,
-            platform=_platform(specialist),
-            inputs=_tensors(card.signature.inputs),
-            outputs=_tensors(card.signature.outputs),
+        described = self._described(request.name, request.version)
+        catalog = self._view.catalog
+        versions = () if described.is_route else catalog.versions(request.name)
+        message = pb.ModelMetadataResponse(
+            name=request.name,
+            versions=[specialist.card.version for specialist in versions],
+            platform=ROUTE if described.is_route else platform(described.specialist),
+            inputs=_tensors(described.signature.inputs),
+            outputs=_tensors(described.signature.outputs),
         )
+        return (message.SerializeToString(),)
+
+    async def model_config(self, payload: bytes, scope: Scope) -> Parts:
+        request = decoded(extensions_pb2.ModelConfigRequest, payload)
+        described = self._described(request.name, request.version)
+        if described.is_route:
+            config = to_route_config(request.name, described.specialist, described.signature)
+        else:
+            config = to_config(described.specialist, described.signature)
+        return (extensions_pb2.ModelConfigResponse(config=config).SerializeToString(),)
+
+    def _described(self, name: str, version: str) -> _Described:
+        """What is known of a model.
+
+        Raises:
+            NotFound: there is no such model or version.
+            Unavailable: nobody knows yet what it takes and gives.
+        """
+        plan = self._view.planner.plan(name, version, None)
+        for candidate in plan.candidates:
+            card = candidate.card
+            if card.signature is None:
+                continue
+            specialist = self._view.catalog.find(card.name, card.version)
+            if specialist is None:
+                raise NotFound(f"Request for unknown model: '{name}' is not found")
+            return _Described(specialist, card.signature, bool(plan.route))
+        raise Unavailable(f"'{name}' is not ready: its signature is not known yet")
 
 
-def _platform(specialist: Specialist) -> str:
-    return "python" if specialist.hosting.python else "onnxruntime_onnx"
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """A specialist, or the first of a route's that has a signature."""
+
+    specialist: Specialist
+    signature: Signature
+    is_route: bool
 
 
 def _tensors(specs: Iterable[TensorSpec]) -> list[pb.ModelMetadataResponse.TensorMetadata]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from fabric.core.errors import FabricError, Unavailable
@@ -12,7 +13,7 @@ from fabric.core.requests import InferResponse
 from fabric.link.client import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from fabric.core.cards import Card
     from fabric.core.deadlines import Deadline
@@ -68,16 +69,29 @@ class ReplicaPool:
             Unavailable: there is none that the request does not avoid, or its link was lost.
             FabricError: what the replica answers.
         """
+        link = self._link(card, request)
+        return InferResponse(
+            await link.call(request.payload, deadline, request.trace), link.peer.replica
+        )
+
+    async def stream(
+        self, card: Card, request: InferRequest, deadline: Deadline
+    ) -> AsyncGenerator[InferResponse, None]:
+        """Asks as `infer` does, for any number of responses."""
+        link = self._link(card, request)
+        responses = link.stream(request.payload, deadline, request.trace)
+        async with aclosing(responses):
+            async for payload, is_last in responses:
+                yield InferResponse(payload, link.peer.replica, is_last)
+
+    def _link(self, card: Card, request: InferRequest) -> Link:
         links = self._serving.get(card.key)
         if request.avoid and links:
             links = [link for link in links if link.peer.replica not in request.avoid]
         if not links:
             other = "other " if request.avoid else ""
             raise Unavailable(f"no {other}replica of '{card.key}' is ready")
-        link = links[0] if len(links) == 1 else _less_busy(links)
-        return InferResponse(
-            await link.call(request.payload, deadline, request.trace), link.peer.replica
-        )
+        return links[0] if len(links) == 1 else _less_busy(links)
 
     async def _keep(self, replica: Replica) -> None:
         """Holds a link to *replica*, anew whenever it is lost, until cancelled."""

@@ -15,6 +15,11 @@ class GatewaySettings:
     """`host:port` of the control plane."""
     threads: int = 1
     """Of Envoy; the ASGI application has one of its own beside them."""
+    name: str = "fabric"
+    """What the server calls itself."""
+    strict: bool = False
+    """Whether the server is ready only while every model that is to be loaded is; else it is from
+    its first catalog on."""
     max_message_bytes: int = 2**31 - 1
     """Larger requests are refused."""
     drain: float = 10.0

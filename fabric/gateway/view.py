@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from fabric.catalog.catalog import Catalog
@@ -21,33 +22,57 @@ class View:
         self.catalog = Catalog()
         self.pool = pool
         self.planner = Planner(self._known)
-        pool.on_change = self.planner.forget
+        pool.on_change = self._changed
         self.dispatcher = Dispatcher(self.planner, pool)
+        self._news = asyncio.Event()
 
     def changed(self) -> None:
-        self.planner.forget()
         self.pool.sync(self.catalog.replicas)
+        self._changed()
+
+    def _changed(self) -> None:
+        self.planner.forget()
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def next_change(self) -> None:
+        """Returns once the catalog or the links are others than now."""
+        await self._news.wait()
 
     @property
     def is_ready(self) -> bool:
         """Whether a catalog has arrived."""
         return self.catalog.revision > 0
 
-    def can_serve(self, model: str, version: str) -> bool:
-        """Whether a request for *model* would find a replica. Raises NotFound if it is unknown."""
-        plan = self.planner.plan(model, version, None)
-        return any(self.pool.count(candidate.card.key) for candidate in plan.candidates)
+    @property
+    def can_serve_all(self) -> bool:
+        """Whether every specialist that is to be loaded has a replica."""
+        loaded = (s for s in self.catalog.specialists.values() if s.hosting.loaded)
+        return all(self.pool.count(specialist.key) for specialist in loaded)
 
-    def _known(self) -> Known:
+    def check_ready(self) -> None:
         """Raises Unavailable while nobody knows what is unknown: a caller may come again."""
         if not self.is_ready:
             raise Unavailable("the gateway waits for its first catalog from the control plane")
+
+    def can_serve(self, model: str, version: str) -> bool:
+        """Whether a request for *model* would find a replica. Raises NotFound if it is unknown."""
+        self.check_ready()
+        try:
+            plan = self.planner.plan(model, version, None)
+        except Unavailable:
+            return False  # it is unloaded
+        return any(self.pool.count(candidate.card.key) for candidate in plan.candidates)
+
+    def _known(self) -> Known:
+        self.check_ready()
         return Known(self.catalog.routes, self._find)
 
     def _find(self, name: str, version: str) -> Specialist | None:
-        """One version, or the latest that can be sent requests, or the latest."""
+        """One version, or the latest that can be sent requests, or is to be loaded, or at all."""
         if version:
             return self.catalog.find(name, version)
         versions = self.catalog.versions(name)
-        ready = (s for s in versions if self.pool.count(s.key))
-        return next(ready, versions[0] if versions else None)
+        loaded = [s for s in versions if s.hosting.loaded] or versions
+        ready = (s for s in loaded if self.pool.count(s.key))
+        return next(ready, loaded[0] if loaded else None)

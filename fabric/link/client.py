@@ -15,14 +15,19 @@ from fabric.core.errors import (
 )
 from fabric.link.frames import (
     CANCEL,
+    CREDIT,
+    CREDIT_AT_FIRST,
     DEFAULT_LIMITS,
     DRAIN,
     ERROR,
     HAS_TRACE,
     HELLO,
+    MORE,
     PREFIX,
     REQUEST,
     RESPONSE,
+    STATISTICS,
+    STREAM,
     FramedProtocol,
     Hello,
     Limits,
@@ -32,11 +37,15 @@ from fabric.link.frames import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from fabric.core.deadlines import Deadline
 
 _MOST_MICROSECONDS = 2**32 - 1
+_NO_DEADLINE = PREFIX.pack(0)
+_INFINITE = float("inf")
+_LUMP = CREDIT_AT_FIRST // 2
+"""So many responses of a stream are read before the replica hears of the room they leave."""
 
 
 class Link(FramedProtocol):
@@ -47,6 +56,9 @@ class Link(FramedProtocol):
         self.peer = Hello()
         self.is_draining = False
         self.calls: dict[int, asyncio.Future[bytes | memoryview]] = {}
+        """The answers that are awaited, of streams the last, by id."""
+        self._streams: dict[int, asyncio.Queue[bytes | memoryview]] = {}
+        """Responses that others follow, and nothing behind them, by id."""
         self.gone = self._loop.create_future()
         """Done when the link is lost or closed."""
         self._greeted: asyncio.Future[Hello] = self._loop.create_future()
@@ -72,6 +84,92 @@ class Link(FramedProtocol):
             DeadlineExceeded: no response came in time.
             FabricError: what else the replica answers.
         """
+        request_id, answer, left, timer = self._begin(deadline)
+        try:
+            if self._blocked is not None:
+                await asyncio.wait((answer, self._blocked), return_when=asyncio.FIRST_COMPLETED)
+                if answer.done():
+                    return answer.result()
+            if trace:
+                self.send(REQUEST, request_id, HAS_TRACE, left, trace, payload)
+            else:
+                self.send(REQUEST, request_id, 0, left, payload)
+            return await answer
+        except asyncio.CancelledError:
+            answer.cancel()
+            self.send(CANCEL, request_id)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self.calls.pop(request_id, None)
+            del answer  # its exception has a traceback that holds this frame, and the payload
+
+    async def stream(
+        self, payload: bytes, deadline: Deadline, trace: bytes = b""
+    ) -> AsyncGenerator[tuple[bytes | memoryview, bool], None]:
+        """The replica's responses to *payload* as they come, each with whether it is the last.
+
+        There is always a last one, and it may be empty. The replica is held back while a few
+        responses wait to be read. Closing or cancelling it cancels the replica's work; close it,
+        unless it has come to its end.
+
+        Raises:
+            FabricError: what `call` raises, after any number of responses.
+        """
+        request_id, last, left, timer = self._begin(deadline)
+        arrived = self._streams[request_id] = asyncio.Queue(CREDIT_AT_FIRST + 1)
+
+        def ended(_: asyncio.Future[bytes | memoryview]) -> None:
+            self.calls.pop(request_id, None)
+            arrived.put_nowait(b"")
+
+        last.add_done_callback(ended)
+        try:
+            if self._blocked is not None:
+                await asyncio.wait((last, self._blocked), return_when=asyncio.FIRST_COMPLETED)
+            if not last.done():
+                flags = STREAM | HAS_TRACE if trace else STREAM
+                self.send(REQUEST, request_id, flags, left, trace, payload)
+            taken = 0
+            while response := await arrived.get():
+                yield response, False
+                taken += 1
+                if taken == _LUMP:
+                    self.send(CREDIT, request_id, 0, PREFIX.pack(taken))
+                    taken = 0
+            yield last.result(), True
+        finally:
+            if timer is not None:
+                timer.cancel()
+            del self._streams[request_id]
+            if not last.done():
+                last.cancel()
+                self.send(CANCEL, request_id)
+            elif not last.cancelled():
+                last.exception()  # it counts as seen, though the reader left before
+            del last
+
+    async def ask_statistics(self, deadline: Deadline) -> bytes:
+        """The replica's `ModelStatistics` message.
+
+        Raises:
+            FabricError: what `call` raises.
+        """
+        request_id, answer, _, timer = self._begin(deadline)
+        try:
+            self.send(STATISTICS, request_id)
+            return bytes(await answer)
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self.calls.pop(request_id, None)
+            del answer
+
+    def _begin(
+        self, deadline: Deadline
+    ) -> tuple[int, asyncio.Future[bytes | memoryview], bytes, asyncio.TimerHandle | None]:
+        """A new call: its id, its answer to be, the time left as a frame has it, and its timer."""
         if not self.is_open:
             raise self._lost()
         if len(self.calls) >= self.limits.max_in_flight:
@@ -85,29 +183,11 @@ class Link(FramedProtocol):
         self._last_id = request_id = (self._last_id + 1) & 0xFFFFFFFF or 1
         answer: asyncio.Future[bytes | memoryview] = self._loop.create_future()
         self.calls[request_id] = answer
-        timer = None
-        if remaining < float("inf"):
-            timer = self._loop.call_later(remaining, self._expire, request_id)
-        try:
-            if self._blocked is not None:
-                await asyncio.wait((answer, self._blocked), return_when=asyncio.FIRST_COMPLETED)
-                if answer.done():
-                    return answer.result()
-            left = min(int(remaining * 1e6), _MOST_MICROSECONDS) if timer else 0
-            if trace:
-                self.send(REQUEST, request_id, HAS_TRACE, PREFIX.pack(left), trace, payload)
-            else:
-                self.send(REQUEST, request_id, 0, PREFIX.pack(left), payload)
-            return await answer
-        except asyncio.CancelledError:
-            answer.cancel()
-            self.send(CANCEL, request_id)
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-            self.calls.pop(request_id, None)
-            del answer  # its exception has a traceback that holds this frame, and the payload
+        if remaining == _INFINITE:
+            return request_id, answer, _NO_DEADLINE, None
+        timer = self._loop.call_later(remaining, self._expire, request_id)
+        left = PREFIX.pack(min(int(remaining * 1e6), _MOST_MICROSECONDS))
+        return request_id, answer, left, timer
 
     def _expire(self, request_id: int) -> None:
         answer = self.calls.get(request_id)
@@ -127,10 +207,12 @@ class Link(FramedProtocol):
     def frame_received(
         self, kind: int, request_id: int, flags: int, payload: bytes | memoryview
     ) -> None:
-        if kind == RESPONSE:
+        if kind == RESPONSE and not flags & MORE:
             answer = self.calls.get(request_id)
             if answer is not None and not answer.done():
                 answer.set_result(payload)
+        elif kind == RESPONSE:
+            self._arrived(request_id, payload)
         elif kind == ERROR:
             self._failed(request_id, decode_error(payload))
         elif kind == DRAIN:
@@ -142,6 +224,15 @@ class Link(FramedProtocol):
                 self.accept()
             except InvalidRequest as error:
                 self._greeted.set_exception(error)
+
+    def _arrived(self, request_id: int, payload: bytes | memoryview) -> None:
+        arrived = self._streams.get(request_id)
+        if arrived is None:  # it was cancelled
+            return
+        if not payload or arrived.qsize() >= CREDIT_AT_FIRST:
+            self.abort("a response of a stream is empty, or there is no room for it")
+        else:
+            arrived.put_nowait(payload)
 
     def _failed(self, request_id: int, error: FabricError) -> None:
         error.replica = self.peer.replica

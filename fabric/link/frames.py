@@ -12,7 +12,8 @@ A frame is a header of 12 bytes, little-endian, then its payload:
     CANCEL    nothing; the caller is gone
     PING      nothing; answered by a PING with the flag PONG
     DRAIN     nothing; the replica takes nothing new on any link from now on
-    CREDIT    u32 further responses of a stream that the caller has room for, beyond the first 16
+    CREDIT    u32 further responses of a stream that the caller has room for, beyond the first 16;
+              the last one of a stream needs none
     STATISTICS  nothing; answered by a RESPONSE with ModelStatistics
 """
 
@@ -39,6 +40,8 @@ HAS_TRACE = 1
 STREAM = 2
 MORE = 1
 PONG = 1
+CREDIT_AT_FIRST = 16
+"""Responses of a stream that may be on their way before the caller says that it has room."""
 
 _COALESCE = 1 << 16
 _MAX_GREETING = 1 << 12
@@ -77,8 +80,9 @@ class Hello:
 class Limits:
     """What one link may take; seconds and bytes."""
 
-    max_frame_bytes: int = 2**31 - 1
-    """Larger frames end the link before anything is allocated for them."""
+    max_frame_bytes: int = 2**31 + _MAX_GREETING
+    """Larger frames end the link before anything is allocated for them. The largest message that
+    protobuf allows fits, with what goes before it."""
     max_in_flight: int = 4096
     high_water_bytes: int = 1 << 22
     """Bytes waiting to be written above which the sender waits."""
@@ -184,6 +188,11 @@ class FramedProtocol(asyncio.Protocol):
             self._transport.close()
 
     # ------------------------------------------------------------------ writing
+    async def is_writable(self) -> None:
+        """Returns when what waits to be written is little enough for more, or the link is gone."""
+        while self._blocked is not None:
+            await asyncio.shield(self._blocked)
+
     def _flush(self) -> None:
         self._flush_is_due = False
         out, self._out = self._out, []

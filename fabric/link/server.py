@@ -10,14 +10,19 @@ from fabric.core.deadlines import NEVER, Deadline
 from fabric.core.errors import FabricError, InvalidRequest, Overloaded
 from fabric.link.frames import (
     CANCEL,
+    CREDIT,
+    CREDIT_AT_FIRST,
     DEFAULT_LIMITS,
     DRAIN,
     ERROR,
     HAS_TRACE,
     HELLO,
+    MORE,
     PREFIX,
     REQUEST,
     RESPONSE,
+    STATISTICS,
+    STREAM,
     FramedProtocol,
     Hello,
     Limits,
@@ -78,11 +83,55 @@ class Call:
             callback()
 
 
+class StreamCall(Call):
+    """A request that may be answered with any number of responses before its last one.
+
+    `send` those, each after `has_room`, then end it with `respond`, with nothing where there is
+    no last response, or with `fail`.
+    """
+
+    __slots__ = ("_credit", "_room")
+
+    def __init__(
+        self,
+        peer: Peer,
+        request_id: int,
+        payload: bytes | memoryview,
+        deadline: Deadline,
+        trace: bytes,
+    ) -> None:
+        super().__init__(peer, request_id, payload, deadline, trace)
+        self._credit = CREDIT_AT_FIRST
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def send(self, payload: bytes) -> None:
+        """Gives a `ModelInferResponse` message that others follow; ignored when cancelled."""
+        if not self.is_cancelled:
+            self._peer.send(RESPONSE, self._id, MORE, payload)
+            self.add_credit(-1)
+
+    async def has_room(self) -> None:
+        """Returns when the caller has room for one more response, and the link as well."""
+        await self._room.wait()
+        await self._peer.is_writable()
+
+    def add_credit(self, responses: int) -> None:
+        self._credit += responses
+        if self._credit > 0:
+            self._room.set()
+        else:
+            self._room.clear()
+
+
 class Handler(Protocol):
     """What answers the calls of a server."""
 
     def handle(self, call: Call) -> None:
-        """Called on the loop for every request; must not block."""
+        """Called on the loop for every request, which may be a `StreamCall`; must not block."""
+
+    def statistics(self) -> bytes:
+        """A `ModelStatistics` message: what was done so far."""
 
 
 class LinkServer:
@@ -170,11 +219,15 @@ class Peer(FramedProtocol):
     ) -> None:
         if kind == REQUEST and self._is_greeted:
             self._request(request_id, flags, payload)
+        elif kind == CREDIT:
+            self._credit(request_id, payload)
         elif kind == CANCEL:
             call = self._calls.pop(request_id, None)
             if call is not None:
                 self._server.count(-1)
                 call.cancel()
+        elif kind == STATISTICS and self._is_greeted:
+            self.send(RESPONSE, request_id, 0, self._handler.statistics())
         elif kind == HELLO and not self._is_greeted:
             self._greet(payload)
         else:
@@ -192,10 +245,18 @@ class Peer(FramedProtocol):
         (left,) = PREFIX.unpack_from(payload)
         deadline = Deadline(time.monotonic() + left / 1e6) if left else NEVER
         trace = bytes(payload[PREFIX.size : start])
-        call = Call(self, request_id, payload[start:], deadline, trace)
+        made = StreamCall if flags & STREAM else Call
+        call = made(self, request_id, payload[start:], deadline, trace)
         self._calls[request_id] = call
         self._server.count(1)
         self._handler.handle(call)
+
+    def _credit(self, request_id: int, payload: bytes | memoryview) -> None:
+        call = self._calls.get(request_id)
+        if len(payload) != PREFIX.size or not isinstance(call, StreamCall | None):
+            self.abort("a malformed credit")
+        elif call is not None:
+            call.add_credit(*PREFIX.unpack(payload))
 
     def _greet(self, payload: bytes | memoryview) -> None:
         try:

@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from fabric.core.cards import Specialist
-from fabric.core.errors import NotFound
+from fabric.core.errors import NotFound, Unavailable
 from fabric.core.plans import Candidate, Plan, Refusal, Requirements, Retry, Route
 from fabric.routing.filters import refusal
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fabric.core.plans import ChainEntry
 
 _MOST_KEPT = 4096
+_UNLOADED = "unloaded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Planner:
 
         Raises:
             NotFound: no such model, or nobody in it meets the requirements.
+            Unavailable: it is unloaded.
         """
         key = (model, version, requirements)
         drawn = self._drawn.get(key)
@@ -78,12 +80,15 @@ def _plans(known: Known, model: str, version: str, requirements: Requirements | 
     asked = (requirements,) if requirements else ()
     if route is None:
         return _Draw((_direct(known, model, version, asked),))
+    if not route.loaded:
+        raise Unavailable(f"'{model}' is not ready: it is unloaded")
     if version:
         raise NotFound(f"{_unknown(model, version)}; it is a route, and routes have no versions")
     pairs, refusals = _through(known, route, asked)
     if not pairs:
+        error = Unavailable if any(r.reason == _UNLOADED for r in refusals) else NotFound
         refused = "; ".join(f"{r.name}: {r.reason}" for r in refusals)
-        raise NotFound(
+        raise error(
             f"no specialist of route '{model}' may answer; {len(refusals)} refused: {refused}"
         )
     plan = Plan(
@@ -109,6 +114,8 @@ def _direct(known: Known, model: str, version: str, asked: Iterable[Requirements
     specialist = known.find(model, version)
     if specialist is None:
         raise NotFound(_unknown(model, version))
+    if not specialist.hosting.loaded:
+        raise Unavailable(f"'{model}' is not ready: it is unloaded")
     for requirements in asked:
         if reason := refusal(specialist.card, requirements):
             raise NotFound(f"specialist '{model}' may not answer: {reason}")
@@ -130,6 +137,9 @@ def _through(
     seen: set[str] = set()
     for place, entry in enumerate(route.chain, 1):
         inner = known.routes.get(entry.name)
+        if inner is not None and not inner.loaded:
+            refusals.append(Refusal(inner.name, "", _UNLOADED))
+            continue
         if inner is not None:
             found, refused = _through(known, inner, asked)
             total = sum(weight for _, weight in found) or 1.0
@@ -149,6 +159,8 @@ def _entry(
     if specialist is None:
         return [], [Refusal(entry.name, entry.version, "not in the catalog")]
     card = specialist.card
+    if not specialist.hosting.loaded:
+        return [], [Refusal(card.name, card.version, _UNLOADED)]
     for requirements in asked:
         if why_not := refusal(card, requirements):
             return [], [Refusal(card.name, card.version, why_not)]

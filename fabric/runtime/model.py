@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CACHE = "FABRIC_CACHE"
 """The environment variable with the folder of fetched models."""
 _PART = ".part-"
+_MOST_LABELS = 16 << 20
 _ABANDONED_AFTER = 24 * 3600.0
 
 
@@ -63,6 +64,27 @@ def fetch(model: Model, cache: Path, max_bytes: int = 64 << 30) -> ModelFile:
             os.utime(kept)
             return ModelFile(path=kept, digest=declared)
         return _copied(model, cache, max_bytes)
+
+
+def labels(uri: str) -> tuple[str, ...]:
+    """The lines of the text file at *uri*, each the name of a class; blocks.
+
+    Raises:
+        NotFound: there is no such file.
+        Unavailable: it cannot be read now.
+        Unimplemented: nothing here reads such URIs.
+        Conflict: it is no text of at most 16 MiB.
+    """
+    with _explained(uri, "label file"):
+        with fsspec.open(uri, "rb") as source:
+            text = source.read(_MOST_LABELS + 1)
+        try:
+            lines = text.decode().splitlines()
+        except UnicodeDecodeError as error:
+            raise Conflict(f"the label file at {uri} is no UTF-8 text: {error}") from error
+        if len(text) > _MOST_LABELS:
+            raise Conflict(f"the label file at {uri} has more than {_MOST_LABELS} bytes")
+        return tuple(line.strip() for line in lines)
 
 
 def _copied(model: Model, cache: Path, max_bytes: int) -> ModelFile:
@@ -120,16 +142,16 @@ def _digest(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _explained(uri: str) -> Iterator[None]:
+def _explained(uri: str, what: str = "model") -> Iterator[None]:
     try:
         yield
     except FabricError:
         raise
     except FileNotFoundError as error:
         why = f": {error.__cause__}" if error.__cause__ else ""  # fsspec's for every HTTP failure
-        raise NotFound(f"there is no model at {uri}{why}") from error
+        raise NotFound(f"there is no {what} at {uri}{why}") from error
     except (ValueError, ImportError) as error:  # fsspec: unknown scheme, package not installed
-        raise Unimplemented(f"models at {uri} cannot be read here: {error}") from error
+        raise Unimplemented(f"{what}s at {uri} cannot be read here: {error}") from error
     except Exception as error:
         # Each kind of storage has its own errors.
-        raise Unavailable(f"the model at {uri} cannot be read: {error!r}") from error
+        raise Unavailable(f"the {what} at {uri} cannot be read: {error!r}") from error

@@ -7,7 +7,7 @@ decoded with care; the elements of the next one with the same head are where the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,8 @@ class Inputs:
     tensors: Tensors
     rows: int
     """The batch size; 1 where requests are not batched."""
-    shapes: tuple[tuple[int, ...], ...]
-    """Of one row of every input; requests with equal ones can be stacked."""
+    shapes: tuple[tuple[int, ...] | None, ...]
+    """Of one row of every input, None of one left out; requests with equal ones can be stacked."""
     model: str
     id: str
     wanted: tuple[str, ...]
@@ -50,6 +50,8 @@ class Inputs:
     """Seconds that the request may wait to be run."""
     sequence: Step | None = None
     """Where in a sequence the request stands, if it belongs to one."""
+    typed: bool = False
+    """Whether the elements of outputs are wanted in the fields of their datatypes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -76,7 +78,19 @@ class Kind:
             for name, shape, dtype, offset in self.views
         }
         like = self.inputs
-        return Inputs(tensors, like.rows, like.shapes, like.model, like.id, like.wanted)
+        return Inputs(
+            tensors,
+            like.rows,
+            like.shapes,
+            like.model,
+            "",
+            like.wanted,
+            like.classes,
+            like.priority,
+            like.patience,
+            None,
+            like.typed,
+        )
 
 
 def kind_of(payload: bytes, request: ModelInferRequest, inputs: Inputs) -> Kind | None:
@@ -87,13 +101,13 @@ def kind_of(payload: bytes, request: ModelInferRequest, inputs: Inputs) -> Kind 
     head make the same request with other elements.
     """
     contents = request.raw_input_contents
-    if not contents or request.id:  # an id is seldom the same twice
+    if not contents or request.id or inputs.sequence:  # an id is seldom the same twice
         return None
     markers = [_RAW_INPUT + varint(len(raw)) for raw in contents]
     size = len(payload) - sum(map(len, markers)) - sum(map(len, contents))
     if not 0 < size <= _MAX_HEAD_BYTES or not _is_head(payload[:size], request):
         return None
-    like = Inputs({}, inputs.rows, inputs.shapes, inputs.model, "", inputs.wanted)
+    like = replace(inputs, tensors={})
     kind = Kind(payload[: size + len(markers[0])], [], [], like)
     at = size
     for tensor, marker, raw in zip(request.inputs, markers, contents, strict=True):

@@ -43,6 +43,8 @@ _CONTENTS = {  # datatype -> the field of its elements; FP16 and BF16 have none
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
+TYPED = frozenset(_CONTENTS)
+"""Datatypes whose elements can travel typed."""
 _DATATYPES = {
     **{field: datatype for datatype, field in _CONTENTS.items()},
     "int_contents": "INT32",
@@ -69,7 +71,7 @@ def from_raw(raw: bytes, datatype: str, shape: Sequence[int], place: Place) -> N
         InvalidRequest: *raw* does not hold exactly the elements of *shape*.
     """
     if datatype == "BYTES":
-        return _of_bytes(_split(raw, math.prod(shape), place), shape)
+        return _of_bytes(_split(raw, math.prod(shape), place), shape, place)
     dtype = DTYPES[datatype]
     _check_size(len(raw), dtype.itemsize * math.prod(shape), place)
     if datatype == "BOOL":
@@ -102,7 +104,7 @@ def from_contents(
     values = getattr(contents, field) if field else ()
     if datatype == "BYTES":
         _check_count(len(values), count, place)
-        return _of_bytes(list(values), shape)
+        return _of_bytes(list(values), shape, place)
     dtype = DTYPES[datatype]
     _check_size(len(values) * dtype.itemsize, count * dtype.itemsize, place)
     # Small integers come in wider fields and keep their low bytes.
@@ -119,6 +121,13 @@ def to_raw(array: NDArray[Any], datatype: str) -> bytes:
         item = _bytes_of(element)
         parts += _LENGTH.pack(len(item)) + item
     return bytes(parts)
+
+
+def to_contents(contents: InferTensorContents, array: NDArray[Any], datatype: str) -> None:
+    """Writes the elements of *array* into the typed field of their *datatype*, one of `TYPED`."""
+    contents.SetInParent()
+    elements = map(_bytes_of, array.flat) if datatype == "BYTES" else array.ravel().tolist()
+    getattr(contents, _CONTENTS[datatype]).extend(elements)
 
 
 def encode_inputs(message: ModelInferRequest, tensors: Tensors) -> None:
@@ -212,10 +221,10 @@ def _reshaped(array: NDArray[Any], shape: Sequence[int], place: Place) -> NDArra
         raise InvalidRequest(f"unexpected shape for {place}: {error}") from error
 
 
-def _of_bytes(items: list[bytes], shape: Sequence[int]) -> NDArray[Any]:
+def _of_bytes(items: list[bytes], shape: Sequence[int], place: Place) -> NDArray[Any]:
     array = np.empty(len(items), np.object_)
     array[:] = items
-    return array.reshape(tuple(shape))
+    return _reshaped(array, shape, place)
 
 
 def _bytes_of(element: Any) -> bytes:

@@ -30,7 +30,10 @@ from fabric.testing import replica, specialist
 )
 def test_a_status_says_what_is_and_why(ready, report, state, reason):
     """It follows from the replicas under a lease and what the host says."""
-    expected = Status(state=State(state), reason=reason, ready=ready, wanted=report.wanted)
+    failing = bool(report.failure) and state != "ready"
+    expected = Status(
+        state=State(state), reason=reason, ready=ready, wanted=report.wanted, failing=failing
+    )
 
     assert status(ready, report, declared=True) == expected
 
@@ -38,6 +41,13 @@ def test_a_status_says_what_is_and_why(ready, report, state, reason):
 def test_what_is_no_longer_declared_says_why_it_is_still_there():
     """A version that waits for its heir is not what it should be."""
     assert status(1, Report(wanted=1), declared=False).reason == RETIRING
+
+
+def test_what_is_unloaded_wants_no_replicas():
+    """Whatever its host has said of it, and though the last of its replicas still finish."""
+    found = status(1, Report(wanted=2, failure="oom"), declared=True, loaded=False)
+
+    assert found == Status(state=State.UNLOADED, reason="unloaded")
 
 
 def world(*known: tuple[str, str, State, int]) -> Catalog:
@@ -63,6 +73,14 @@ def test_a_version_outlives_its_removal_until_another_is_ready():
 
     ready = world(("a", "1", State.READY, 1), ("a", "2", State.READY, 1))
     assert outlived(ready, declared(ready, "a:2")) == {"a:1"}
+
+
+def test_a_version_does_not_outlive_the_unloading_of_its_heirs():
+    """An older version is not kept for ones that nobody waits for."""
+    catalog = world(("a", "1", State.READY, 1), ("a", "2", State.UNLOADED, 0))
+    heir = specialist("a", "2", loaded=False)
+
+    assert outlived(catalog, Declared({"a:2": heir})) == {"a:1"}
 
 
 def test_a_version_that_does_not_answer_goes_at_once():

@@ -194,6 +194,23 @@ async def test_an_answer_that_comes_first_wins():
     assert asyncio.current_task().cancelling() == 0
 
 
+async def test_a_client_that_stays_is_not_asked_all_the_time():
+    """Envoy answers at once after the end of a body, and would be asked without a rest."""
+    asked = 0
+
+    async def receive():
+        nonlocal asked
+        asked += 1
+        return body(b"")
+
+    async def answer():
+        for _ in range(2000):
+            await asyncio.sleep(0)
+
+    await unless_gone(receive, answer())
+    assert asked < 50
+
+
 async def test_a_cancelled_task_is_cancelled_and_not_disconnected():
     """Who ends the gateway is not taken for a client."""
     started = asyncio.Event()

@@ -17,12 +17,25 @@ from fabric.core.errors import (
     Unavailable,
 )
 from fabric.link.client import connect
-from fabric.link.frames import DEFAULT_LIMITS, HEADER, HELLO, REQUEST, Hello, Limits, encode_hello
+from fabric.link.frames import (
+    CREDIT,
+    CREDIT_AT_FIRST,
+    DEFAULT_LIMITS,
+    HEADER,
+    HELLO,
+    REQUEST,
+    Hello,
+    Limits,
+    encode_hello,
+)
 from fabric.link.server import Call, LinkServer
 
 
 class Held:
     """Keeps calls until the test answers them."""
+
+    def statistics(self) -> bytes:
+        return b"counted"
 
     def __init__(self) -> None:
         self.calls: asyncio.Queue[Call] = asyncio.Queue()
@@ -367,3 +380,199 @@ async def test_what_is_no_address_is_unavailable(address):
     """A wrong address is nobody's failure but its own."""
     with pytest.raises(Unavailable):
         await connect(address)
+
+
+# ------------------------------------------------------------------ streams
+async def streaming(handler, link, deadline=NEVER, trace=b""):
+    """A stream over *link*, and the call of it as *handler* has it."""
+    stream = link.stream(b"x", deadline, trace)
+    first = asyncio.create_task(anext(stream))
+    return stream, first, await handler.calls.get()
+
+
+async def test_a_stream_gives_what_is_sent_in_order():
+    """Responses as they come, and the last one as such."""
+    handler = Held()
+    async with linked(handler) as (server, link):
+        stream, first, call = await streaming(handler, link, trace=bytes(range(25)))
+        assert (call.payload, call.trace) == (b"x", bytes(range(25)))
+        call.send(b"1")
+        assert await first == (b"1", False)
+        assert (server.in_flight, link.in_flight) == (1, 1)
+        call.send(b"2")
+        call.respond(b"3")
+        assert [each async for each in stream] == [(b"2", False), (b"3", True)]
+        assert server.in_flight == link.in_flight == 0
+
+
+async def test_a_stream_may_end_without_a_last_response():
+    """What ends it is empty then, whether anything came before or not."""
+    handler = Held()
+    async with linked(handler) as (_, link):
+        _, first, call = await streaming(handler, link)
+        call.respond(b"")
+        assert await first == (b"", True)
+
+
+async def test_an_unary_answer_is_a_stream_of_one():
+    """A handler need not know of streams."""
+    async with linked(Echo()) as (_, link):
+        assert [each async for each in link.stream(b"x", NEVER)] == [(b"x", True)]
+
+
+async def test_an_error_ends_a_stream_after_what_came_before():
+    """Nothing that was sent is lost."""
+    handler = Held()
+    async with linked(handler) as (_, link):
+        stream, first, call = await streaming(handler, link)
+        call.send(b"1")
+        call.fail(SpecialistFailed("no more"))
+        assert await first == (b"1", False)
+        with pytest.raises(SpecialistFailed, match="no more"):
+            await anext(stream)
+        assert link.in_flight == 0
+
+
+async def produced(call, count):
+    """Sends responses while there is room for them; says how many in *count*."""
+    while True:
+        await call.has_room()
+        call.send(b"%d" % len(count))
+        count.append(None)
+
+
+async def test_a_slow_reader_holds_the_replica_back():
+    """A stream without an end takes no more memory than its first credit, and loses nothing."""
+    handler = Held()
+    async with linked(handler) as (_, link):
+        stream, first, call = await streaming(handler, link)
+        count = []
+        producing = asyncio.create_task(produced(call, count))
+        assert await first == (b"0", False)
+        while len(count) < CREDIT_AT_FIRST:
+            await asyncio.sleep(0)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert len(count) == CREDIT_AT_FIRST
+        for number in range(1, 1000):
+            assert await anext(stream) == (b"%d" % number, False)
+            assert len(count) <= number + CREDIT_AT_FIRST
+        await stream.aclose()
+        while not call.is_cancelled:
+            await asyncio.sleep(0)
+        producing.cancel()
+
+
+async def test_a_peer_that_sends_more_than_there_is_room_for_is_cut_off():
+    """Its caller's memory is bounded whatever it does."""
+    handler = Held()
+    async with linked(handler) as (_, link):
+        stream, first, call = await streaming(handler, link)
+        for _ in range(CREDIT_AT_FIRST + 2):
+            call.send(b"x")
+        await first
+        with pytest.raises(Unavailable):
+            async for _ in stream:
+                pass
+
+
+@pytest.mark.parametrize("read", [0, 1])
+async def test_closing_or_cancelling_a_stream_cancels_the_work(read):
+    """While the first response is awaited, and between two."""
+    handler = Held()
+    async with linked(handler) as (server, link):
+        stream, first, call = await streaming(handler, link)
+        if read:
+            call.send(b"1")
+            await first
+            await stream.aclose()
+        else:
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+        while not call.is_cancelled:
+            await asyncio.sleep(0)
+        assert server.in_flight == link.in_flight == 0
+        call.send(b"nobody reads this")
+        call.respond(b"nor this")
+        assert await link.ask_statistics(NEVER) == b"counted"
+
+
+async def test_a_deadline_ends_a_stream():
+    """It holds for all of its responses."""
+    handler = Held()
+    async with linked(handler) as (_, link):
+        stream, first, call = await streaming(handler, link, Deadline.after(0.05))
+        call.send(b"1")
+        assert await first == (b"1", False)
+        with pytest.raises(DeadlineExceeded):
+            await anext(stream)
+        while not call.is_cancelled:
+            await asyncio.sleep(0)
+
+
+async def test_a_lost_link_ends_its_streams():
+    """As unavailable, after what had arrived."""
+    handler = Held()
+    async with linked(handler) as (_, link):
+        stream, first, call = await streaming(handler, link)
+        call.send(b"1")
+        assert await first == (b"1", False)
+        link.abort("the test pulls the plug")
+        with pytest.raises(Unavailable):
+            await anext(stream)
+        while not call.is_cancelled:
+            await asyncio.sleep(0)
+        await call.has_room()  # and sending goes nowhere
+
+
+async def test_a_stream_that_is_read_late_counts_as_answered():
+    """What has arrived is its reader's; the link may end."""
+    handler = Held()
+    async with linked(handler) as (_, link):
+        stream, first, call = await streaming(handler, link)
+        call.send(b"1")
+        call.respond(b"2")
+        await first
+        while link.in_flight:
+            await asyncio.sleep(0)
+        link.close()
+        await link.gone
+        assert await anext(stream) == (b"2", True)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\0\0\0\0\0"])
+async def test_a_malformed_credit_ends_the_link(payload):
+    """As any other noise."""
+    handler = Held()
+    async with linked(handler) as (_, link):
+        _, first, _ = await streaming(handler, link)
+        link.send(CREDIT, 1, 0, payload)
+        with pytest.raises(Unavailable):
+            await first
+
+
+async def test_a_link_that_is_full_makes_its_streams_wait():
+    """They wait to be sent, and their deadlines still hold."""
+    handler = Held()
+    async with linked(handler, Limits(high_water_bytes=1000)) as (server, link):
+        (peer,) = server.peers
+        peer._transport.pause_reading()
+        first = asyncio.create_task(link.call(bytes(8_000_000), NEVER))
+        while link._blocked is None:
+            await asyncio.sleep(0)
+        with pytest.raises(DeadlineExceeded):
+            await anext(link.stream(b"late", Deadline.after(0.02)))
+        second = asyncio.create_task(anext(link.stream(b"waits", NEVER)))
+        await asyncio.sleep(0)
+        peer._transport.resume_reading()
+        for _ in range(2):
+            (await handler.calls.get()).respond(b"ok")
+        assert [await first, await second] == [b"ok", (b"ok", True)]
+
+
+async def test_a_replica_says_what_it_has_done():
+    """Its handler knows."""
+    async with linked(Held()) as (_, link):
+        assert await link.ask_statistics(Deadline.after(5)) == b"counted"
+        assert link.in_flight == 0

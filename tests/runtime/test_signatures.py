@@ -3,12 +3,14 @@
 # ruff: noqa: E501 - texts are kept whole
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from fabric.core.cards import Batching
+from fabric.core.cards import Batching, Control, Sequences, StateTensor
 from fabric.core.errors import Conflict
 from fabric.core.tensors import Signature, TensorSpec
-from fabric.runtime.signatures import check_batching, narrowed
+from fabric.runtime.signatures import check_batching, check_classes, kept, narrowed, without
 
 
 def spec(name, *shape, datatype="FP32"):
@@ -52,6 +54,30 @@ def test_every_input_of_the_model_is_needed():
         narrowed(model, Signature(inputs=(spec("a", 1),)))
 
 
+def test_what_the_model_has_a_value_for_is_optional():
+    """Where the card declares it; it may say so, but not of what the model needs."""
+    by = replace(spec("by", 1), optional=True)
+    model = Signature(inputs=(spec("x", 1), by))
+    assert narrowed(model, Signature()).inputs == (spec("x", 1),)
+    assert narrowed(model, Signature(inputs=(spec("x", 1),))).inputs == (spec("x", 1),)
+    for declared in (by, spec("by", 1)):
+        inputs = (spec("x", 1), declared)
+        assert narrowed(model, Signature(inputs=inputs)).inputs == (spec("x", 1), by)
+    wrong = Signature(inputs=(replace(spec("x", 1), optional=True), by))
+    with pytest.raises(Conflict, match="declares input 'x' optional, the model needs it"):
+        narrowed(model, wrong)
+
+
+def test_classes_are_those_of_outputs_with_scores():
+    """What names another one is a mistake in the portfolio."""
+    model = Signature(outputs=(spec("y", 2), spec("t", 2, datatype="BYTES")))
+    check_classes(model, ["y"])
+    with pytest.raises(Conflict, match="names the output 'z', the model has y, t"):
+        check_classes(model, ["z"])
+    with pytest.raises(Conflict, match="names the output 't', which is BYTES"):
+        check_classes(model, ["t"])
+
+
 def test_batching_needs_a_free_first_dimension():
     """The way out is named."""
     check_batching(MODEL, Batching(max_size=8))
@@ -59,3 +85,35 @@ def test_batching_needs_a_free_first_dimension():
     check_batching(fixed, Batching(max_size=1))
     with pytest.raises(Conflict, match=r"input 'x' is FP32 \[1,64\].*or set max_size to 1"):
         check_batching(fixed, Batching(max_size=8))
+
+
+# ------------------------------------------------------------------ sequences
+STATEFUL = Signature(
+    inputs=(spec("x", -1), spec("h", -1), spec("go", -1)), outputs=(spec("y", -1), spec("h2", -1))
+)
+
+
+def test_states_and_controls_are_not_for_callers():
+    """What is left is what the card shows."""
+    sequences = Sequences(
+        states=(StateTensor(input="h", output="h2"),), controls=(Control(input="go", kind="start"),)
+    )
+    own = kept(STATEFUL, sequences)
+    assert own == Signature(inputs=(spec("h", -1), spec("go", -1)), outputs=(spec("h2", -1),))
+    assert without(STATEFUL, own) == Signature(inputs=(spec("x", -1),), outputs=(spec("y", -1),))
+    assert without(STATEFUL, kept(STATEFUL, None)) == STATEFUL
+
+
+@pytest.mark.parametrize(
+    ("sequences", "text"),
+    [
+        (Sequences(states=(StateTensor(input="q", output="h2"),)), "sequences names input 'q', the model has x, h, go"),
+        (Sequences(states=(StateTensor(input="h", output="q"),)), "sequences names output 'q', the model has y, h2"),
+        (Sequences(controls=(Control(input="q", kind="end"),)), "sequences names input 'q'"),
+        (Sequences(controls=(Control(input="go", kind="end"),) * 2), "sequences names input 'go' twice"),
+    ],
+)  # fmt: skip
+def test_what_sequences_names_is_in_the_model_once(sequences, text):
+    """With what there is instead."""
+    with pytest.raises(Conflict, match=text):
+        kept(STATEFUL, sequences)

@@ -10,9 +10,11 @@ import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2
 
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
-from fabric.core.errors import InvalidRequest, SpecialistFailed, Unimplemented
+from fabric.core.errors import InvalidRequest, SpecialistFailed
 from fabric.core.tensors import DTYPES, Signature, TensorSpec
 from fabric.wire.codec import Codec
+from fabric.wire.kinds import Step
+from fabric.wire.tensors import decode_outputs
 
 
 def spec(name="x", datatype="FP32", shape=(-1, 2)):
@@ -107,6 +109,38 @@ def test_requests_of_one_kind_differ_in_their_elements_only():
         assert inputs.model == "asked"
 
 
+def test_parameters_that_change_from_request_to_request_displace_no_kind(monkeypatch):
+    """Only what comes a second time is remembered, and with its parameters."""
+    codec = codec_of(spec())
+    plain = request_of(X, raw=[EIGHT], model_version="123456789012345678901")
+    codec.decode(plain)
+    for number in range(100, 400):
+        payload = request_of(X, raw=[EIGHT], parameters={"trace": {"int64_param": number}})
+        assert len(payload) < 128
+        codec.decode(payload)
+    said = {"priority": {"uint64_param": 2}, "timeout": {"int64_param": 5_000_000}}
+    asked = [{"name": "y", "parameters": {"classification": {"int64_param": 1}}}]
+    again = request_of(X, raw=[EIGHT], parameters=said, outputs=asked)
+    for _ in range(2):
+        codec.decode(again)
+    assert sum(map(len, codec._kinds.values())) == 2
+    assert len(codec._met) <= 256
+
+    monkeypatch.delattr(codec, "_decoder")
+    assert codec.decode(plain).priority == 0
+    inputs = codec.decode(again)
+    assert (inputs.priority, inputs.patience, inputs.classes) == (2, 5.0, {"y": 1})
+
+
+def test_requests_of_sequences_are_never_taken_from_memory():
+    """Each is decoded with care, as often as it comes."""
+    codec = codec_of(spec())
+    payload = request_of(X, raw=[EIGHT], parameters={"sequence_id": {"int64_param": 7}})
+    for _ in range(3):
+        assert codec.decode(payload).sequence == Step(7, starts=False, ends=False)
+    assert not codec._kinds
+
+
 def test_requests_of_one_length_and_another_head_are_not_confused():
     """Memory is believed only when all of the head is the same."""
     codec = codec_of(spec("a", shape=(-1,)), spec("b", shape=(-1,)))
@@ -127,7 +161,7 @@ def test_requests_of_one_length_and_several_heads_are_all_remembered(monkeypatch
     ]
     for payload in payloads:
         codec.decode(payload)
-    monkeypatch.delattr(codec, "_inputs")  # without which nothing is decoded with care
+    monkeypatch.delattr(codec, "_decoder")  # without which nothing is decoded with care
     for payload in payloads:
         assert codec.decode(payload).tensors["x"].shape == (1, 2)
 
@@ -159,6 +193,8 @@ REFUSED = [
     (request_of((*X, {"fp32_contents": [1]})), "input byte size mismatch for input 'x' for model 'm'. Expected 8, got 4"),
     (request_of(X, raw=[bytes(10)]), "input byte size mismatch for input 'x' for model 'm'. Expected 8, got 10"),
     (request_of(("x", "FP32", [2**62, 2]), raw=[EIGHT]), "input byte size mismatch for input 'x' for model 'm'. Expected 36893488147419103232, got 8"),
+    (request_of(("x", "FP32", [2**62, 2], {"fp32_contents": [1, 2]})), "input byte size mismatch for input 'x' for model 'm'. Expected 36893488147419103232, got 8"),
+    (request_of(("x", "FP32", [1] * 40), raw=[EIGHT]), f"unexpected shape for input 'x' for model 'm'. Expected [-1,2], got [{'1,' * 32}...]. "),
     (request_of(("x", "FP32", [-1, 2]), raw=[EIGHT]), "All input dimensions should be specified for input 'x' for model 'm', got [-1,2]"),
     (request_of(X, X, raw=[EIGHT, EIGHT]), "input 'x' already exists in request"),
     (request_of(X, ("z", "FP32", [1]), raw=[EIGHT, EIGHT]), "unexpected inference input 'z' for model 'm'"),
@@ -177,6 +213,45 @@ def test_what_the_signature_does_not_take_is_refused(payload, text):
     with pytest.raises(InvalidRequest) as caught:
         codec_of(spec()).decode(payload)
     assert caught.value.message == text
+
+
+def optional(name, **said):
+    return TensorSpec(name=name, datatype="FP32", shape=(-1, 2), optional=True, **said)
+
+
+def test_optional_inputs_may_be_left_out():
+    """What is not given is not there, also when the request comes again."""
+    codec = codec_of(spec("A"), optional("B"), max_rows=8)
+    both = [("A", "FP32", [1, 2]), ("B", "FP32", [1, 2])]
+    for _ in range(2):
+        alone = codec.decode(request_of(both[0], raw=[EIGHT]))
+        together = codec.decode(request_of(*both, raw=[EIGHT, EIGHT]))
+        assert (alone.tensors.keys(), together.tensors.keys()) == ({"A"}, {"A", "B"})
+        assert (alone.shapes, together.shapes) == (((2,), None), ((2,), (2,)))
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("", "expected number of inputs between 3 and 4 but got 0 inputs for model 'm'. Got input(s) [], but missing required input(s) ['A','B','C']. Please provide all required input(s)."),
+        ("AD", "expected number of inputs between 3 and 4 but got 2 inputs for model 'm'. Got input(s) ['A','D'], but missing required input(s) ['B','C']. Please provide all required input(s)."),
+    ],
+)  # fmt: skip
+def test_missing_inputs_are_named_where_some_are_optional(given, text):
+    """How many there may be is said."""
+    codec = codec_of(spec("A"), spec("B"), spec("C"), optional("D"))
+    with pytest.raises(InvalidRequest) as caught:
+        codec.decode(
+            request_of(*[(name, "FP32", [1, 2]) for name in given], raw=[EIGHT] * len(given))
+        )
+    assert caught.value.message == text
+
+
+def test_all_inputs_may_be_optional():
+    """A request without any tensor is one row."""
+    codec = codec_of(optional("A"), max_rows=8)
+    inputs = codec.decode(request_of())
+    assert (inputs.tensors, inputs.rows, inputs.shapes) == ({}, 1, (None,))
 
 
 def test_missing_inputs_are_named():
@@ -238,6 +313,137 @@ def test_scalars_and_empty_tensors_are_tensors():
     assert inputs.tensors["t"].tolist() == [5]
 
 
+@pytest.mark.parametrize("datatype", ["FP32", "BYTES"])
+def test_empty_tensors_of_impossible_sizes_are_refused(datatype):
+    """Nothing is in them, but no array has such a shape."""
+    codec = codec_of(spec(datatype=datatype, shape=(-1, -1)))
+    for contents in ({"raw": [b""]}, {}):
+        tensor = ("x", datatype, [0, 2**62], *([] if contents else [{}]))
+        with pytest.raises(InvalidRequest, match="unexpected shape for input 'x'"):
+            codec.decode(request_of(tensor, **contents))
+
+
+TYPED = {
+    "BOOL": ("bool_contents", [True, False]),
+    "INT8": ("int_contents", [-1, 2]),
+    "INT16": ("int_contents", [-1, 2]),
+    "INT32": ("int_contents", [-1, 2]),
+    "INT64": ("int64_contents", [-1, 2**40]),
+    "UINT8": ("uint_contents", [1, 255]),
+    "UINT16": ("uint_contents", [1, 65535]),
+    "UINT32": ("uint_contents", [1, 2**32 - 1]),
+    "UINT64": ("uint64_contents", [1, 2**64 - 1]),
+    "FP32": ("fp32_contents", [0.5, -2]),
+    "FP64": ("fp64_contents", [0.1, -2]),
+    "BYTES": ("bytes_contents", [b"a\0b", b""]),
+}
+
+
+@pytest.mark.parametrize("datatype", TYPED)
+def test_typed_elements_come_and_go(datatype):
+    """Each datatype in its field, when the caller wants no binary data."""
+    field, values = TYPED[datatype]
+    codec = codec_of(spec(datatype=datatype, shape=(-1,)), outputs=(spec("y", datatype, (-1,)),))
+    no = {"binary_data_output": {"bool_param": False}}
+    for shape, elements in ([2], values), ([0], []):
+        tensor = ("x", datatype, shape, {field: elements})
+        inputs = codec.decode(request_of(tensor, parameters=no))
+        payload = codec.encode(inputs, {"y": inputs.tensors["x"]})
+        response = ModelInferResponse.FromString(payload)
+        assert not response.raw_output_contents
+        assert list(getattr(response.outputs[0].contents, field)) == elements
+        assert decode_outputs(response)["y"].tolist() == elements
+
+
+def test_elements_are_typed_only_where_all_of_a_response_can_be():
+    """Every output decides for itself before the request does, and one that is raw makes all raw."""
+    outputs = (spec("a"), spec("b"), spec("h", "FP16"))
+    codec = codec_of(spec(), outputs=outputs)
+    arrays = {each.name: np.zeros((1, 2), DTYPES[each.datatype]) for each in outputs}
+
+    def is_typed(binary=None, **asked):
+        said = {} if binary is None else {"binary_data_output": {"bool_param": binary}}
+        wanted = [
+            {
+                "name": name,
+                "parameters": {} if own is None else {"binary_data": {"bool_param": own}},
+            }
+            for name, own in asked.items()
+        ]
+        payload = request_of(X, raw=[EIGHT], parameters=said, outputs=wanted)
+        response = ModelInferResponse.FromString(codec.encode(codec.decode(payload), arrays))
+        assert len(response.raw_output_contents) in (0, len(response.outputs))
+        return not response.raw_output_contents
+
+    assert not is_typed(False)  # one of all is FP16
+    assert is_typed(False, a=None, b=None)
+    assert is_typed(a=False, b=False)
+    assert is_typed(True, a=False)
+    assert not is_typed(False, a=True)
+    assert not is_typed(a=False, b=None)
+    assert not is_typed(a=None)
+    assert not is_typed(False, a=None, h=None)
+
+
+def asking(name="y", **parameters):
+    return [{"name": name, "parameters": parameters}]
+
+
+@pytest.mark.parametrize(
+    ("max_rows", "shape", "elements"),
+    [
+        (8, [1, 2], [[b"3.000000:1", b"0.500000:0"]]),
+        (1, [2], [b"3.000000:1", b"0.500000:0"]),
+    ],
+)
+def test_classes_are_the_largest_elements_first(max_rows, shape, elements):
+    """Of each row where requests are batched, and never more than there are."""
+    codec = codec_of(spec(), max_rows=max_rows)
+    inputs = codec.decode(
+        request_of(X, raw=[EIGHT], id="i", outputs=asking(classification={"int64_param": 9}))
+    )
+    payload = codec.encode(inputs, {"y": np.array([[0.5, 3]], np.float32)})
+    response = service_pb2.ModelInferResponse.FromString(payload)
+    assert (response.outputs[0].datatype, list(response.outputs[0].shape)) == ("BYTES", shape)
+    assert triton.InferResult(response).as_numpy("y").tolist() == elements
+    assert (response.model_name, response.model_version, response.id) == ("asked", "7", "i")
+
+
+def test_classes_travel_typed_too():
+    """Texts have a field, whatever the elements were."""
+    codec = codec_of(spec(), outputs=(spec("y", "FP16"),))
+    asked = asking(classification={"int64_param": 1}, binary_data={"bool_param": False})
+    inputs = codec.decode(request_of(X, raw=[EIGHT], outputs=asked))
+    payload = codec.encode(inputs, {"y": np.array([[0.5, 3]], np.float16)})
+    (output,) = ModelInferResponse.FromString(payload).outputs
+    assert list(output.contents.bytes_contents) == [b"3.000000:1"]
+
+
+@pytest.mark.parametrize(
+    ("datatype", "parameter", "text"),
+    [
+        ("FP32", {"int64_param": 0}, "invalid value for 'classification' parameter, expected > 0"),
+        ("FP32", {"string_param": "1"}, "invalid value type for 'classification' parameter, expected int64_param"),
+        ("BYTES", {"int64_param": 1}, "class result not available for output due to unsupported type 'BYTES' of output 'y' for model 'm'"),
+    ],
+)  # fmt: skip
+def test_classes_that_cannot_be_given_are_refused(datatype, parameter, text):
+    """Before anything is run."""
+    codec = codec_of(spec(), outputs=(spec("y", datatype),))
+    with pytest.raises(InvalidRequest) as caught:
+        codec.decode(request_of(X, raw=[EIGHT], outputs=asking(classification=parameter)))
+    assert caught.value.message == text
+
+
+def test_outputs_of_another_datatype_are_not_classified():
+    """What breaks the signature fails the specialist, whatever was asked for."""
+    codec = codec_of(spec())
+    asked = asking(classification={"int64_param": 1})
+    inputs = codec.decode(request_of(X, raw=[EIGHT], outputs=asked))
+    with pytest.raises(SpecialistFailed, match="its signature says FP32"):
+        codec.encode(inputs, {"y": np.zeros((1, 2), np.float64)})
+
+
 @pytest.mark.parametrize(
     ("tensors", "raw", "text"),
     [
@@ -265,16 +471,15 @@ def test_all_inputs_have_one_batch_size():
     assert [codec.decode(one).rows for _ in range(2)] == [2, 2]
 
 
-def test_extensions_that_are_not_served_are_refused_by_name():
-    """Nothing that a caller asks for is silently left undone."""
+def test_regions_are_resolved_before_requests_come_here():
+    """A region that is still named is one that the gateway does not know."""
     region = {"shared_memory_region": {"string_param": "r"}}
     request = ModelInferRequest()
     request.inputs.add(name="x", datatype="FP32", shape=[1, 2], parameters=region)
-    with pytest.raises(Unimplemented, match="shared memory"):
-        codec_of(spec()).decode(request.SerializeToString())
-    asked = [{"name": "y", "parameters": {"classification": {"int64_param": 1}}}]
-    with pytest.raises(Unimplemented, match="'classification'"):
-        codec_of(spec()).decode(request_of(X, raw=[EIGHT], outputs=asked))
+    asked = [{"name": "y", "parameters": region}]
+    for payload in (request.SerializeToString(), request_of(X, raw=[EIGHT], outputs=asked)):
+        with pytest.raises(InvalidRequest, match="Unable to find shared memory region: 'r'"):
+            codec_of(spec()).decode(payload)
 
 
 def test_only_the_outputs_asked_for_are_sent():
@@ -320,4 +525,4 @@ def test_memory_is_bounded():
         inputs = codec.decode(request_of(("x", "FP32", [size]), raw=[array.tobytes()]))
         codec.encode(inputs, {"y": array})
     assert sum(map(len, codec._kinds.values())) <= 256
-    assert len(codec._prefixes) <= 256
+    assert len(codec.encode.__self__._prefixes) <= 256

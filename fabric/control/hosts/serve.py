@@ -62,10 +62,12 @@ def _started_with(specialist: Specialist) -> dict[str, Any]:
             resources=hosting.resources,
             onnxruntime=hosting.onnxruntime,
             timeouts=Timeouts(startup=hosting.timeouts.startup),
+            sequences=hosting.sequences,
+            classes=hosting.classes,
         ),
     )
     said = as_dict(to_message(bare, card_pb2.Specialist))
-    for name in ("replicas", "batching"):
+    for name in ("replicas", "batching", "loaded"):
         said["hosting"].pop(name, None)
     return said
 

@@ -218,16 +218,18 @@ class Specialist(_message.Message):
     def __init__(self, card: _Optional[_Union[Card, _Mapping]] = ..., hosting: _Optional[_Union[Hosting, _Mapping]] = ...) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("state", "reason", "ready", "wanted")
+    __slots__ = ("state", "reason", "ready", "wanted", "failing")
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
     WANTED_FIELD_NUMBER: _ClassVar[int]
+    FAILING_FIELD_NUMBER: _ClassVar[int]
     state: str
     reason: str
     ready: int
     wanted: int
-    def __init__(self, state: _Optional[str] = ..., reason: _Optional[str] = ..., ready: _Optional[int] = ..., wanted: _Optional[int] = ...) -> None: ...
+    failing: bool
+    def __init__(self, state: _Optional[str] = ..., reason: _Optional[str] = ..., ready: _Optional[int] = ..., wanted: _Optional[int] = ..., failing: bool = ...) -> None: ...
 
 class Load(_message.Message):
     __slots__ = ("running", "queued")

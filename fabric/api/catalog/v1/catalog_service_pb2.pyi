@@ -127,6 +127,45 @@ class DeleteResponse(_message.Message):
     revision: int
     def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., revision: _Optional[int] = ...) -> None: ...
 
+class LoadRequest(_message.Message):
+    __slots__ = ("name", "config", "models")
+    class ModelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: bytes
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    config: str
+    models: _containers.ScalarMap[str, bytes]
+    def __init__(self, name: _Optional[str] = ..., config: _Optional[str] = ..., models: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
+
+class LoadResponse(_message.Message):
+    __slots__ = ("specialists", "revision")
+    SPECIALISTS_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    specialists: _containers.RepeatedScalarFieldContainer[str]
+    revision: int
+    def __init__(self, specialists: _Optional[_Iterable[str]] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class UnloadRequest(_message.Message):
+    __slots__ = ("name", "dependents")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DEPENDENTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    dependents: bool
+    def __init__(self, name: _Optional[str] = ..., dependents: bool = ...) -> None: ...
+
+class UnloadResponse(_message.Message):
+    __slots__ = ("revision",)
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    def __init__(self, revision: _Optional[int] = ...) -> None: ...
+
 class RegisterRequest(_message.Message):
     __slots__ = ("replica", "signature")
     REPLICA_FIELD_NUMBER: _ClassVar[int]

@@ -55,6 +55,16 @@ class CatalogServiceStub(object):
                 request_serializer=fabric_dot_api_dot_catalog_dot_v1_dot_catalog__service__pb2.DeleteRequest.SerializeToString,
                 response_deserializer=fabric_dot_api_dot_catalog_dot_v1_dot_catalog__service__pb2.DeleteResponse.FromString,
                 _registered_method=True)
+        self.Load = channel.unary_unary(
+                '/fabric.api.catalog.v1.CatalogService/Load',
+                request_serializer=fabric_dot_api_dot_catalog_dot_v1_dot_catalog__service__pb2.LoadRequest.SerializeToString,
+                response_deserializer=fabric_dot_api_dot_catalog_dot_v1_dot_catalog__service__pb2.LoadResponse.FromString,
+                _registered_method=True)
+        self.Unload = channel.unary_unary(
+                '/fabric.api.catalog.v1.CatalogService/Unload',
+                request_serializer=fabric_dot_api_dot_catalog_dot_v1_dot_catalog__service__pb2.UnloadRequest.SerializeToString,
+                response_deserializer=fabric_dot_api_dot_catalog_dot_v1_dot_catalog__service__pb2.UnloadResponse.FromString,
+                _registered_method=True)
         self.Register = channel.unary_unary(
                 '/fabric.api.catalog.v1.CatalogService/Register',
                 request_serializer=fabric_dot_api_dot_catalog_dot_v1_dot_catalog__service__pb2.RegisterRequest.SerializeToString,
@@ -104,6 +114,20 @@ class CatalogServiceServicer(object):
 
     def Delete(self, request, context):
         """Takes one specialist or route out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Load(self, request, context):
+        """Loads a specialist or a route, as it is declared or with a configuration and files of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unload(self, request, context):
+        """Unloads a specialist or a route; it stays declared.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,6 +184,16 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.Delete,
                     request_deserializer=fabric_dot_api_dot_catalog_dot_v1_dot_catalog__service__pb2.DeleteRequest.FromString,
                     response_serializer=fabric_dot_api_dot_catalog_dot_v1_dot_catalog__service__pb2.DeleteResponse.SerializeToString,
+            ),
+            'Load': grpc.unary_unary_rpc_method_handler(
+                    servicer.Load,
+                    request_deserializer=fabric_dot_api_dot_catalog_dot_v1_dot_catalog__service__pb2.LoadRequest.FromString,
+                    response_serializer=fabric_dot_api_dot_catalog_dot_v1_dot_catalog__service__pb2.LoadResponse.SerializeToString,
+            ),
+            'Unload': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unload,
+                    request_deserializer=fabric_dot_api_dot_catalog_dot_v1_dot_catalog__service__pb2.UnloadRequest.FromString,
+                    response_serializer=fabric_dot_api_dot_catalog_dot_v1_dot_catalog__service__pb2.UnloadResponse.SerializeToString,
             ),
             'Register': grpc.unary_unary_rpc_method_handler(
                     servicer.Register,
@@ -291,6 +325,60 @@ class CatalogService(object):
             '/fabric.api.catalog.v1.CatalogService/Delete',
             fabric_dot_api_dot_catalog_dot_v1_dot_catalog__service__pb2.DeleteRequest.SerializeToString,
             fabric_dot_api_dot_catalog_dot_v1_dot_catalog__service__pb2.DeleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Load(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fabric.api.catalog.v1.CatalogService/Load',
+            fabric_dot_api_dot_catalog_dot_v1_dot_catalog__service__pb2.LoadRequest.SerializeToString,
+            fabric_dot_api_dot_catalog_dot_v1_dot_catalog__service__pb2.LoadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fabric.api.catalog.v1.CatalogService/Unload',
+            fabric_dot_api_dot_catalog_dot_v1_dot_catalog__service__pb2.UnloadRequest.SerializeToString,
+            fabric_dot_api_dot_catalog_dot_v1_dot_catalog__service__pb2.UnloadResponse.FromString,
             options,
             channel_credentials,
             insecure,

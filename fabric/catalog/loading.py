@@ -1,0 +1,119 @@
+"""What loading and unloading make of what is declared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from fabric.catalog.catalog import latest_first
+from fabric.core.cards import Model, Specialist
+from fabric.core.errors import InvalidRequest, NotFound
+from fabric.core.plans import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fabric.catalog.declaring import Declared
+
+Override = Callable[[Specialist | None, Model | None], Specialist]
+"""From a specialist, None for a new one, and the model to run instead of its own, None for that
+one, to the specialist with another configuration."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Specialists and routes as they are to be declared; all others stay as they are."""
+
+    specialists: tuple[Specialist, ...] = ()
+    routes: tuple[Route, ...] = ()
+
+
+def loaded(
+    declared: Declared,
+    name: str,
+    override: Override | None = None,
+    models: Mapping[str, Model] | None = None,
+) -> Selection:
+    """*name* with all its versions, or a route with all that its chain names, is to be loaded.
+
+    With *models*, by version, those are the versions that are loaded, and the others are not.
+
+    Raises:
+        NotFound: nothing of that name is declared, and there are no *models*.
+        InvalidRequest: a route is given a configuration or models.
+    """
+    if name in declared.routes:
+        if override or models:
+            raise InvalidRequest(
+                f"failed to load '{name}': it is a route, which has no configuration and no files"
+            )
+        return _all_of(declared, name, True)
+    versions = _versions(declared, name)
+    if models:
+        return Selection(_replaced(versions, override or _with_model, models))
+    if not versions:
+        raise NotFound(f"failed to load '{name}', failed to poll from model repository")
+    kept = (override(version, None) if override else version for version in versions)
+    return Selection(tuple(_marked(version, True) for version in kept))
+
+
+def unloaded(declared: Declared, name: str, dependents: bool) -> Selection:
+    """*name* with all its versions is to be unloaded; of a route with *dependents* its chain, too.
+
+    Raises:
+        NotFound: nothing of that name is declared.
+    """
+    if name in declared.routes:
+        if dependents:
+            return _all_of(declared, name, False)
+        return Selection(routes=(replace(declared.routes[name], loaded=False),))
+    versions = _versions(declared, name)
+    if not versions:
+        raise NotFound(f"failed to unload '{name}': there is no such model")
+    return Selection(tuple(_marked(version, False) for version in versions))
+
+
+def _versions(declared: Declared, name: str) -> tuple[Specialist, ...]:
+    return latest_first(s for s in declared.specialists.values() if s.card.name == name)
+
+
+def _all_of(declared: Declared, name: str, loaded: bool) -> Selection:
+    """The route *name*, and all that it leads to."""
+    routes: dict[str, Route] = {}
+    specialists: dict[str, Specialist] = {}
+    waiting = [(name, "")]
+    while waiting:
+        name, version = waiting.pop()
+        if (route := declared.routes.get(name)) is not None:
+            routes[name] = replace(route, loaded=loaded)
+            waiting += [(entry.name, entry.version) for entry in route.chain]
+            continue
+        for each in _versions(declared, name):
+            if version in ("", each.card.version):
+                specialists[each.key] = _marked(each, loaded)
+    return Selection(tuple(specialists.values()), tuple(routes.values()))
+
+
+def _replaced(
+    versions: tuple[Specialist, ...], override: Override, models: Mapping[str, Model]
+) -> tuple[Specialist, ...]:
+    by_version = {each.card.version: each for each in versions}
+    template = versions[0] if versions else None
+    made = []
+    for version, model in models.items():
+        specialist = override(by_version.get(version, template), model)
+        card = replace(specialist.card, version=version)
+        made.append(_marked(replace(specialist, card=card), True))
+    others = (_marked(each, False) for each in versions if each.card.version not in models)
+    return (*made, *others)
+
+
+def _with_model(specialist: Specialist | None, model: Model | None) -> Specialist:
+    if specialist is None:
+        raise InvalidRequest("files of a new model need a 'config' that says how to run it")
+    return replace(specialist, hosting=replace(specialist.hosting, model=model, python=""))
+
+
+def _marked(specialist: Specialist, loaded: bool) -> Specialist:
+    return replace(specialist, hosting=replace(specialist.hosting, loaded=loaded))

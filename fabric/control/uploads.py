@@ -1,0 +1,59 @@
+"""Models that clients bring along: kept as files that replicas can open."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fabric.core.cards import Model
+from fabric.core.errors import Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_PART = ".part-"
+
+
+class Uploads:
+    """Files in *folder* under their own SHA-256; an empty *folder* takes none."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder).absolute() if folder else None
+
+    def keep(self, content: bytes) -> Model:
+        """The model with *content*; blocks.
+
+        Raises:
+            Conflict: no folder is set.
+        """
+        if self._folder is None:
+            raise Conflict(
+                "this control plane takes no files: set FABRIC_UPLOADS to a folder "
+                "that all replicas can read"
+            )
+        digest = hashlib.sha256(content).hexdigest()
+        path = self._folder / f"{digest}.onnx"
+        if not path.exists():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            descriptor, part = tempfile.mkstemp(prefix=_PART, dir=self._folder)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(part).replace(path)
+            finally:
+                Path(part).unlink(missing_ok=True)
+        return Model(uri=str(path), sha256=digest)
+
+    def clear(self, models: Iterable[Model]) -> None:
+        """Files that none of *models* needs are gone; blocks."""
+        if self._folder is None or not self._folder.is_dir():
+            return
+        needed = {Path(model.uri) for model in models}
+        for path in self._folder.iterdir():
+            if path not in needed:
+                path.unlink(missing_ok=True)

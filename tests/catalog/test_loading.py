@@ -1,0 +1,95 @@
+"""Loading and unloading, of what is declared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fabric.catalog.declaring import Declared
+from fabric.catalog.loading import loaded, unloaded
+from fabric.core.cards import Batching, Model
+from fabric.core.errors import InvalidRequest, NotFound
+from fabric.testing import route, specialist
+
+
+def declared(*specialists, routes=()):
+    return Declared({s.key: s for s in specialists}, {r.name: r for r in routes})
+
+
+def states(selection):
+    return {s.key: s.hosting.loaded for s in selection.specialists} | {
+        r.name: r.loaded for r in selection.routes
+    }
+
+
+def test_a_specialist_is_unloaded_and_loaded_with_all_its_versions():
+    """Other specialists stay as they are."""
+    known = declared(specialist("a"), specialist("a", "2"), specialist("b"))
+
+    assert states(unloaded(known, "a", False)) == {"a:1": False, "a:2": False}
+    assert states(loaded(known, "a")) == {"a:1": True, "a:2": True}
+
+
+def test_loading_a_route_loads_all_that_it_leads_to():
+    """Through routes within it, and of a chain's entry with a version only that one."""
+    known = declared(
+        specialist("a"),
+        specialist("a", "2"),
+        specialist("b"),
+        specialist("c"),
+        routes=[route("outer", "inner", "a:1"), route("inner", "b")],
+    )
+
+    assert states(loaded(known, "outer")) == {
+        "a:1": True,
+        "b:1": True,
+        "inner": True,
+        "outer": True,
+    }
+
+
+def test_unloading_a_route_leaves_its_chain_unless_dependents_go_too():
+    """A specialist may serve other routes."""
+    known = declared(specialist("a"), routes=[route("r", "a")])
+
+    assert states(unloaded(known, "r", False)) == {"r": False}
+    assert states(unloaded(known, "r", True)) == {"r": False, "a:1": False}
+
+
+def test_an_override_makes_the_specialist_that_is_declared():
+    """Every version is given to it; it is loaded whatever it was."""
+    small = replace(specialist("a"), hosting=replace(specialist("a").hosting, loaded=False))
+
+    def override(known, model):
+        assert model is None
+        return replace(known, hosting=replace(known.hosting, batching=Batching(max_size=8)))
+
+    (changed,) = loaded(declared(small), "a", override).specialists
+
+    assert (changed.hosting.batching.max_size, changed.hosting.loaded) == (8, True)
+
+
+def test_models_brought_along_are_the_versions_that_are_loaded():
+    """Versions without one are unloaded; a new one is made after the latest that there is."""
+    known = declared(specialist("a", task="t"), specialist("a", "2"))
+    model = Model(uri="/m.onnx", sha256="0" * 64)
+
+    selection = loaded(known, "a", None, {"2": model, "3": model})
+
+    assert states(selection) == {"a:1": False, "a:2": True, "a:3": True}
+    assert all(s.hosting.model == model for s in selection.specialists if s.hosting.loaded)
+
+
+def test_what_cannot_be_loaded_is_named():
+    """Unknown names, routes with a configuration, new models without one."""
+    known = declared(specialist("a"), routes=[route("r", "a")])
+
+    with pytest.raises(NotFound, match="failed to load 'x', failed to poll"):
+        loaded(known, "x")
+    with pytest.raises(NotFound, match="failed to unload 'x'"):
+        unloaded(known, "x", False)
+    with pytest.raises(InvalidRequest, match="'r': it is a route"):
+        loaded(known, "r", None, {"1": Model(uri="/m")})
+    with pytest.raises(InvalidRequest, match="need a 'config'"):
+        loaded(known, "x", None, {"1": Model(uri="/m")})

@@ -1,0 +1,41 @@
+"""Models that clients bring along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fabric.control.uploads import Uploads
+from fabric.core.cards import Model
+from fabric.core.errors import Conflict
+
+
+def test_a_model_is_kept_under_its_digest(tmp_path):
+    """The same content twice is one file, and no other file is there."""
+    uploads = Uploads(str(tmp_path / "uploads"))
+
+    model = uploads.keep(b"abc")
+
+    assert uploads.keep(b"abc") == model
+    assert model.sha256.startswith("ba7816bf")
+    assert Path(model.uri).read_bytes() == b"abc"
+    assert list((tmp_path / "uploads").iterdir()) == [Path(model.uri)]
+
+
+def test_what_nobody_needs_is_cleared(tmp_path):
+    """Models elsewhere are nobody's business here."""
+    uploads = Uploads(str(tmp_path))
+    kept, gone = uploads.keep(b"a"), uploads.keep(b"b")
+
+    uploads.clear([kept, Model(uri="s3://elsewhere/model.onnx")])
+
+    assert Path(kept.uri).exists()
+    assert not Path(gone.uri).exists()
+
+
+def test_without_a_folder_no_files_are_taken():
+    """The way out is in the message."""
+    with pytest.raises(Conflict, match="set FABRIC_UPLOADS"):
+        Uploads("").keep(b"a")
+    Uploads("").clear([])

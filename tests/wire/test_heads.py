@@ -1,0 +1,52 @@
+"""Heads of large requests."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest
+from fabric.core.errors import InvalidRequest
+from fabric.wire.heads import SMALL, head_of
+
+
+def request(size):
+    made = ModelInferRequest(model_name="m", id="7", model_version="2")
+    made.parameters["fabric_task"].string_param = "t"
+    made.inputs.add(name="x", datatype="UINT8", shape=[size])
+    made.raw_input_contents.extend([b"a" * size, b"", b"b"])
+    return made
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_the_head_of_a_large_request_is_the_request_without_its_elements(kind):
+    """Whatever its bytes are held in."""
+    made = request(2 * SMALL)
+
+    head = head_of(kind(made.SerializeToString()))
+
+    del made.raw_input_contents[:]
+    assert head == made
+
+
+def test_a_small_request_is_its_own_head():
+    """It is parsed as it is."""
+    made = request(10)
+
+    assert head_of(made.SerializeToString()) == made
+
+
+def test_fields_behind_the_elements_are_of_the_head_too():
+    """The fields of a message come in any order, and the last of a field counts."""
+    payload = request(2 * SMALL).SerializeToString()
+
+    head = head_of(payload + ModelInferRequest(model_name="other").SerializeToString())
+
+    assert (head.model_name, head.id) == ("other", "7")
+
+
+@pytest.mark.parametrize("size", [1, 2 * SMALL])
+@pytest.mark.parametrize("tail", [b"\x3a\xff\xff\x03a", b"\x3a", b"\x0b", b"\xff" * 12, b"\x09a"])
+def test_what_is_no_request_is_refused(size, tail):
+    """Fields that are cut off, groups, and numbers that never end."""
+    with pytest.raises(InvalidRequest, match="ModelInferRequest"):
+        head_of(request(size).SerializeToString() + tail)
