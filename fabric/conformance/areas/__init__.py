@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fabric.conformance.areas import (
+    binary,
     data,
     errors,
     health,
@@ -11,9 +12,13 @@ from fabric.conformance.areas import (
     outputs,
     parameters,
     repository,
+    rest,
+    rest_errors,
+    rest_triton,
     sequences,
     server,
     settings,
+    shapes,
     shared_memory,
     statistics,
     streams,
@@ -27,6 +32,7 @@ _AREAS = (
     server,
     models,
     data,
+    shapes,
     inputs,
     outputs,
     versions,
@@ -41,5 +47,9 @@ _AREAS = (
     health,
     settings,
     transport,
+    rest,
+    rest_errors,
+    rest_triton,
+    binary,
 )
 CHECKS = gathered(part for area in _AREAS for part in area.PARTS)

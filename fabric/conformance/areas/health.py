@@ -16,8 +16,15 @@ from fabric.conformance.server import Call
 if TYPE_CHECKING:
     from fabric.conformance.server import Server
 
+
+class Undecoded:
+    """Stands for a message that the packages of Python have no class for yet."""
+
+    FromString = staticmethod(bytes)
+
+
 CHECK: Call[Any] = Call("/grpc.health.v1.Health/Check", health_pb2.HealthCheckResponse)
-LIST: Call[Any] = Call("/grpc.health.v1.Health/List", health_pb2.HealthListResponse)
+LIST: Call[Any] = Call("/grpc.health.v1.Health/List", Undecoded)
 WATCH = "/grpc.health.v1.Health/Watch"
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 SERVICE = "inference.GRPCInferenceService"
@@ -65,8 +72,8 @@ async def watch_of_an_unknown_service(server: Server) -> None:
 @health(source="gRPC: health checking protocol, List")
 async def all_at_once(server: Server) -> None:
     """List gives the state of all services."""
-    answer = await server.call(LIST, health_pb2.HealthListRequest())
-    expect(answer.statuses, "states", "none")
+    answer = await server.call(LIST, health_pb2.HealthCheckRequest())  # without fields
+    expect(answer, "states", "none")
 
 
 @triton()
