@@ -44,6 +44,13 @@ class Host(StrEnum):
     LOCAL = "local"
 
 
+class Dialect(StrEnum):
+    TRITON = "triton"
+    MLSERVER = "mlserver"
+    KSERVE = "kserve"
+    ANY = "any"
+
+
 ServerOption = Annotated[
     str, typer.Option("--server", "-s", envvar="FABRIC_SERVER", help="`host:port` of a fabric.")
 ]
@@ -375,6 +382,40 @@ def _write_portfolio(said: dict[str, Any], file: Path | None) -> None:
             out.write(said, Output.YAML, opened)
     except OSError as error:
         raise InvalidRequest(f"{file} cannot be written: {error.strerror}") from error
+
+
+# ------------------------------------------------------------------ checking
+@app.command()
+def conformance(
+    address: Annotated[str, typer.Argument(help="`host:port` of any server.")] = "",
+    http: Annotated[str, typer.Option(help="`host:port` of its REST door, if another.")] = "",
+    dialect: Annotated[
+        Dialect | None,
+        typer.Option(help="Whose rules count beside the protocol's. Default: what is found."),
+    ] = None,
+    only: Annotated[str, typer.Option(help="Part of the names of checks, or with `*`.")] = "",
+    models: Annotated[
+        Path | None, typer.Option(help="Write the models that a server needs here, and stop.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit's XML here.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Check how a server of the Open Inference Protocol keeps the protocol's rules.
+
+    It may be any server. Those rules are counted for which it has the models: `--models` writes
+    them for fabric, Triton, MLServer and KServe.
+    """
+    from fabric.cli import checking
+
+    with _reporting():
+        if models is not None:
+            checking.write_models(models)
+            return
+        if not address:
+            raise typer.BadParameter("name the server to check, as host:port, or give --models")
+        speaks = dialect.value if dialect else ""
+        if not checking.check(address, http, speaks, only, output, junit):
+            raise typer.Exit(1)
 
 
 # ------------------------------------------------------------------ about

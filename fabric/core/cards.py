@@ -157,7 +157,7 @@ class Timeouts:
     """Seconds."""
 
     request: float = 30.0
-    """One attempt at this specialist, its queue included."""
+    """One attempt at this specialist, its queue and all of its answers included."""
     startup: float = 120.0
     """From the start of a replica to its first right answer."""
     drain: float = 10.0

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from fabric import telemetry
 from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from fabric.core.errors import FabricError, Internal, Unimplemented
-from fabric.gateway import grpc
+from fabric.gateway import grpc, rest
 from fabric.gateway.inference import Inference
 from fabric.gateway.mirror import channel_to, follow
 from fabric.gateway.observing import Logs, Tracing
 from fabric.gateway.queries import Queries
 from fabric.gateway.replicas import ReplicaPool
 from fabric.gateway.repository import Repository
+from fabric.gateway.rest import Rest
 from fabric.gateway.routing import Routing
 from fabric.gateway.settings import GatewaySettings
 from fabric.gateway.view import View
@@ -32,11 +33,15 @@ log = logging.getLogger(__name__)
 
 
 class Application:
-    """Answers unary gRPC calls by path. Its lifespan owns the links and the watch."""
+    """Answers unary gRPC calls by path, and what is no gRPC as REST.
+
+    Its lifespan owns the links and the watch.
+    """
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._handlers: dict[str, Handler] = {}
+        self._rest = Rest(self._handlers, settings.max_message_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -46,20 +51,25 @@ class Application:
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         handler = self._handlers.get(scope["path"])
+        fail = grpc.fail
         try:
+            if handler is None and not grpc.is_grpc(scope):
+                fail = rest.fail
+                await self._rest.answer(scope, receive, send)
+                return
             if handler is None:
                 raise Unimplemented(f"there is no call {scope['path']}")
             payload = await grpc.read(receive, self._settings.max_message_bytes)
             parts = await grpc.unless_gone(receive, handler(payload, scope))
             await grpc.respond(send, *parts)
         except FabricError as error:
-            await grpc.fail(send, error)
+            await fail(send, error)
         except grpc.Disconnected:
             return
         except Exception:
             bug = uuid.uuid4().hex
             log.exception("unexpected error %s in %s", bug, scope["path"])
-            await grpc.fail(send, Internal(f"internal error, logged by the gateway as {bug}"))
+            await fail(send, Internal(f"internal error, logged by the gateway as {bug}"))
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         """From the start of Envoy to its end."""
@@ -69,7 +79,7 @@ class Application:
         control = channel_to(self._settings.control)
         async with control, ReplicaPool() as pool, asyncio.TaskGroup() as tasks:
             view, stub = View(pool), CatalogServiceStub(control)
-            self._handlers = _handlers(view, stub, self._settings)
+            self._handlers.update(_handlers(view, stub, self._settings))
             watch = tasks.create_task(follow(stub, view.catalog, view.changed))
             gc.collect()
             gc.freeze()
@@ -77,6 +87,7 @@ class Application:
             await receive()
             watch.cancel()
         release()
+        self._rest.close()
         await asyncio.to_thread(telemetry.shutdown)
         await send({"type": "lifespan.shutdown.complete"})
 

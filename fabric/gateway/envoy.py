@@ -19,6 +19,16 @@ _CONTROL_PREFIXES = (
     "/fabric.api.catalog.",
     "/grpc.reflection.",
 )
+_INFER = "/inference.GRPCInferenceService/ModelInfer"
+_CALL = r"/[^/]*\.[^/]*/[^/]+"  # of gRPC: the name of a service has a dot in it
+_NEXT = "%[89ab][0-9a-f]"
+_UTF8 = (  # RFC 3629, section 4, percent-encoded
+    r"(?i)(?:[!-$&-~]|%[0-7][0-9a-f]"
+    rf"|%(?:c[2-9a-f]|d[0-9a-f]){_NEXT}"
+    rf"|%(?:e0%[ab][0-9a-f]|e[1-9a-cef]{_NEXT}|ed%[89][0-9a-f]){_NEXT}"
+    rf"|%(?:f0%[9ab][0-9a-f]|f[1-3]{_NEXT}|f4%8[0-9a-f]){_NEXT}{_NEXT})*"
+)
+_GRPC = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
 _NO_GRPC = {
     "name": "content-type",
     "string_match": {"safe_regex": {"regex": r"application/grpc([+;].*)?"}},
@@ -59,8 +69,9 @@ def _share(manager: dict[str, Any]) -> None:
     """Puts the router behind the application, which the control plane's calls pass by.
 
     The application's filter answers everything that reaches it, so it need not be the last one;
-    routes to the control plane switch it off, and so does the one for what is no gRPC, which the
-    protocol answers with 415.
+    routes to the control plane switch it off, and so do those for calls that are no gRPC, which
+    the protocol answers with 415, and for paths that pyvoy cannot decode, and would not answer.
+    The hot call goes first, by what is quickly compared.
     """
     (application,) = manager["http_filters"]
     application["typed_config"]["terminal_filter"] = False
@@ -87,11 +98,18 @@ def _share(manager: dict[str, Any]) -> None:
         }
         for prefix in _CONTROL_PREFIXES
     ]
+    to_application = {"direct_response": {"status": 404}}
     host["routes"] += [
+        {"match": {"path": _INFER, "headers": [_GRPC]}, **to_application},
         {
-            "match": {"prefix": "/", "headers": [_NO_GRPC]},
+            "match": {"safe_regex": {"regex": _CALL}, "headers": [_NO_GRPC]},
             "direct_response": {"status": 415},
             "typed_per_filter_config": passed_by,
         },
-        {"match": {"prefix": "/"}, "direct_response": {"status": 404}},
+        {"match": {"safe_regex": {"regex": _UTF8}}, **to_application},
+        {
+            "match": {"prefix": "/"},
+            "direct_response": {"status": 400},
+            "typed_per_filter_config": passed_by,
+        },
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from fabric.core.errors import FabricError, SpecialistFailed
 
@@ -12,22 +12,25 @@ if TYPE_CHECKING:
     from fabric.core.cards import Batching
     from fabric.core.tensors import Tensors
     from fabric.runtime.load import LoadMeter
+    from fabric.runtime.statistics import Statistics
     from fabric.wire.kinds import Inputs
 
 
 class Job(Protocol):
-    """One request. It is answered once, by `done` or `fail`, or not at all when it is gone."""
+    """One request. It is answered once, by `done` or `fail`; when it is gone, nobody hears it."""
 
     inputs: Inputs
     expires: float
     """On the runner's clock; `math.inf` for never."""
+    arrived: float
+    """When the runner took it, on the same clock."""
 
     @property
     def is_gone(self) -> bool:
         """Whether nobody waits for the answer any more."""
 
-    def done(self, outputs: Tensors, rows: int) -> None:
-        """Answers with *outputs*, which come from a run of *rows* rows."""
+    def done(self, outputs: Tensors, rows: int) -> bool:
+        """Answers with *outputs*, which come from a run of *rows* rows; False if it fails so."""
 
     def fail(self, error: FabricError) -> None: ...
 
@@ -35,10 +38,29 @@ class Job(Protocol):
         """Calls *callback* when nobody waits any more."""
 
 
+@runtime_checkable
+class StreamJob(Job, Protocol):
+    """A request that takes any number of answers; ended by `done` with a last one, or by `end`."""
+
+    def send(self, outputs: Tensors) -> None:
+        """Gives *outputs*, behind which others follow.
+
+        Raises:
+            SpecialistFailed: they are not what the signature says.
+        """
+
+    async def has_room(self) -> None:
+        """Returns when the caller has room for one more answer."""
+
+    def end(self) -> None:
+        """There are no more answers."""
+
+
 class Runner(Protocol):
     """Takes jobs and sees to it that each is answered."""
 
     meter: LoadMeter
+    statistics: Statistics
 
     @property
     def queued(self) -> int:

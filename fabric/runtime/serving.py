@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fabric import telemetry
 from fabric.core.errors import Cancelled, FabricError, Internal, SpecialistFailed
 from fabric.link.frames import DEFAULT_LIMITS, Limits
+from fabric.link.server import StreamCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,7 @@ class Serving:
         self.clock = clock
 
     def handle(self, call: Call) -> None:
-        request = Request(self, call)
+        request = StreamRequest(self, call) if isinstance(call, StreamCall) else Request(self, call)
         try:
             self.runner.admit()  # a request that finds no room is not worth decoding
             request.inputs = self.codec.decode(call.payload)
@@ -59,18 +60,24 @@ class Serving:
             request.fail(internal(error))
 
     def statistics(self) -> bytes:
-        return b""
+        names = self.attributes
+        statistics = self.runner.statistics.message(
+            names[telemetry.SPECIALIST], names[telemetry.VERSION], self.clock
+        )
+        return statistics.SerializeToString()
 
 
 class Request:
     """One call; once it has its inputs, a `Job` for the runner."""
 
-    __slots__ = ("_call", "_serving", "_span", "expires", "inputs")
+    __slots__ = ("_call", "_serving", "_span", "arrived", "expires", "inputs")
 
     inputs: Inputs
+    arrived: float
 
     def __init__(self, serving: Serving, call: Call) -> None:
-        self.expires = min(call.deadline.at, serving.clock() + serving.timeout)
+        self.arrived = now = serving.clock()
+        self.expires = min(call.deadline.at, now + serving.timeout)
         self._serving = serving
         self._call = call
         self._span: Span | None = None
@@ -84,17 +91,13 @@ class Request:
     def is_gone(self) -> bool:
         return self._call.is_cancelled
 
-    def done(self, outputs: Tensors, rows: int) -> None:
+    def done(self, outputs: Tensors, rows: int) -> bool:
+        if self._call.is_cancelled:
+            return False
         if self._span is not None:
             self._span.set_attribute(telemetry.BATCH_ROWS, rows)
-        serving = self._serving
         try:
-            payload = serving.codec.encode(self.inputs, outputs)
-            if len(payload) > serving.limits.max_frame_bytes:
-                raise SpecialistFailed(
-                    f"the response has {len(payload)} bytes, "
-                    f"{serving.limits.max_frame_bytes} fit: ask for fewer outputs or rows"
-                )
+            payload = self._encoded(outputs)
         except FabricError as error:
             self.fail(error)
         except Exception as error:  # noqa: BLE001 - logged, and told to the caller by number
@@ -103,8 +106,21 @@ class Request:
             self._call.respond(payload)
             if self._span is not None:
                 telemetry.end(self._span)
+            return True
+        return False
+
+    def _encoded(self, outputs: Tensors) -> bytes:
+        payload = self._serving.codec.encode(self.inputs, outputs)
+        if len(payload) > self._serving.limits.max_frame_bytes:
+            raise SpecialistFailed(
+                f"the response has {len(payload)} bytes, "
+                f"{self._serving.limits.max_frame_bytes} fit: ask for fewer outputs or rows"
+            )
+        return payload
 
     def fail(self, error: FabricError) -> None:
+        if self._call.is_cancelled:
+            return
         self._call.fail(error)
         if self._span is not None:
             telemetry.end(self._span, error)
@@ -123,6 +139,25 @@ class Request:
     def _left(self) -> None:
         if self._span is not None:
             telemetry.end(self._span, Cancelled("the caller left"))
+
+
+class StreamRequest(Request):
+    """A call that takes any number of answers; once it has its inputs, a `StreamJob`."""
+
+    __slots__ = ()
+
+    _call: StreamCall
+
+    def send(self, outputs: Tensors) -> None:
+        self._call.send(self._encoded(outputs))
+
+    async def has_room(self) -> None:
+        await self._call.has_room()
+
+    def end(self) -> None:
+        self._call.respond(b"")
+        if self._span is not None:
+            telemetry.end(self._span)
 
 
 def internal(error: Exception) -> Internal:

@@ -40,11 +40,14 @@ def value_of(parameter: InferParameter) -> Parameter:
 
 
 def set_value(parameter: InferParameter, value: Parameter) -> None:
-    """Writes *value* in the field of its type; whole numbers as int64."""
+    """Writes *value* in the field of its type; whole numbers as int64, or uint64 if too large."""
     if isinstance(value, bool):
         parameter.bool_param = value
     elif isinstance(value, int):
-        parameter.int64_param = value
+        if value < 1 << 63:
+            parameter.int64_param = value
+        else:
+            parameter.uint64_param = value
     elif isinstance(value, float):
         parameter.double_param = value
     else:
