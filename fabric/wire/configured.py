@@ -223,6 +223,9 @@ def _with_instances(
     hosting = replace(hosting, replicas=replicas)
     kinds = {group.kind for group in groups}
     if kinds == {ModelInstanceGroup.KIND_CPU}:
+        if not all(group.count for group in groups):
+            text = f"{count}, where Triton runs 2 if no count is said: set `replicas.min`"
+            notes.append(Note("instance_group", text, _P))
         return replace(hosting, resources=replace(hosting.resources, gpus=0.0))
     if kinds != {ModelInstanceGroup.KIND_GPU}:
         text = f"{count} on the CPU, since all replicas are alike; {ON_GPU}"

@@ -217,7 +217,7 @@ def test_accelerators_become_providers():
         ("optimization { cuda { graphs: true } }", "optimization.cuda", "changes performance"),
         ("batch_input { kind: BATCH_ITEM_SHAPE }", "batch_input", "changes answers"),
         (
-            "instance_group { kind: KIND_CPU rate_limiter { priority: 1 } }",
+            "instance_group { kind: KIND_CPU count: 1 rate_limiter { priority: 1 } }",
             "instance_group[0].rate_limiter",
             "changes performance",
         ),
@@ -257,6 +257,7 @@ def test_accelerators_become_providers():
         ),
         ("response_cache { enable: true }", "response_cache.enable", "changes performance"),
         ("instance_group { count: 2 }", "instance_group", "changes performance"),
+        ("instance_group { kind: KIND_CPU }", "instance_group", "changes performance"),
     ],
 )
 def test_what_has_no_place_is_named_with_its_effect(text, path, effect):
