@@ -57,6 +57,20 @@ def copying(path: Path, datatype: int, shape=("N",)) -> Path:
     )
 
 
+def accumulating(path: Path, shape=("N", 1)) -> Path:
+    """y = x + sum, which is also the sum to come; `told` = what the input `start` says."""
+    return save(
+        path,
+        [
+            ("Add", ["x", "sum"], ["y"]),
+            ("Identity", ["y"], ["new_sum"]),
+            ("Identity", ["start"], ["told"]),
+        ],
+        [("x", FLOAT, shape), ("sum", FLOAT, shape), ("start", FLOAT, shape)],
+        [("y", FLOAT, shape), ("new_sum", FLOAT, shape), ("told", FLOAT, shape)],
+    )
+
+
 def slow(path: Path, layers: int = 100) -> Path:
     """y = x through many wide layers: long enough to be stopped on the way."""
     weight = np.eye(256, dtype=np.float32)

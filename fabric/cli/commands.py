@@ -44,6 +44,13 @@ class Host(StrEnum):
     LOCAL = "local"
 
 
+class Dialect(StrEnum):
+    TRITON = "triton"
+    MLSERVER = "mlserver"
+    KSERVE = "kserve"
+    ANY = "any"
+
+
 ServerOption = Annotated[
     str, typer.Option("--server", "-s", envvar="FABRIC_SERVER", help="`host:port` of a fabric.")
 ]
@@ -317,6 +324,98 @@ def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
             raise typer.BadParameter(f"{option} {text!r} must read KEY=VALUE")
         pairs[key] = value
     return pairs
+
+
+# ------------------------------------------------------------------ from elsewhere
+importing = typer.Typer(
+    help="Make a portfolio file of what another server serves.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(importing, name="import")
+
+
+@importing.command()
+def triton_repository(
+    folder: Annotated[Path, typer.Argument(help="The model repository.")],
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", help="The portfolio file to write, instead of to stdout."),
+    ] = None,
+    skip: Annotated[
+        bool, typer.Option("--skip", help="Leave out models that cannot be served.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Make a portfolio file of a Triton model repository.
+
+    What is not as it was there is told on stderr. Nothing is written where a model has to be left
+    out, unless `--skip` is given.
+    """
+    from fabric.cli import views
+    from fabric.config import written
+    from fabric.config.triton import read_repository
+    from fabric.core.errors import InvalidRequest
+
+    with _reporting():
+        imported = read_repository(folder.resolve())
+        if output is not Output.TABLE:
+            out.write(imported.findings, output, sys.stderr)
+        elif imported.findings:
+            out.table(*views.findings(imported.findings), sys.stderr)
+        if imported.left_out and not skip:
+            out.fail(f"left out: {', '.join(imported.left_out)}; to go on without, give --skip")
+            raise typer.Exit(1)
+        if not imported.portfolio.specialists:
+            raise InvalidRequest(f"nothing is left of {folder} to serve")
+        _write_portfolio(written(imported.portfolio, file and file.parent), file)
+
+
+def _write_portfolio(said: dict[str, Any], file: Path | None) -> None:
+    from fabric.core.errors import InvalidRequest
+
+    if file is None:
+        out.write(said, Output.YAML)
+        return
+    try:
+        with file.open("w", encoding="utf-8") as opened:
+            out.write(said, Output.YAML, opened)
+    except OSError as error:
+        raise InvalidRequest(f"{file} cannot be written: {error.strerror}") from error
+
+
+# ------------------------------------------------------------------ checking
+@app.command()
+def conformance(
+    address: Annotated[str, typer.Argument(help="`host:port` of any server.")] = "",
+    http: Annotated[str, typer.Option(help="`host:port` of its REST door, if another.")] = "",
+    dialect: Annotated[
+        Dialect | None,
+        typer.Option(help="Whose rules count beside the protocol's. Default: what is found."),
+    ] = None,
+    only: Annotated[str, typer.Option(help="Part of the names of checks, or with `*`.")] = "",
+    models: Annotated[
+        Path | None, typer.Option(help="Write the models that a server needs here, and stop.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit's XML here.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Check how a server of the Open Inference Protocol keeps the protocol's rules.
+
+    It may be any server. Those rules are counted for which it has the models: `--models` writes
+    them for fabric, Triton, MLServer and KServe.
+    """
+    from fabric.cli import checking
+
+    with _reporting():
+        if models is not None:
+            checking.write_models(models)
+            return
+        if not address:
+            raise typer.BadParameter("name the server to check, as host:port, or give --models")
+        speaks = dialect.value if dialect else ""
+        if not checking.check(address, http, speaks, only, output, junit):
+            raise typer.Exit(1)
 
 
 # ------------------------------------------------------------------ about

@@ -54,18 +54,19 @@ def _text(value: bytes) -> str:
         return base64.b64encode(value).decode()
 
 
-def write(value: Any, output: Output) -> None:
+def write(value: Any, output: Output, stream: Any = None) -> None:
     """Prints *value* as JSON or YAML."""
+    stream = stream or sys.stdout
     if output is Output.JSON:
-        sys.stdout.write(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+        stream.write(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
     else:
         import yaml
 
-        yaml.safe_dump(plain(value), sys.stdout, sort_keys=False, allow_unicode=True)
+        yaml.safe_dump(plain(value), stream, sort_keys=False, allow_unicode=True)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Prints *rows* under *columns*; nothing is cut where stdout is not a terminal."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], stream: Any = None) -> None:
+    """Prints *rows* under *columns*; nothing is cut where the stream is not a terminal."""
     from rich.table import Table
     from rich.text import Text
 
@@ -74,7 +75,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         made.add_column(column.upper(), overflow="fold")
     for row in rows:
         made.add_row(*(Text(str(cell), style=_STYLES.get(str(cell), "")) for cell in row))
-    console(sys.stdout).print(made)
+    console(stream or sys.stdout).print(made)
 
 
 _STYLES = {
@@ -86,6 +87,8 @@ _STYLES = {
     "update": "yellow",
     "replace": "yellow",
     "delete": "red",
+    "changes answers": "yellow",
+    "left out": "red",
 }
 
 

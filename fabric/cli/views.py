@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from fabric.client import Answer, Explanation
+    from fabric.config.triton import Finding
     from fabric.core.changes import Hosted
     from fabric.core.plans import Requirements, Route
     from fabric.core.replicas import Replica
@@ -76,6 +77,11 @@ def plan(explanation: Explanation) -> View:
     ]
     refusals = [("-", r.specialist, r.version, "", "", r.reason) for r in explanation.refusals]
     return columns, candidates + refusals
+
+
+def findings(found: Iterable[Finding]) -> View:
+    columns = ("model", "what", "effect", "here")
+    return columns, ((each.model, each.path, each.effect, each.text) for each in found)
 
 
 def answer(given: Answer) -> View:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fabric import telemetry
 from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from fabric.core.errors import FabricError, Internal, Unimplemented
-from fabric.gateway import grpc
+from fabric.gateway import grpc, rest
 from fabric.gateway.duplex import converse
 from fabric.gateway.inference import Inference
 from fabric.gateway.mirror import channel_to, follow
@@ -22,8 +22,10 @@ from fabric.gateway.observing import Logs, Tracing
 from fabric.gateway.queries import Queries
 from fabric.gateway.replicas import ReplicaPool
 from fabric.gateway.repository import Repository
+from fabric.gateway.rest import Rest
 from fabric.gateway.routing import Routing
 from fabric.gateway.settings import GatewaySettings
+from fabric.gateway.statistics import ModelStatistics
 from fabric.gateway.streams import Streams
 from fabric.gateway.view import View
 from fabric.processes import from_environ, on_lifeline_closed
@@ -35,11 +37,15 @@ log = logging.getLogger(__name__)
 
 
 class Application:
-    """Answers gRPC calls by path. Its lifespan owns the links and the watch."""
+    """Answers gRPC calls by path, and what is no gRPC as REST.
+
+    Its lifespan owns the links and the watch.
+    """
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._handlers: dict[str, Handler] = {}
+        self._rest = Rest(self._handlers, settings.max_message_bytes)
         self._stream_handlers: dict[str, StreamHandler] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,7 +57,12 @@ class Application:
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         handler = self._handlers.get(path)
+        fail = grpc.fail
         try:
+            if handler is None and not grpc.is_grpc(scope):
+                fail = rest.fail
+                await self._rest.answer(scope, receive, send)
+                return
             if handler is None:
                 await self._stream(path, scope, receive, send)
                 return
@@ -59,11 +70,11 @@ class Application:
             parts = await grpc.unless_gone(receive, handler(payload, scope))
             await grpc.respond(send, *parts)
         except FabricError as error:
-            await grpc.fail(send, error)
+            await fail(send, error)
         except grpc.Disconnected:
             return
         except Exception as error:  # noqa: BLE001 - logged, and told to the caller by number
-            await grpc.fail(send, _explained(path, error))
+            await fail(send, _explained(path, error))
 
     async def _stream(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         handler = self._stream_handlers.get(path)
@@ -80,7 +91,8 @@ class Application:
         control = channel_to(self._settings.control)
         async with control, ReplicaPool() as pool, asyncio.TaskGroup() as tasks:
             view, stub = View(pool), CatalogServiceStub(control)
-            self._handlers, self._stream_handlers = _handlers(view, stub, self._settings)
+            handlers, self._stream_handlers = _handlers(view, stub, self._settings)
+            self._handlers.update(handlers)
             watch = tasks.create_task(follow(stub, view.catalog, view.changed))
             gc.collect()
             gc.freeze()
@@ -88,6 +100,7 @@ class Application:
             await receive()
             watch.cancel()
         release()
+        self._rest.close()
         await asyncio.to_thread(telemetry.shutdown)
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -102,6 +115,7 @@ def _handlers(
         inference,
         Queries(view, settings),
         Repository(view, stub),
+        ModelStatistics(view),
         Routing(view),
         tracing,
         Logs(),

@@ -73,6 +73,14 @@ def decoded(cls: type[M], payload: bytes) -> M:
         raise InvalidRequest(f"the request is no {cls.DESCRIPTOR.full_name}") from error
 
 
+def is_grpc(scope: Scope) -> bool:
+    """Whether it is a gRPC call, of whatever kind."""
+    return any(
+        name == b"content-type" and value.startswith(b"application/grpc")
+        for name, value in scope["headers"]
+    )
+
+
 async def read(receive: Receive, max_bytes: int) -> bytes:
     """The one message of a unary request.
 
@@ -85,7 +93,7 @@ async def read(receive: Receive, max_bytes: int) -> bytes:
     event = await receive()
     body: bytes = event.get("body", b"")
     if event.get("more_body", False) or event["type"] != "http.request":
-        body = await _rest(event, receive, max_bytes)
+        body = await whole(event, receive, max_bytes)
     if len(body) < 5:
         raise InvalidRequest("the request holds no gRPC message")
     if len(body) - 5 != int.from_bytes(body[1:5], "big"):
@@ -97,7 +105,13 @@ async def read(receive: Receive, max_bytes: int) -> bytes:
     return body[5:]
 
 
-async def _rest(event: Message, receive: Receive, max_bytes: int) -> bytes:
+async def whole(event: Message, receive: Receive, max_bytes: int) -> bytes:
+    """The body of a request, of which *event* is the first part.
+
+    Raises:
+        Disconnected: the client left before it was complete.
+        Overloaded: it is larger than *max_bytes*.
+    """
     chunks: list[bytes] = []
     size = 0
     while True:

@@ -9,7 +9,7 @@ from fabric import telemetry
 from fabric.core.requests import InferRequest
 from fabric.gateway.grpc import SERVICE, deadline_of
 from fabric.wire.heads import head_of
-from fabric.wire.parameters import asked, provenance
+from fabric.wire.parameters import provenance, read_into
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -108,7 +108,7 @@ def request_of(message: ModelInferRequest, payload: bytes, trace: bytes) -> Infe
     """
     request = InferRequest(message.model_name, message.model_version, payload, trace=trace)
     if message.parameters:
-        request.requirements, request.substitute = asked(message.parameters)
+        read_into(request, message.parameters)
     return request
 
 

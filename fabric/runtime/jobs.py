@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from fabric.core.errors import FabricError, SpecialistFailed
+from fabric.core.errors import DeadlineExceeded, FabricError, SpecialistFailed, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,22 +12,25 @@ if TYPE_CHECKING:
     from fabric.core.cards import Batching
     from fabric.core.tensors import Tensors
     from fabric.runtime.load import LoadMeter
+    from fabric.runtime.statistics import Statistics
     from fabric.wire.kinds import Inputs
 
 
 class Job(Protocol):
-    """One request. It is answered once, by `done` or `fail`, or not at all when it is gone."""
+    """One request. It is answered once, by `done` or `fail`; when it is gone, nobody hears it."""
 
     inputs: Inputs
     expires: float
     """On the runner's clock; `math.inf` for never."""
+    arrived: float
+    """When it came, on the same clock."""
 
     @property
     def is_gone(self) -> bool:
         """Whether nobody waits for the answer any more."""
 
-    def done(self, outputs: Tensors, rows: int) -> None:
-        """Answers with *outputs*, which come from a run of *rows* rows."""
+    def done(self, outputs: Tensors, rows: int) -> bool:
+        """Answers with *outputs*, which come from a run of *rows* rows; False if it fails so."""
 
     def fail(self, error: FabricError) -> None: ...
 
@@ -57,6 +60,7 @@ class Runner(Protocol):
     """Takes jobs and sees to it that each is answered."""
 
     meter: LoadMeter
+    statistics: Statistics
 
     @property
     def queued(self) -> int:
@@ -73,6 +77,15 @@ class Runner(Protocol):
 
     async def close(self) -> None:
         """Returns when nothing runs any more; jobs that had not begun have failed."""
+
+
+def lateness(job: Job, now: float) -> FabricError | None:
+    """What *job* is told if it has waited for too long to be run; None if it may still be."""
+    if job.expires <= now:
+        return DeadlineExceeded("Request timeout expired before the request was run")
+    if job.arrived + job.inputs.patience <= now:
+        return Unavailable("Request timeout expired")
+    return None
 
 
 def failure(error: Exception) -> FabricError:

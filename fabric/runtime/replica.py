@@ -10,10 +10,11 @@ import os
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from fabric import telemetry
-from fabric.core.errors import DeadlineExceeded, Unavailable
+from fabric.core.errors import Conflict, DeadlineExceeded, Unavailable
 from fabric.core.replicas import Load
 from fabric.core.replicas import Replica as Registration
 from fabric.link.frames import Hello
@@ -22,14 +23,16 @@ from fabric.runtime import specialist as python_specialist
 from fabric.runtime.batching import Batcher
 from fabric.runtime.lease import Lease
 from fabric.runtime.load import MeanLoad
+from fabric.runtime.memory import Memory
+from fabric.runtime.sequences import Sequencer, by_slot
 from fabric.runtime.serving import Serving
-from fabric.runtime.signatures import check_batching, check_classes
+from fabric.runtime.signatures import check_batching, check_classes, kept, without
 from fabric.wire.codec import Codec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fabric.core.cards import Batching, Model, Specialist, Timeouts
+    from fabric.core.cards import Batching, Model, Sequences, Specialist, Timeouts
     from fabric.core.tensors import Signature
     from fabric.runtime.jobs import Runner
 
@@ -55,6 +58,10 @@ class Replica:
         self._timeouts = specialist.hosting.timeouts
         self._exit = contextlib.AsyncExitStack()
         self._signature: Signature
+        """What callers see."""
+        self._whole: Signature
+        """What is run."""
+        self._sequencer: Sequencer | None = None
         self._runner: Runner
         self._serving: Serving
         self._link: LinkServer
@@ -89,10 +96,16 @@ class Replica:
             raise
 
     async def close(self) -> None:
-        """Drains: leaves the catalog, answers what is here for at most `timeouts.drain`, ends."""
+        """Drains: leaves the catalog, answers what is here for at most `timeouts.drain`, ends.
+
+        Sequences that live here go on until they end, within the same time.
+        """
         if self._keeping is not None:
             await self._lease.withdraw(draining=True)
-            await self._link.drain(self._timeouts.drain)
+            draining = [self._link.drain(self._timeouts.drain)]
+            if self._sequencer is not None:
+                draining.append(self._sequencer.drain(self._timeouts.drain))
+            await asyncio.gather(*draining)
             await self._end_lease(self._keeping)
         await self._exit.aclose()
 
@@ -102,7 +115,7 @@ class Replica:
         Raises:
             Conflict: requests cannot be stacked as *batching* says.
         """
-        check_batching(self._signature, batching)
+        check_batching(self._whole, batching)
         self._batching, self._timeouts = batching, timeouts
         self._runner.reconfigure(batching)
         self._serving.codec = self._codec()
@@ -159,29 +172,55 @@ class Replica:
 
             hosting, card = self.specialist.hosting, self.specialist.card
             file = fetch(model, cache_folder())
-            session = Session(file.path, hosting.onnxruntime, card.signature)
+            session = Session(file.path, hosting.onnxruntime, card.signature, hosting.sequences)
             check_batching(session.signature, self._batching)
             session.warm_up()
             return session, file.digest
 
+        sequences = self.specialist.hosting.sequences
         loop = asyncio.get_running_loop()
         session, self._digest = await loop.run_in_executor(executor, opened)
-        self._signature = session.signature
-        self._runner = Batcher(session, self._batching, executor)
+        self._whole = session.signature
+        self._signature = without(session.signature, kept(session.signature, sequences))
+        if sequences is None:
+            self._runner = Batcher(session, self._batching, executor)
+            return
+        memory = Memory(session.signature, sequences, self.specialist.card.name)
+        order = by_slot if sequences.strategy == "direct" else None
+        batcher = Batcher(session, self._batching, executor, order=order)
+        self._put_in_sequence(batcher, sequences, memory)
 
     async def _open_python(self, executor: ThreadPoolExecutor) -> None:
         hosting, card = self.specialist.hosting, self.specialist.card
+        sequences = hosting.sequences
+        if sequences is not None and (sequences.states or sequences.controls):
+            raise Conflict(
+                "sequences.states and sequences.controls are for ONNX models: a Python specialist "
+                "finds both in what its 'infer' is given"
+            )
+        stateful = sequences is not None
         loop = asyncio.get_running_loop()
-        made = await loop.run_in_executor(
-            executor, python_specialist.load, hosting.python, hosting.arguments
+        load = partial(
+            python_specialist.load, hosting.python, hosting.arguments, sequences=stateful
         )
+        made = await loop.run_in_executor(executor, load)
         if hasattr(made, "open"):
             await made.open()
         if hasattr(made, "close"):
             self._exit.push_async_callback(made.close)
         self._signature = python_specialist.signature_of(made, card.signature, hosting.python)
-        check_batching(self._signature, self._batching)
-        self._runner = python_specialist.runner_of(made, self._batching)
+        self._whole = self._signature
+        check_batching(self._whole, self._batching)
+        self._runner = python_specialist.runner_of(made, self._batching, sequences=stateful)
+        if sequences is not None:
+            self._put_in_sequence(self._runner, sequences)
+
+    def _put_in_sequence(
+        self, runner: Runner, sequences: Sequences, memory: Memory | None = None
+    ) -> None:
+        name = self.specialist.card.name
+        self._sequencer = Sequencer(runner, sequences, self._batching, name, memory)
+        self._runner = self._sequencer
 
     async def _serve(self) -> None:
         card = self.specialist.card

@@ -60,18 +60,23 @@ class Serving:
             request.fail(internal(error))
 
     def statistics(self) -> bytes:
-        return b""
+        names = self.attributes
+        statistics = self.runner.statistics.message(
+            names[telemetry.SPECIALIST], names[telemetry.VERSION], self.clock
+        )
+        return statistics.SerializeToString()
 
 
 class Request:
     """One call; once it has its inputs, a `Job` for the runner."""
 
-    __slots__ = ("_call", "_serving", "_span", "expires", "inputs")
+    __slots__ = ("_call", "_serving", "_span", "arrived", "expires", "inputs")
 
     inputs: Inputs
 
     def __init__(self, serving: Serving, call: Call) -> None:
-        self.expires = min(call.deadline.at, serving.clock() + serving.timeout)
+        self.arrived = now = serving.clock()
+        self.expires = min(call.deadline.at, now + serving.timeout)
         self._serving = serving
         self._call = call
         self._span: Span | None = None
@@ -85,7 +90,9 @@ class Request:
     def is_gone(self) -> bool:
         return self._call.is_cancelled
 
-    def done(self, outputs: Tensors, rows: int) -> None:
+    def done(self, outputs: Tensors, rows: int) -> bool:
+        if self._call.is_cancelled:
+            return False
         if self._span is not None:
             self._span.set_attribute(telemetry.BATCH_ROWS, rows)
         try:
@@ -98,6 +105,8 @@ class Request:
             self._call.respond(payload)
             if self._span is not None:
                 telemetry.end(self._span)
+            return True
+        return False
 
     def _encoded(self, outputs: Tensors) -> bytes:
         payload = self._serving.codec.encode(self.inputs, outputs)
@@ -109,6 +118,8 @@ class Request:
         return payload
 
     def fail(self, error: FabricError) -> None:
+        if self._call.is_cancelled:
+            return
         self._call.fail(error)
         if self._span is not None:
             telemetry.end(self._span, error)

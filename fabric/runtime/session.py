@@ -13,7 +13,7 @@ import onnxruntime
 
 from fabric.core.errors import Conflict, InvalidRequest, Unimplemented
 from fabric.core.tensors import DTYPES, Signature, Tensors, TensorSpec
-from fabric.runtime.signatures import narrowed
+from fabric.runtime.signatures import kept, narrowed, without, zeros
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fabric.core.cards import OnnxRuntime
+    from fabric.core.cards import OnnxRuntime, Sequences
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +55,20 @@ _LEVELS = {
 class Session:
     """Runs the model at *path*; opening it blocks.
 
+    The states and controls of *sequences* are in its signature, behind what is *declared*.
+
     Raises:
-        Conflict: *path* is no model that ONNX Runtime opens, or *declared* does not fit it.
+        Conflict: *path* is no model that ONNX Runtime opens, or what is declared does not fit it.
         Unimplemented: an input or output is no tensor.
     """
 
-    def __init__(self, path: Path, options: OnnxRuntime, declared: Signature | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        options: OnnxRuntime,
+        declared: Signature | None = None,
+        sequences: Sequences | None = None,
+    ) -> None:
         wanted = providers(options.providers, onnxruntime.get_available_providers())
         if wanted[0] != options.providers[0]:
             log.warning("%s is not available here: %s serves", options.providers[0], wanted[0])
@@ -72,7 +80,7 @@ class Session:
             # ONNX Runtime's errors share no base class.
             raise Conflict(f"ONNX Runtime cannot open the model {path}: {error}") from error
         self.provider: str = self._session.get_providers()[0]
-        self.signature = self._signature(declared)
+        self.signature = self._signature(declared or Signature(), sequences)
         self._names = [spec.name for spec in self.signature.outputs]
         specs = (*self.signature.inputs, *self.signature.outputs)
         self._strings = [s.name for s in self.signature.inputs if s.datatype == "BYTES"]
@@ -104,25 +112,31 @@ class Session:
         Sizes that the signature leaves open are taken as 1. A model that refuses such inputs is
         not wrong for it: its first requests are slower.
         """
-        zeros = {spec.name: _zeros(spec) for spec in self.signature.inputs if not spec.optional}
+        inputs = {spec.name: zeros(spec) for spec in self.signature.inputs if not spec.optional}
         seconds = 0.0
         try:
             for _ in range(2):
                 start = time.perf_counter()
-                self.run(zeros)
+                self.run(inputs)
                 seconds = time.perf_counter() - start
         except Exception as error:  # noqa: BLE001 - whatever the model makes of zeros
             log.warning("no warm-up, the model does not run on zeros: %s", error)
         return seconds
 
-    def _signature(self, declared: Signature | None) -> Signature:
-        declared = declared or Signature()
+    def _signature(self, declared: Signature, sequences: Sequences | None) -> Signature:
         inputs = _specs(self._session.get_inputs(), "input", declared.inputs)
         # Inputs that the graph has values for; those of all other values are constants.
         given = _specs(self._session.get_overridable_initializers(), "input", declared.inputs)
         inputs += tuple(replace(spec, optional=True) for spec in given)
         outputs = _specs(self._session.get_outputs(), "output", declared.outputs)
-        return narrowed(Signature(inputs=inputs, outputs=outputs), declared)
+        model = Signature(inputs=inputs, outputs=outputs)
+        own = kept(model, sequences)
+        public = narrowed(without(model, own), declared)
+        return replace(
+            public,
+            inputs=(*public.inputs, *own.inputs),
+            outputs=(*public.outputs, *own.outputs),
+        )
 
     def _run_bound(self, tensors: Tensors, options: Any) -> Tensors:
         """Inputs and outputs are bound to memory of the device, copied once each way."""
@@ -178,17 +192,12 @@ def _specs(nodes: Any, kind: str, declared: tuple[TensorSpec, ...]) -> tuple[Ten
     return tuple(specs)
 
 
-def _zeros(spec: TensorSpec) -> NDArray[Any]:
-    shape = tuple(1 if size == -1 else size for size in spec.shape)
-    if spec.datatype == "BYTES":
-        return np.full(shape, b"", np.object_)
-    return np.zeros(shape, DTYPES[spec.datatype])
-
-
 def _texts(array: NDArray[Any], name: str) -> NDArray[Any]:
     texts = np.empty(array.size, np.object_)
     try:
-        texts[:] = [element.decode() for element in array.flat]
+        texts[:] = [
+            element if isinstance(element, str) else element.decode() for element in array.flat
+        ]
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"input '{name}' is a text for this model: {error}") from error
     return texts.reshape(array.shape)

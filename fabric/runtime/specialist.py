@@ -29,6 +29,8 @@ from fabric.core.errors import (
 from fabric.processes import PYTHON_PATH
 from fabric.runtime.jobs import StreamJob, failure
 from fabric.runtime.load import LoadMeter
+from fabric.runtime.runs import Run
+from fabric.runtime.statistics import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,6 +52,9 @@ class Specialist(Protocol):
     * `signature`, a `fabric.core.tensors.Signature`, where the card declares none;
     * `async def open(self)`, awaited before the first `infer`;
     * `async def close(self)`, awaited after the last.
+
+    Where `hosting.sequences` is declared, `infer` also takes the `fabric.runtime.memory.Turn` of
+    the request: `async def infer(self, inputs, sequence)`.
     """
 
     async def infer(self, inputs: Tensors) -> Tensors:
@@ -65,12 +70,12 @@ class Specialist(Protocol):
         """
 
 
-def load(python: str, arguments: Mapping[str, str]) -> Any:
-    """The specialist that *python* names; blocks.
+def load(python: str, arguments: Mapping[str, str], *, sequences: bool = False) -> Any:
+    """The specialist that *python* names, which takes *sequences* or does not; blocks.
 
     Raises:
         NotFound: there is no such module or class.
-        Conflict: the class does not take *arguments*, or has no async `infer`.
+        Conflict: the class does not take *arguments*, or has no async `infer` of the right kind.
     """
     folders = os.environ.get(PYTHON_PATH, "").split(os.pathsep)
     sys.path += [folder for folder in folders if folder and folder not in sys.path]
@@ -82,12 +87,24 @@ def load(python: str, arguments: Mapping[str, str]) -> Any:
     infer = getattr(cls, "infer", None)
     if not inspect.iscoroutinefunction(infer) and not inspect.isasyncgenfunction(infer):
         raise Conflict(f"{python} has no 'async def infer(self, inputs)'")
+    if sequences and not _takes_sequences(cls):
+        raise Conflict(
+            f"{python} has no 'async def infer(self, inputs, sequence)', which 'sequences' needs"
+        )
     try:
         return cls(**arguments)
     except TypeError as error:
         raise Conflict(
             f"{python} does not take the arguments {dict(arguments)}: {error}"
         ) from error
+
+
+def _takes_sequences(cls: Any) -> bool:
+    try:
+        inspect.signature(cls.infer).bind("self", "inputs", "sequence")
+    except TypeError:
+        return False
+    return True
 
 
 def signature_of(specialist: Any, declared: Signature | None, python: str) -> Signature:
@@ -108,20 +125,30 @@ def signature_of(specialist: Any, declared: Signature | None, python: str) -> Si
     return replace(signature, decoupled=decoupled)
 
 
-def runner_of(specialist: Any, batching: Batching) -> Tasks:
+def runner_of(specialist: Any, batching: Batching, *, sequences: bool = False) -> Tasks:
     """What answers the requests for *specialist*."""
     decoupled = inspect.isasyncgenfunction(specialist.infer)
-    return Streams(specialist, batching) if decoupled else Tasks(specialist, batching)
+    return (Streams if decoupled else Tasks)(specialist, batching, sequences=sequences)
 
 
 class Tasks:
-    """Answers every job in a task of its own; at most `max_queue` of them at a time."""
+    """Answers every job in a task of its own; at most `max_queue` of them at a time.
+
+    With *sequences* the specialist is also given the turn of each.
+    """
 
     def __init__(
-        self, specialist: Any, batching: Batching, *, clock: Clock = time.monotonic
+        self,
+        specialist: Any,
+        batching: Batching,
+        *,
+        sequences: bool = False,
+        clock: Clock = time.monotonic,
     ) -> None:
         self.meter = LoadMeter()
+        self.statistics = Statistics()
         self._specialist = specialist
+        self._sequences = sequences
         self._batching = batching
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
@@ -133,6 +160,7 @@ class Tasks:
 
     def admit(self) -> None:
         if len(self._tasks) >= self._batching.max_queue:
+            self.statistics.failed(1, 0.0)
             raise Overloaded(
                 f"Exceeds maximum queue size: {len(self._tasks)} requests are in progress already"
             )
@@ -158,24 +186,42 @@ class Tasks:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _answer(self, job: Job) -> None:
-        remaining = job.expires - self._clock()
+        begun = self._clock()
+        remaining = job.expires - begun
         try:
             async with asyncio.timeout(remaining if remaining < math.inf else None) as limit:
-                await self._run(job)
+                await self._run(job, begun)
         except asyncio.CancelledError:
             if not job.is_gone:
-                job.fail(Unavailable("the replica closed before the request was answered"))
+                self._count_failure(job)
+            job.fail(Unavailable("the replica closed before the request was answered"))
             raise
         except Exception as error:
+            self._count_failure(job)
             if limit.expired():
                 job.fail(DeadlineExceeded("Request timeout expired before the specialist answered"))
                 return
             log.warning("a request failed", exc_info=True)
             job.fail(failure(error))
 
-    async def _run(self, job: Job) -> None:
-        outputs = await self._specialist.infer(job.inputs.tensors)
-        job.done(_checked(outputs), job.inputs.rows)
+    async def _run(self, job: Job, begun: float) -> None:
+        outputs = _checked(await self._infer(job))
+        ended = self._clock()
+        if job.done(outputs, job.inputs.rows):
+            self._count(job, begun, ended)
+        else:
+            self._count_failure(job)
+
+    def _infer(self, job: Job) -> Any:
+        turn = (job.inputs.sequence,) if self._sequences else ()
+        return self._specialist.infer(job.inputs.tensors, *turn)
+
+    def _count(self, job: Job, begun: float, ended: float) -> None:
+        run = Run([job], [], job.inputs.rows, begun, begun, ended)
+        self.statistics.ran(run, self._clock(), 1, run.rows, job.arrived)
+
+    def _count_failure(self, job: Job) -> None:
+        self.statistics.failed(1, self._clock() - job.arrived)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -193,13 +239,14 @@ class Streams(Tasks):
             )
         super().submit(job)
 
-    async def _run(self, job: Job) -> None:
+    async def _run(self, job: Job, begun: float) -> None:
         assert isinstance(job, StreamJob)  # noqa: S101 - as `submit` has seen
-        async with aclosing(self._specialist.infer(job.inputs.tensors)) as answers:
+        async with aclosing(self._infer(job)) as answers:
             async for outputs in answers:
                 job.send(_checked(outputs))
                 await job.has_room()
         job.end()
+        self._count(job, begun, self._clock())
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

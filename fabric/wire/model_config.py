@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import ParseDict, ParseError
@@ -33,7 +34,7 @@ from fabric.wire.configured import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from fabric.core.cards import Batching, Model, OnnxRuntime, Sequences, Specialist
     from fabric.core.tensors import Signature, TensorSpec
@@ -154,7 +155,8 @@ def overridden(
 
     Without a specialist it is a new one of that *name*, with Triton's defaults. A *model* takes the
     place of the one that it has; a new one needs it. What the configuration leaves out, and what
-    can change no answer, stays as it is.
+    can change no answer, stays as it is. Afterwards it is loaded, unless its version is none of
+    those that the configuration names.
 
     Raises:
         InvalidRequest: it is no configuration, is of another model, or asks for what would change
@@ -168,7 +170,9 @@ def overridden(
         raise InvalidRequest(f"configuration of '{name}': {error}") from error
     if unmet := [f"{n.path}: {n.text}" for n in notes if n.effect is Effect.ANSWERS]:
         raise InvalidRequest(f"configuration of '{name}' cannot be met: {'; '.join(unmet)}")
-    return changed
+    versions = message.version_policy.specific.versions
+    is_served = not versions or changed.card.version in map(str, versions)
+    return replace(changed, hosting=replace(changed.hosting, loaded=is_served))
 
 
 def _from_json(name: str, text: str) -> tuple[ModelConfig, frozenset[str]]:
@@ -197,7 +201,7 @@ def _unknown(value: Any, descriptor: Any, path: str = "") -> Iterator[str]:
     fields = _fields(descriptor)
     for key, item in value.items():
         if (field := fields.get(key)) is None:
-            yield f"unknown field '{path}{key}'{nearest(key, descriptor)}"
+            yield f"unknown field '{path}{key}'{nearest(key, descriptor.fields_by_name)}"
         elif field.message_type is not None:
             yield from _unknown_in(item, field, f"{path}{key}")
 
@@ -219,8 +223,7 @@ def _fields(descriptor: Any) -> dict[str, Any]:
     return {name: f for f in descriptor.fields for name in (f.name, f.json_name)}
 
 
-def nearest(name: str, descriptor: Any) -> str:
+def nearest(name: str, known: Collection[str]) -> str:
     """What may have been meant by *name*, as the end of a sentence."""
-    known = list(descriptor.fields_by_name)
     near = difflib.get_close_matches(name, known, 1, cutoff=0.5)
     return f"; did you mean '{near[0]}'?" if near else f"; use one of {', '.join(known)}"

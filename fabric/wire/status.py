@@ -1,4 +1,4 @@
-"""Errors to and from `google.rpc.Status`: the one place that knows how they travel over gRPC."""
+"""Errors to and from `google.rpc.Status`, and to HTTP: the one place that knows how they travel."""
 
 from __future__ import annotations
 
@@ -6,11 +6,28 @@ from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from fabric.core.errors import FabricError, error_of
+from fabric.core.errors import Code, FabricError, error_of
 
 DOMAIN = "fabric"
 DETAILS_KEY = "grpc-status-details-bin"
 """The trailer that carries the serialised `google.rpc.Status` (gRPC's richer error model)."""
+
+# Where Triton has the error, its HTTP status; else that of google/rpc/code.proto.
+HTTP_STATUS = dict.fromkeys(Code, 400) | {
+    Code.OK: 200,
+    Code.CANCELLED: 499,
+    Code.UNKNOWN: 500,
+    Code.INTERNAL: 500,
+    Code.DATA_LOSS: 500,
+    Code.UNAUTHENTICATED: 401,
+    Code.PERMISSION_DENIED: 403,
+    Code.NOT_FOUND: 404,
+    Code.ABORTED: 409,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.UNIMPLEMENTED: 501,
+    Code.UNAVAILABLE: 503,
+    Code.DEADLINE_EXCEEDED: 504,
+}
 
 
 def to_details(error: FabricError) -> bytes:

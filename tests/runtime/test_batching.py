@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import time
 import weakref
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from fabric.core.cards import Batching
 from fabric.core.errors import DeadlineExceeded, Overloaded, SpecialistFailed, Unavailable
-from fabric.runtime.batching import SHORT, Batcher, averaged, split, stacked, take
+from fabric.runtime.batching import SHORT, Batcher, averaged, take
+from fabric.runtime.runs import split, stacked
+from fabric.runtime.statistics import Statistics
 from fabric.testing import FakeModel, ManualClock
 from fabric.wire.kinds import Inputs
 
@@ -25,21 +29,26 @@ INLINE = 0.0
 class Row:
     """A job: one or more rows of one number; keeps its answer."""
 
-    def __init__(self, value=0.0, rows=1, width=1, expires=math.inf):
+    def __init__(self, value=0.0, rows=1, width=1, expires=math.inf, arrived=0.0, **said):
         x = np.full((rows, width), value, np.float32)
-        self.inputs = Inputs({"x": x}, rows, ((width,),), "m", "", ("y",))
+        self.inputs = Inputs({"x": x}, rows, ((width,),), "m", "", ("y",), **said)
         self.expires = expires
+        self.arrived = arrived
         self.is_gone = False
         self.answer = asyncio.get_running_loop().create_future()
         self.batch_rows = 0
         self._callback = lambda: None
 
     def done(self, outputs, rows):
+        if self.is_gone:
+            return False
         self.batch_rows = rows
         self.answer.set_result(outputs["y"][:, 0].tolist())
+        return True
 
     def fail(self, error):
-        self.answer.set_exception(error)
+        if not self.is_gone:
+            self.answer.set_exception(error)
 
     def on_gone(self, callback):
         self._callback = callback
@@ -59,8 +68,9 @@ async def batcher_of(model):
     with ThreadPoolExecutor(1) as executor:
         made = []
 
-        def make(max_size=8, max_queue=64, seconds=INLINE, **options):
-            batching = Batching(max_size=max_size, max_queue=max_queue)
+        def make(max_size=8, max_queue=64, seconds=INLINE, *, clock=time.monotonic, **said):
+            batching = Batching(max_size=max_size, max_queue=max_queue, **said)
+            options = {"clock": clock}
             made.append(Batcher(model, batching, executor, seconds=seconds, **options))
             return made[-1]
 
@@ -75,14 +85,22 @@ async def started(model):
 
 
 # ------------------------------------------------------------------ decisions
+def taken(waiting, max_rows, now=0.0, begun=()):
+    """The batch, which may have *begun* with some, and what was dropped."""
+    batch = list(begun)
+    queue = waiting if isinstance(waiting, deque) else deque(waiting)
+    dropped = take(queue, max_rows, now, batch)
+    return batch, dropped
+
+
 async def test_the_first_in_the_queue_decides_what_the_batch_is():
     """Jobs of its shape join while rows are free; others keep their places."""
     jobs = [Row(rows=2), Row(width=3), Row(rows=3), Row(rows=4), Row(rows=3)]
     queue = deque(jobs)
 
-    assert take(queue, 8, now=0) == ([jobs[0], jobs[2], jobs[4]], [])
+    assert taken(queue, 8) == ([jobs[0], jobs[2], jobs[4]], [])
     assert list(queue) == [jobs[1], jobs[3]]
-    assert take(queue, 8, now=0) == ([jobs[1]], [])
+    assert taken(queue, 8) == ([jobs[1]], [])
 
 
 async def test_jobs_that_need_no_run_are_taken_out():
@@ -90,13 +108,13 @@ async def test_jobs_that_need_no_run_are_taken_out():
     gone, late, live = Row(), Row(expires=5.0), Row(expires=5.1)
     gone.is_gone = True
 
-    assert take(deque([gone, late, live]), 1, now=5.0) == ([live], [gone, late])
+    assert taken([gone, late, live], 1, now=5.0) == ([live], [gone, late])
 
 
 async def test_without_batching_every_run_is_one_job():
     """A maximum of one row runs jobs alone, whatever their shapes."""
     jobs = [Row(), Row()]
-    assert take(deque(jobs), 1, now=0) == ([jobs[0]], [])
+    assert taken(jobs, 1) == ([jobs[0]], [])
 
 
 def test_the_average_falls_quickly_and_rises_slowly():
@@ -374,14 +392,14 @@ async def test_a_refusal_does_not_look_at_all_who_wait(model, batcher_of):
     waiting = Row(1)
     batcher.submit(waiting)
     batcher.submit(Row(2))
-    queue = batcher._queue
+    queues = batcher._queues
     for _ in range(3):
         with pytest.raises(Overloaded):
             batcher.submit(Row(3))
-    assert batcher._queue is queue
+    assert batcher._queues is queues
     waiting.leave()
     batcher.submit(Row(4))
-    assert batcher._queue is not queue
+    assert batcher._queues is not queues
 
 
 async def test_what_waits_when_the_batcher_closes_fails(model, batcher_of):
@@ -412,3 +430,178 @@ async def test_new_limits_hold_from_now_on(model, batcher_of):
         batcher.submit(job)
     await jobs[-1].answer
     assert model.runs == [[1], [2]]
+
+
+# ------------------------------------------------------------------ priorities and patience
+async def test_a_batch_goes_on_where_another_level_ends():
+    """Jobs of a lower level take the rows that are free, if they can be stacked."""
+    first, jobs = Row(rows=2), [Row(width=3), Row(rows=2), Row()]
+    assert taken(jobs, 4, begun=[first]) == ([first, jobs[1]], [])
+    assert taken(jobs, 2, begun=[first]) == ([first], [])
+
+
+@pytest.mark.parametrize(
+    ("default", "order"), [(0, [1, 4, 2, 3, 5]), (1, [1, 2, 3, 4, 5])], ids=["lowest", "highest"]
+)
+async def test_higher_levels_are_run_first(model, batcher_of, default, order):
+    """Each level in order of arrival; who names none, or none that there is, has the default."""
+    batcher = batcher_of(max_size=1, seconds=IN_THREAD, priorities=2, default_priority=default)
+    model.hold()
+    batcher.submit(Row(0))
+    await started(model)
+    jobs = [Row(at, priority=level) for at, level in enumerate((1, 0, 7, 1, 2), start=1)]
+    for job in jobs:
+        batcher.submit(job)
+    assert batcher.queued == 5
+    model.release()
+    for job in jobs:
+        await job.answer
+    assert [first for (first,) in model.runs[1:]] == order
+    assert batcher.queued == 0
+
+
+async def test_without_levels_priorities_are_ignored(model, batcher_of):
+    """First come, first served."""
+    batcher = batcher_of(max_size=1)
+    jobs = [Row(value, priority=9 - value) for value in range(1, 4)]
+    for job in jobs:
+        batcher.submit(job)
+    for job in jobs:
+        await job.answer
+    assert model.runs == [[1], [2], [3]]
+
+
+async def test_levels_may_change_while_jobs_wait(model, batcher_of):
+    """Those that wait are ordered anew, and none is lost."""
+    batcher = batcher_of(max_size=1, seconds=IN_THREAD)
+    model.hold()
+    batcher.submit(Row(0))
+    await started(model)
+    jobs = [Row(1), Row(2, priority=1), Row(3)]
+    for job in jobs:
+        batcher.submit(job)
+    batcher.reconfigure(Batching(max_size=1, priorities=3))
+    assert batcher.queued == 3
+    model.release()
+    for job in jobs:
+        await job.answer
+    assert model.runs == [[0], [2], [1], [3]]
+
+
+async def test_who_has_waited_for_longer_than_it_may_is_told_so(model, batcher_of):
+    """As Triton says it; waiting begins with the arrival, and running does not count."""
+    clock = ManualClock()
+    batcher = batcher_of(max_size=1, seconds=IN_THREAD, clock=clock)
+    model.hold()
+    running, late, patient = (
+        Row(value, patience=patience, arrived=clock.now)
+        for value, patience in enumerate((1.0, 1.0, 1.5))
+    )
+    batcher.submit(running)
+    await started(model)
+    batcher.submit(late)
+    batcher.submit(patient)
+    clock.advance(1.0)
+    model.release()
+    assert (await running.answer, await patient.answer) == ([0], [4])
+    with pytest.raises(Unavailable, match=r"^Request timeout expired$"):
+        await late.answer
+
+
+# ------------------------------------------------------------------ statistics
+class Slow:
+    """Takes a second for every row, on a clock that only it moves."""
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    def options(self):
+        return SimpleNamespace(terminate=False)
+
+    def run(self, tensors, options=None):
+        x = tensors["x"]
+        self.clock.advance(len(x))
+        if (x < 0).any():
+            raise RuntimeError("an element is negative")
+        return {"y": x}
+
+
+async def test_times_of_runs_are_those_of_all_their_requests():
+    """What a batch takes each of its requests has waited for; runs are counted by their rows."""
+    clock = ManualClock()
+    with ThreadPoolExecutor(1) as executor:
+        batcher = Batcher(Slow(clock), Batching(max_size=4), executor, seconds=INLINE, clock=clock)
+        jobs = [Row(1), Row(2, rows=3), Row(3)]
+        for job in jobs:
+            job.arrived = clock.now
+            batcher.submit(job)
+            clock.advance(0.5)
+        for job in jobs:
+            await job.answer
+        clock.advance(10)
+
+        said = batcher.statistics.message("m", "1", clock, lambda: 1_000_000.0)
+    stats = said.inference_stats
+    # 0.5 s each until the turn, which runs the first two (4 s); the third (1 s) comes after them.
+    assert (stats.success.count, stats.success.ns) == (3, (5.5 + 5.0 + 5.5) * 1e9)
+    assert (stats.queue.count, stats.queue.ns) == (3, (1.5 + 1.0 + 4.5) * 1e9)
+    assert (stats.compute_infer.count, stats.compute_infer.ns) == (3, (4 + 4 + 1) * 1e9)
+    assert (stats.compute_input.count, stats.compute_output.ns, stats.fail.count) == (3, 0, 0)
+    assert (said.name, said.version) == ("m", "1")
+    assert (said.inference_count, said.execution_count) == (5, 2)
+    assert said.last_inference == (1_000_000 - 10) * 1000
+    assert [
+        (b.batch_size, b.compute_infer.count, b.compute_infer.ns) for b in said.batch_stats
+    ] == [
+        (1, 1, 1e9),
+        (4, 1, 4e9),
+    ]
+
+
+async def test_failures_are_counted_apart(model, batcher_of):
+    """Of the model and of the queue; who leaves has neither failed nor succeeded."""
+    clock = ManualClock()
+    batcher = batcher_of(max_queue=4, seconds=IN_THREAD, clock=clock)
+    model.hold()
+    good, bad, gone = (Row(value, arrived=clock.now) for value in (1, -1, 2))
+    batcher.submit(Row(0, width=2, arrived=clock.now))
+    await started(model)
+    late = Row(3, expires=clock.now + 1, arrived=clock.now)
+    for job in (good, bad, gone, late):
+        batcher.submit(job)
+    with pytest.raises(Overloaded):
+        batcher.submit(Row(4))
+    gone.leave()
+    clock.advance(2)
+    model.release()
+    assert await good.answer == [2]
+    with pytest.raises(SpecialistFailed):
+        await bad.answer
+    with pytest.raises(DeadlineExceeded):
+        await late.answer
+
+    said = batcher.statistics.message("m", "1", clock)
+    assert (said.inference_stats.fail.count, said.inference_stats.fail.ns) == (3, 4e9)
+    assert (said.inference_stats.success.count, said.inference_count) == (2, 2)
+    assert said.execution_count == 2
+    assert model.runs == [[0], [1, -1], [1], [-1]]
+
+
+async def test_an_answer_that_cannot_be_encoded_is_a_failure(model, batcher_of):
+    """Though the model has run."""
+    batcher = batcher_of()
+    job = Row(1)
+    job.done = lambda outputs, rows: job.fail(SpecialistFailed("no"))
+    batcher.submit(job)
+    with pytest.raises(SpecialistFailed):
+        await job.answer
+    said = batcher.statistics.message("m", "1", ManualClock())
+    assert (said.inference_stats.success.count, said.inference_stats.fail.count) == (0, 1)
+    assert (said.execution_count, said.inference_count) == (1, 0)
+
+
+def test_who_has_done_nothing_says_so():
+    """Also of the time of the last run."""
+    said = Statistics().message("m", "1", ManualClock())
+    assert (said.last_inference, said.inference_stats.success.count) == (0, 0)
+    assert not said.batch_stats

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from dataclasses import replace
 
 import grpc
@@ -16,6 +17,7 @@ from onnx_models import doubling, looking_up, shifting, slow
 
 from fabric import telemetry
 from fabric.api.catalog.v1 import card_pb2
+from fabric.api.inference.v2.extensions_pb2 import ModelStatistics
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from fabric.core.cards import Batching, Card, Hosting, Model, Specialist, Timeouts
 from fabric.core.deadlines import NEVER, Deadline
@@ -319,6 +321,50 @@ async def test_a_class_that_is_no_specialist_is_refused(cls, arguments, error, t
     """At the start, with the way out."""
     with pytest.raises(error, match=text):
         await Replica(python_specialist(cls, arguments), NOBODY).open()
+
+
+# ------------------------------------------------------------------ statistics
+async def statistics(link):
+    return ModelStatistics.FromString(await link.ask_statistics(NEVER))
+
+
+async def test_a_replica_tells_what_it_has_done(serving, tmp_path):
+    """Of requests that it could take; one that is not right has never been one."""
+    specialist = specialist_of(doubling(tmp_path / "m.onnx"), batching=Batching(max_size=8))
+    _, link = await serving(specialist)
+    before = time.time()
+    for rows in (1, 3):
+        await link.call(request(1, rows=rows), NEVER)
+    with pytest.raises(InvalidRequest):
+        await link.call(request(1, rows=9), NEVER)
+    said = await statistics(link)
+    assert (said.name, said.version) == ("s", "3")
+    assert before - 1 <= said.last_inference / 1000 <= time.time() + 1
+    assert (said.inference_count, said.execution_count) == (4, 2)
+    stats = said.inference_stats
+    assert (stats.success.count, stats.fail.count) == (2, 0)
+    parts = (stats.queue, stats.compute_input, stats.compute_infer, stats.compute_output)
+    assert [part.count for part in parts] == [2, 2, 2, 2]
+    assert abs(sum(part.ns for part in parts) - stats.success.ns) <= 4  # each is rounded
+    assert [batch.batch_size for batch in said.batch_stats] == [1, 3]
+
+
+async def test_a_python_specialist_tells_what_it_has_done(serving):
+    """Its tasks are runs of their own."""
+    _, link = await serving(python_specialist())
+    await link.call(request(0.02), NEVER)
+    with pytest.raises(SpecialistFailed):
+        await link.call(request(13), NEVER)
+    leaving = asyncio.create_task(link.call(request(10), NEVER))
+    await asyncio.sleep(0.01)
+    leaving.cancel()
+    await asyncio.wait((leaving,))
+    said = await statistics(link)
+    assert (said.inference_count, said.execution_count) == (1, 1)
+    stats = said.inference_stats
+    assert (stats.success.count, stats.fail.count) == (1, 1)
+    assert stats.success.ns >= stats.compute_infer.ns >= 10_000_000
+    assert [batch.batch_size for batch in said.batch_stats] == [1]
 
 
 # ------------------------------------------------------------------ life

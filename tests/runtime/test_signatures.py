@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from fabric.core.cards import Batching
+from fabric.core.cards import Batching, Control, Sequences, StateTensor
 from fabric.core.errors import Conflict
 from fabric.core.tensors import Signature, TensorSpec
-from fabric.runtime.signatures import check_batching, check_classes, narrowed
+from fabric.runtime.signatures import check_batching, check_classes, kept, narrowed, without
 
 
 def spec(name, *shape, datatype="FP32"):
@@ -31,11 +31,18 @@ def test_a_card_may_fix_sizes_and_leave_outputs_out():
     assert narrowed(MODEL, declared) == declared
 
 
+def test_sizes_that_a_card_leaves_open_are_the_models_own():
+    """A configuration of Triton may say less than its model."""
+    declared = Signature(inputs=(spec("x", -1, -1),), outputs=(spec("y", 3, -1),))
+    assert narrowed(MODEL, declared) == Signature(
+        inputs=(spec("x", -1, 64),), outputs=(spec("y", 3, 10),)
+    )
+
+
 @pytest.mark.parametrize(
     ("inputs", "text"),
     [
         ((spec("x", -1, 32),), r"the card declares input 'x' as FP32 \[-1,32\], the model has FP32 \[-1,64\]"),
-        ((spec("x", -1, -1),), r"FP32 \[-1,-1\], the model has FP32 \[-1,64\]"),
         ((spec("x", 64),), r"FP32 \[64\], the model has FP32 \[-1,64\]"),
         ((spec("x", -1, 64, datatype="FP64"),), r"FP64 \[-1,64\], the model has FP32 \[-1,64\]"),
         ((spec("q", -1, 64),), "the card declares input 'q', the model has x"),
@@ -85,3 +92,35 @@ def test_batching_needs_a_free_first_dimension():
     check_batching(fixed, Batching(max_size=1))
     with pytest.raises(Conflict, match=r"input 'x' is FP32 \[1,64\].*or set max_size to 1"):
         check_batching(fixed, Batching(max_size=8))
+
+
+# ------------------------------------------------------------------ sequences
+STATEFUL = Signature(
+    inputs=(spec("x", -1), spec("h", -1), spec("go", -1)), outputs=(spec("y", -1), spec("h2", -1))
+)
+
+
+def test_states_and_controls_are_not_for_callers():
+    """What is left is what the card shows."""
+    sequences = Sequences(
+        states=(StateTensor(input="h", output="h2"),), controls=(Control(input="go", kind="start"),)
+    )
+    own = kept(STATEFUL, sequences)
+    assert own == Signature(inputs=(spec("h", -1), spec("go", -1)), outputs=(spec("h2", -1),))
+    assert without(STATEFUL, own) == Signature(inputs=(spec("x", -1),), outputs=(spec("y", -1),))
+    assert without(STATEFUL, kept(STATEFUL, None)) == STATEFUL
+
+
+@pytest.mark.parametrize(
+    ("sequences", "text"),
+    [
+        (Sequences(states=(StateTensor(input="q", output="h2"),)), "sequences names input 'q', the model has x, h, go"),
+        (Sequences(states=(StateTensor(input="h", output="q"),)), "sequences names output 'q', the model has y, h2"),
+        (Sequences(controls=(Control(input="q", kind="end"),)), "sequences names input 'q'"),
+        (Sequences(controls=(Control(input="go", kind="end"),) * 2), "sequences names input 'go' twice"),
+    ],
+)  # fmt: skip
+def test_what_sequences_names_is_in_the_model_once(sequences, text):
+    """With what there is instead."""
+    with pytest.raises(Conflict, match=text):
+        kept(STATEFUL, sequences)

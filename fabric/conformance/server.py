@@ -1,0 +1,352 @@
+"""The server that is checked, over gRPC and REST; every call has a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+import grpc
+import httpx
+from google.protobuf.message import Message
+
+from fabric.api.inference.v2 import extensions_pb2 as ext
+from fabric.api.inference.v2 import open_inference_pb2 as pb
+from fabric.conformance.checks import Broken, NotOffered
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+SERVICE = "/inference.GRPCInferenceService/"
+PATIENCE = 10.0
+"""Seconds for one call, unless the check says otherwise."""
+_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.enable_retries", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+M = TypeVar("M", bound=Message)
+Metadata = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Call(Generic[M]):
+    """A unary call: its full name, and what it answers with."""
+
+    path: str
+    answer: type[M]
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+
+def _oip(name: str, answer: type[M]) -> Call[M]:
+    return Call(SERVICE + name, answer)
+
+
+LIVE = _oip("ServerLive", pb.ServerLiveResponse)
+READY = _oip("ServerReady", pb.ServerReadyResponse)
+SERVER_METADATA = _oip("ServerMetadata", pb.ServerMetadataResponse)
+MODEL_READY = _oip("ModelReady", pb.ModelReadyResponse)
+METADATA = _oip("ModelMetadata", pb.ModelMetadataResponse)
+INFER = _oip("ModelInfer", pb.ModelInferResponse)
+CONFIG = _oip("ModelConfig", ext.ModelConfigResponse)
+STATISTICS = _oip("ModelStatistics", ext.ModelStatisticsResponse)
+INDEX = _oip("RepositoryIndex", ext.RepositoryIndexResponse)
+LOAD = _oip("RepositoryModelLoad", ext.RepositoryModelLoadResponse)
+UNLOAD = _oip("RepositoryModelUnload", ext.RepositoryModelUnloadResponse)
+SHM_STATUS = _oip("SystemSharedMemoryStatus", ext.SystemSharedMemoryStatusResponse)
+SHM_REGISTER = _oip("SystemSharedMemoryRegister", ext.SystemSharedMemoryRegisterResponse)
+SHM_UNREGISTER = _oip("SystemSharedMemoryUnregister", ext.SystemSharedMemoryUnregisterResponse)
+CUDA_STATUS = _oip("CudaSharedMemoryStatus", ext.CudaSharedMemoryStatusResponse)
+CUDA_REGISTER = _oip("CudaSharedMemoryRegister", ext.CudaSharedMemoryRegisterResponse)
+CUDA_UNREGISTER = _oip("CudaSharedMemoryUnregister", ext.CudaSharedMemoryUnregisterResponse)
+TRACE = _oip("TraceSetting", ext.TraceSettingResponse)
+LOG = _oip("LogSettings", ext.LogSettingsResponse)
+
+
+class Refused(Exception):
+    """A call that ended with another status than OK."""
+
+    def __init__(self, call: str, code: str, text: str) -> None:
+        super().__init__(f"{call}: {code}: {text}")
+        self.code = code
+        """The name of the status, as gRPC writes it."""
+        self.text = text
+
+
+class Unanswered(Broken):
+    """No answer came in time."""
+
+
+class Server:
+    """Use it with `async with`. *http* is `host:port` of the REST door; empty for none."""
+
+    def __init__(self, address: str, http: str = "") -> None:
+        self.address = address
+        self.http = http
+        self.dialect = "any"
+        self.extensions: frozenset[str] = frozenset()
+        self.codes: Counter[str] = Counter()
+        """How often each status was given, over all calls."""
+        self._models: dict[str, bool] = {}
+        self._has_streams = False
+
+    async def __aenter__(self) -> Self:
+        self._channel = grpc.aio.insecure_channel(self.address, options=_OPTIONS)
+        self._rest = httpx.AsyncClient(timeout=PATIENCE, trust_env=False)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._rest.aclose()
+        await self._channel.close()
+
+    # -------------------------------------------------------------- gRPC
+    async def call(
+        self,
+        call: Call[M],
+        request: Message,
+        *,
+        timeout: float = PATIENCE,
+        metadata: Metadata = (),
+        compression: grpc.Compression | None = None,
+    ) -> M:
+        """The answer.
+
+        Raises:
+            Refused: the server gave another status than OK.
+            Unanswered: it gave none within *timeout* seconds and some more.
+        """
+        method = self._channel.unary_unary(
+            call.path, lambda message: message.SerializeToString(), call.answer.FromString
+        )
+        try:
+            async with asyncio.timeout(timeout + 2):
+                answer: M = await method(
+                    request, timeout=timeout, metadata=metadata, compression=compression
+                )
+        except grpc.aio.AioRpcError as error:
+            self.codes[error.code().name] += 1
+            raise Refused(call.name, error.code().name, error.details() or "") from None
+        except TimeoutError:
+            raise Unanswered(f"an answer to {call.name}", f"none in {timeout:g} s") from None
+        self.codes["OK"] += 1
+        return answer
+
+    async def refused(
+        self, call: Call[M], request: Message, *codes: str, timeout: float = PATIENCE
+    ) -> Refused:
+        """The status other than OK, and one of *codes* if any are given, that *call* ends with.
+
+        Raises:
+            Broken: it was answered, or with another status, or not at all.
+        """
+        expected = " or ".join(codes) or "an error"
+        try:
+            answer = await self.call(call, request, timeout=timeout)
+        except Refused as refused:
+            hangs = refused.code == "DEADLINE_EXCEEDED" and "DEADLINE_EXCEEDED" not in codes
+            if hangs or (codes and refused.code not in codes):
+                raise Broken(expected, f"{refused.code}: {refused.text}") from None
+            return refused
+        raise Broken(expected, f"an answer: {shortened(answer)}")
+
+    async def infer(
+        self, request: pb.ModelInferRequest, *, timeout: float = PATIENCE, **options: Any
+    ) -> pb.ModelInferResponse:
+        return await self.call(INFER, request, timeout=timeout, **options)
+
+    @contextlib.asynccontextmanager
+    async def stream(self, metadata: Metadata = ()) -> AsyncIterator[Stream]:
+        """A stream of requests and answers, cancelled at the end if it is open still.
+
+        Raises:
+            Refused: the server has no streams.
+        """
+        if not self._has_streams:  # gRPC hides the status of a stream that ends during a write
+            async with self._opened() as stream:
+                await stream.close()
+                await stream.raw()
+            self._has_streams = True
+        async with self._opened(metadata) as stream:
+            yield stream
+
+    @contextlib.asynccontextmanager
+    async def _opened(self, metadata: Metadata = ()) -> AsyncIterator[Stream]:
+        method = self._channel.stream_stream(
+            f"{SERVICE}ModelStreamInfer", lambda message: message.SerializeToString()
+        )
+        call = method(timeout=3 * PATIENCE, metadata=metadata)
+        try:
+            yield Stream(self, call)
+        finally:
+            call.cancel()
+
+    async def first(self, path: str, request: Any, answer: Any, *, streams: bool = False) -> Any:
+        """The first *answer* of a call that streams them; with *streams*, it takes them too.
+
+        Raises:
+            Refused: the call ended with an error.
+            Unanswered: nothing came in time.
+        """
+        name = path.rpartition("/")[2]
+        options = (path, lambda message: message.SerializeToString(), answer.FromString)
+        if streams:
+            call = self._channel.stream_stream(*options)(iter((request,)), timeout=PATIENCE)
+        else:
+            call = self._channel.unary_stream(*options)(request, timeout=PATIENCE)
+        try:
+            async with asyncio.timeout(PATIENCE + 2):
+                message = await call.read()
+            if message is grpc.aio.EOF:
+                raise Broken(f"an answer to {name}", "the end of the call")
+            return message
+        except grpc.aio.AioRpcError as error:
+            self.codes[error.code().name] += 1
+            raise Refused(name, error.code().name, error.details() or "") from None
+        except TimeoutError:
+            raise Unanswered(f"an answer to {name}", f"none in {PATIENCE:g} s") from None
+        finally:
+            call.cancel()
+
+    async def has(self, model: str) -> bool:
+        """Whether the server knows *model*; asked once."""
+        if model not in self._models:
+            self._models[model] = await self._knows(model)
+        return self._models[model]
+
+    async def _knows(self, model: str) -> bool:
+        try:
+            answer = await self.call(METADATA, pb.ModelMetadataRequest(name=model))
+        except Refused as refused:
+            if refused.code in ("DEADLINE_EXCEEDED", "UNIMPLEMENTED"):
+                raise
+            return refused.code == "UNAVAILABLE" and model in refused.text
+        return answer.name == model
+
+    # -------------------------------------------------------------- REST
+    async def rest(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        content: bytes | AsyncIterator[bytes] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        """The HTTP response.
+
+        Raises:
+            NotOffered: no address for HTTP is known.
+            Unanswered: nothing came in time.
+        """
+        if not self.http:
+            raise NotOffered("the server answers no HTTP here; name its address by --http")
+        try:
+            return await self._rest.request(
+                method, f"http://{self.http}{path}", json=json, content=content, headers=headers
+            )
+        except httpx.TimeoutException:
+            raise Unanswered("an HTTP response", f"none in {PATIENCE:g} s") from None
+        except httpx.HTTPError as error:
+            raise Broken("an HTTP response", f"{type(error).__name__}: {error}") from None
+
+
+class Stream:
+    """An open ModelStreamInfer call."""
+
+    def __init__(self, server: Server, call: Any) -> None:
+        self._server = server
+        self._call = call
+
+    async def send(self, *requests: pb.ModelInferRequest) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                for request in requests:
+                    await self._call.write(request)
+        except TimeoutError:
+            raise Unanswered("the stream to take a request", f"none in {PATIENCE:g} s") from None
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await self._fail()
+
+    async def close(self) -> None:
+        """Half-closes: no request follows."""
+        await self._call.done_writing()
+
+    async def raw(self, timeout: float = PATIENCE) -> bytes:
+        """The next message as it came; empty at the end of the stream.
+
+        Raises:
+            Refused: the stream ended with another status than OK.
+            Unanswered: no message came in time.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                message = await self._call.read()
+        except TimeoutError:
+            raise Unanswered("a message on the stream", f"none in {timeout:g} s") from None
+        except grpc.aio.AioRpcError:
+            await self._fail()
+        if message is grpc.aio.EOF:
+            if (await self._call.code()).value[0]:
+                await self._fail()
+            return b""
+        payload: bytes = message
+        return payload
+
+    async def next(self, timeout: float = PATIENCE) -> ext.ModelStreamInferResponse:
+        """The next message. Raises Broken at the end of the stream, and what `raw` raises."""
+        payload = await self.raw(timeout)
+        if not payload:
+            raise Broken("a message on the stream", "its end")
+        return ext.ModelStreamInferResponse.FromString(payload)
+
+    async def rest(self) -> list[ext.ModelStreamInferResponse]:
+        """All messages up to the end of the stream."""
+        messages = []
+        while payload := await self.raw():
+            messages.append(ext.ModelStreamInferResponse.FromString(payload))
+        return messages
+
+    async def answers(self, count: int) -> list[pb.ModelInferResponse]:
+        """The next *count* answers. Raises Broken where an error comes instead of one."""
+        answers = []
+        for _ in range(count):
+            message = await self.next()
+            if message.error_message:
+                raise Broken("an answer", f"error_message {message.error_message!r}")
+            answers.append(message.infer_response)
+        return answers
+
+    async def _fail(self) -> None:
+        code = (await self._call.code()).name
+        self._server.codes[code] += 1
+        raise Refused("ModelStreamInfer", code, await self._call.details() or "")
+
+
+def shortened(value: object, most: int = 300) -> str:
+    """*value* in one line of at most *most* characters."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+async def within(seconds: float, *work: Any) -> Sequence[Any]:
+    """The results of all of *work*, done at the same time."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await asyncio.gather(*work)
+    except TimeoutError:
+        raise Unanswered("all answers", f"not all in {seconds:g} s") from None
+
+
+def named(messages: Iterable[Any], name: str) -> Any:
+    """The one of *messages* whose name is *name*. Raises Broken if there is none."""
+    found = {message.name: message for message in messages}
+    if name not in found:
+        raise Broken(f"{name!r} among the names", sorted(found))
+    return found[name]

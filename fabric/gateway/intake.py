@@ -1,0 +1,172 @@
+"""How requests come in: bounded each by itself and all together, and not for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from fabric.core.errors import DeadlineExceeded, InvalidRequest, Overloaded
+
+if TYPE_CHECKING:
+    from fabric.gateway.grpc import Message, Receive
+
+SMALL = 1 << 20
+"""Bytes of a body that takes no room: Envoy holds as many of every stream anyway."""
+PREFIX = 5
+"""Bytes before a gRPC message: a flag, and its length."""
+
+
+class Disconnected(Exception):
+    """The client is gone; nobody waits for an answer."""
+
+
+class Room:
+    """Bytes that may be held at once, given out in the order of asking."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._left = size
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def take(self, size: int) -> Held:
+        """An empty buffer for *size* bytes, once there is room; for more than all, once all is."""
+        size = min(size, self._size)
+        if size > self._left or self._waiting:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append((size, turn))
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self.give(size)
+                else:
+                    self._waiting.remove((size, turn))
+                    self._admit()
+                raise
+        else:
+            self._left -= size
+        return Held(self, size)
+
+    def give(self, size: int) -> None:
+        """There is room for *size* bytes more."""
+        self._left += size
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self._left:
+            size, turn = self._waiting.popleft()
+            if not turn.done():
+                self._left -= size
+                turn.set_result(None)
+
+
+class Held(bytearray):
+    """A buffer that takes room for as long as anybody refers to it."""
+
+    def __init__(self, room: Room, size: int) -> None:
+        super().__init__()
+        self._room = room
+        self._taken = size
+
+    def __del__(self) -> None:
+        self._room.give(self._taken)
+
+
+class Intake:
+    """Reads the bodies of requests.
+
+    Args:
+        most: Bytes of one body.
+        room: Bytes of all bodies together that are larger than `SMALL`. While there is no room
+            for one it is not read, so that its sender is held back.
+        patience: Seconds without a byte after which a body that has begun is given up.
+    """
+
+    def __init__(self, most: int, room: int, patience: float) -> None:
+        self.most = most
+        self._room = Room(room)
+        self._patience = patience
+
+    async def message(self, receive: Receive) -> bytes | bytearray:
+        """The body of a unary gRPC request: one message behind its prefix.
+
+        Raises:
+            Disconnected: the client left before it was complete.
+            InvalidRequest: it is not one whole message.
+            Overloaded: it is larger than it may be.
+            DeadlineExceeded: it stopped coming.
+        """
+        event = await receive()
+        if event["type"] != "http.request":
+            raise Disconnected
+        body: bytes | bytearray = event.get("body", b"")
+        while event.get("more_body", False):
+            if len(body) >= PREFIX:
+                size = PREFIX + int.from_bytes(body[1:PREFIX], "big")
+                body = await self._rest(receive, body, size)
+                break
+            event = await self._next(receive)
+            body = body + event.get("body", b"")
+        if len(body) < PREFIX:
+            raise InvalidRequest("the request holds no gRPC message")
+        size = PREFIX + int.from_bytes(body[1:PREFIX], "big")
+        self._check(size)
+        if len(body) != size:
+            raise InvalidRequest("a unary request holds exactly one gRPC message")
+        return body
+
+    async def body(self, receive: Receive, length: int | None) -> bytes | bytearray:
+        """The body of an HTTP request of the given Content-Length.
+
+        Raises:
+            Disconnected: the client left before it was complete.
+            InvalidRequest: it is large, and its length was not said before.
+            Overloaded: it is larger than it may be.
+            DeadlineExceeded: it stopped coming.
+        """
+        event = await self._next(receive)
+        body: bytes | bytearray = event.get("body", b"")
+        if not event.get("more_body", False):
+            return body
+        size = length if length is not None else SMALL
+        try:
+            return await self._rest(receive, body, size)
+        except InvalidRequest:
+            if length is not None:
+                raise
+            raise InvalidRequest(
+                f"a body of more than {SMALL} bytes comes with its Content-Length"
+            ) from None
+
+    async def _rest(self, receive: Receive, start: bytes | bytearray, size: int) -> bytearray:
+        """The body of *size* bytes at most that begins with *start*."""
+        self._check(size)
+        body = await self._room.take(size) if size > SMALL else bytearray()
+        body += start
+        more = True
+        while more:
+            if len(body) > size:
+                raise InvalidRequest("the request is longer than it says")
+            event = await self._next(receive)
+            body += event.get("body", b"")
+            more = event.get("more_body", False)
+        return body
+
+    def _check(self, size: int) -> None:
+        if size > self.most:
+            raise Overloaded(f"the message has {size} bytes, {self.most} are allowed")
+
+    async def _next(self, receive: Receive) -> Message:
+        """The next part of a body; raises Disconnected and DeadlineExceeded."""
+        event = asyncio.ensure_future(receive())
+        if not event.done():
+            # Envoy resolves it, whoever listens, so it is not cancelled.
+            await asyncio.wait((event,), timeout=self._patience)
+            if not event.done():
+                raise DeadlineExceeded(
+                    f"nothing of the request came for {self._patience:g} s: send it without a pause"
+                )
+        if (message := event.result())["type"] != "http.request":
+            raise Disconnected
+        return message

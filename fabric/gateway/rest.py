@@ -1,0 +1,217 @@
+"""REST: each request is one for a gRPC call in another form, and answered by its handler."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote
+
+from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
+from fabric.core.errors import FabricError, InvalidRequest, Overloaded, Unimplemented
+from fabric.gateway import grpc, openapi
+from fabric.gateway.coding import Coding, accepted, deflated, inflated
+from fabric.gateway.endpoints import DOCUMENT, ENDPOINTS, Node
+from fabric.wire import rest
+from fabric.wire.documents import dumps, loads, object_of
+from fabric.wire.status import HTTP_STATUS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from fabric.gateway.endpoints import Endpoint
+    from fabric.gateway.grpc import Handler, Receive, Scope, Send
+
+T = TypeVar("T")
+Header = tuple[bytes, bytes]
+
+_JSON = (b"content-type", b"application/json")
+_BINARY = (b"content-type", b"application/octet-stream")
+_JSON_LENGTH = b"inference-header-content-length"
+_TIMEOUT = b"fabric-timeout"
+_LARGE = 1 << 16
+"""Bytes; with more it pays to leave the event loop alone."""
+
+
+class Refused(FabricError):
+    """What HTTP has a status of its own for."""
+
+    def __init__(self, status: int, message: str, *headers: Header) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    body: bytes
+    headers: tuple[Header, ...] = (_JSON,)
+
+
+async def fail(send: Send, error: FabricError) -> None:
+    """Answers with the status and the text of *error*."""
+    reply = Reply(HTTP_STATUS[error.code], dumps({"error": error.message}))
+    if isinstance(error, Refused):
+        reply = replace(reply, status=error.status, headers=(_JSON, *error.headers))
+    await _send(send, reply)
+
+
+async def _send(send: Send, reply: Reply, *, is_head: bool = False) -> None:
+    length = (b"content-length", b"%d" % len(reply.body))
+    headers = [*reply.headers, *([length] if reply.status != 204 else ())]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    body = b"" if is_head else reply.body
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+class Rest:
+    """Answers by *handlers*, which are by gRPC path. Has a thread for large bodies until closed."""
+
+    def __init__(self, handlers: Mapping[str, Handler], max_bytes: int) -> None:
+        self._handlers = handlers
+        self._max_bytes = max_bytes
+        self._worker = ThreadPoolExecutor(1, "fabric-rest")
+        self._root = Node()
+        for endpoint in (*ENDPOINTS, DOCUMENT):
+            self._root.add(endpoint)
+        self._openapi = dumps(openapi.document())
+
+    def close(self) -> None:
+        self._worker.shutdown(cancel_futures=True)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises what `fail` says to the client, or Disconnected."""
+        node, values = self._find(scope)
+        verb = "GET" if scope["method"] == "HEAD" else scope["method"]
+        if verb == "OPTIONS":
+            await _send(send, Reply(204, b"", (_allowed(node),)))
+            return
+        if verb not in node.endpoints:
+            text = f"{scope['method']} is not allowed for {scope['path']}"
+            raise Refused(405, text, _allowed(node))
+        try:
+            body = await grpc.whole(await receive(), receive, self._max_bytes)
+        except Overloaded as error:
+            raise Refused(413, error.message) from error
+        answer = self._reply(node.endpoints[verb], values, body, scope)
+        reply = await grpc.unless_gone(receive, answer)
+        await _send(send, reply, is_head=scope["method"] == "HEAD")
+
+    def _find(self, scope: Scope) -> tuple[Node, list[str]]:
+        """Where the path leads, and the names in it, which are percent-encoded one by one."""
+        path: bytes = scope["raw_path"]
+        segments = path.decode("ascii").removesuffix("/").split("/")[1:]
+        found = self._root.find([unquote(segment) for segment in segments])
+        if found is None:
+            raise Refused(404, f"there is nothing at {scope['path']}")
+        return found
+
+    async def _reply(
+        self, endpoint: Endpoint, values: list[str], body: bytes, scope: Scope
+    ) -> Reply:
+        if endpoint is DOCUMENT:
+            return Reply(200, self._openapi)
+        handler = self._handlers.get(grpc.SERVICE + endpoint.call)
+        if handler is None:
+            raise Unimplemented(f"{endpoint.call} is not served")
+        headers = dict(scope["headers"])
+        names = dict(zip(endpoint.variables, values, strict=True))
+        scope = _with_deadline(scope, headers.get(_TIMEOUT))
+        request: Any = endpoint.request(**names)
+        if isinstance(request, ModelInferRequest):
+            return await self._infer(handler, request, body, headers, scope)
+        endpoint.read(request, await self._run(body, self._document, body, headers))
+        for field, value in names.items():  # a body may name them, too
+            setattr(request, field, value)
+        parts = await handler(request.SerializeToString(), scope)
+        response = endpoint.response.FromString(b"".join(parts))
+        said = endpoint.write(response)
+        if endpoint.truth:
+            status = 200 if getattr(response, endpoint.truth) else 400
+            return Reply(status, dumps(names | said))
+        return Reply(200, b"" if said is None else dumps(said))
+
+    async def _infer(
+        self,
+        handler: Handler,
+        request: ModelInferRequest,
+        body: bytes,
+        headers: Mapping[bytes, bytes],
+        scope: Scope,
+    ) -> Reply:
+        wish = await self._run(body, self._decode, request, body, headers)
+        parts = await handler(request.SerializeToString(), scope)
+        coding = accepted(headers.get(b"accept-encoding", b""))
+        return await self._run(parts[0], _encode, b"".join(parts), wish, coding)
+
+    async def _run(self, like: bytes | memoryview, work: Callable[..., T], *arguments: Any) -> T:
+        """What *work* gives, done in a thread of its own where what it is about is large."""
+        if len(like) <= _LARGE:
+            return work(*arguments)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, work, *arguments)
+
+    def _document(self, body: bytes, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
+        body = self._inflated(body, headers)
+        return object_of(loads(body), "the request") if body else {}
+
+    def _decode(
+        self, request: ModelInferRequest, body: bytes, headers: Mapping[bytes, bytes]
+    ) -> rest.Wish:
+        body = self._inflated(body, headers)
+        return rest.decode(body, _json_length(headers, body), request)
+
+    def _inflated(self, body: bytes, headers: Mapping[bytes, bytes]) -> bytes:
+        try:
+            return inflated(body, headers.get(b"content-encoding", b""), self._max_bytes)
+        except Overloaded as error:
+            raise Refused(413, error.message) from error
+        except Unimplemented as error:
+            raise Refused(415, error.message) from error
+
+
+def _encode(payload: bytes, wish: rest.Wish, coding: Coding) -> Reply:
+    document, binary = rest.encode(ModelInferResponse.FromString(payload), wish)
+    headers: tuple[Header, ...] = (_JSON,)
+    if binary:
+        headers = (_BINARY, (_JSON_LENGTH, b"%d" % len(document)))
+    if coding is not Coding.IDENTITY:
+        headers = (*headers, (b"content-encoding", coding.value.encode()))
+    return Reply(200, deflated(b"".join((document, *binary)), coding), headers)
+
+
+def _allowed(node: Node) -> Header:
+    verbs = {*node.endpoints, "OPTIONS", *(["HEAD"] if "GET" in node.endpoints else [])}
+    return b"allow", ", ".join(sorted(verbs)).encode()
+
+
+def _json_length(headers: Mapping[bytes, bytes], body: bytes) -> int:
+    value = headers.get(_JSON_LENGTH)
+    if value is None:
+        return len(body)
+    if not value.isdigit() or len(value) > 19 or int(value) > len(body):
+        raise InvalidRequest(
+            f"Inference-Header-Content-Length is {value.decode('latin-1')!r}, it must be the "
+            f"length of the JSON in a body of {len(body)} bytes"
+        )
+    return int(value)
+
+
+def _with_deadline(scope: Scope, value: bytes | None) -> Scope:
+    """*scope*, with the seconds in *value* as the `grpc-timeout` that handlers know."""
+    if value is None:
+        return scope
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < 10**7:
+        raise InvalidRequest(
+            f"Fabric-Timeout {value.decode('latin-1')!r} is no number of seconds, such as 1.5"
+        )
+    unit, size = (b"u", 10**6) if seconds < 99 else (b"m", 10**3) if seconds < 99_999 else (b"S", 1)
+    timeout = (b"grpc-timeout", b"%d%s" % (int(seconds * size), unit))
+    return {**scope, "headers": [*scope["headers"], timeout]}
