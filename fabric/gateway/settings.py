@@ -22,5 +22,7 @@ class GatewaySettings:
     its first catalog on."""
     max_message_bytes: int = 2**31 - 1
     """Larger requests are refused."""
+    shared_memory: bool = False
+    """Whether clients on this machine may pass tensors in its shared memory."""
     drain: float = 10.0
     """Seconds for finishing what is in flight on SIGTERM."""
