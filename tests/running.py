@@ -224,7 +224,7 @@ async def replica(control: str, of: Specialist, handler: Handler) -> AsyncIterat
     registration = Registration(
         id=hello.replica, specialist=card.name, version=card.version, address=address
     )
-    lease = Lease(control, registration, SIGNATURE, Load)
+    lease = Lease(control, registration, card.signature or SIGNATURE, Load)
     async with asyncio.TaskGroup() as tasks:
         keeping = tasks.create_task(lease.keep())
         try:

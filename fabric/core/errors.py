@@ -12,6 +12,7 @@
     ├── Overloaded            somebody is there and has no room
     ├── DeadlineExceeded      time was up
     ├── Cancelled             the caller left
+    ├── SequenceLost          the replica that had the sequence is gone, and its state with it
     ├── SpecialistFailed      the model ran and failed
     └── Internal              a bug in fabric; the log has the rest under the id
 
@@ -120,6 +121,11 @@ class Cancelled(FabricError):
     reason = "CANCELLED"
 
 
+class SequenceLost(FabricError):
+    code = Code.ABORTED
+    reason = "SEQUENCE_LOST"
+
+
 class SpecialistFailed(FabricError):
     code = Code.INTERNAL
     reason = "SPECIALIST_FAILED"
@@ -145,6 +151,7 @@ _BY_REASON: dict[str, type[FabricError]] = {
         Overloaded,
         DeadlineExceeded,
         Cancelled,
+        SequenceLost,
         SpecialistFailed,
         Internal,
     )

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from contextlib import aclosing
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from fabric.core.errors import FabricError, Unavailable
@@ -62,8 +63,18 @@ class ReplicaPool:
         """How many replicas of the specialist `name:version` can be sent requests now."""
         return len(self._serving.get(key, ()))
 
+    def holds(self, replica: str) -> bool:
+        """Whether there is a link to *replica*, be it draining."""
+        return replica in self._links and self._links[replica][1].is_open
+
+    def nearest(self, key: str, sequence: str) -> str:
+        """The id of the replica of `name:version` where *sequence* begins; empty without any."""
+        links = self._serving.get(key)
+        return _nearest(links, sequence).peer.replica if links else ""
+
     async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
-        """Asks a replica of *card*, the less busy of two drawn at random.
+        """Asks a replica of *card*, the less busy of two drawn at random; a request of a sequence
+        the one that it names, or that its sequence begins at.
 
         Raises:
             Unavailable: there is none that the request does not avoid, or its link was lost.
@@ -106,13 +117,23 @@ class ReplicaPool:
         return found
 
     def _link(self, card: Card, request: InferRequest) -> Link:
+        if request.replica:
+            return self._link_to(request)
         links = self._serving.get(card.key)
         if request.avoid and links:
             links = [link for link in links if link.peer.replica not in request.avoid]
         if not links:
             other = "other " if request.avoid else ""
             raise Unavailable(f"no {other}replica of '{card.key}' is ready")
-        return links[0] if len(links) == 1 else _less_busy(links)
+        if len(links) == 1:
+            return links[0]
+        return _nearest(links, request.sequence) if request.sequence else _less_busy(links)
+
+    def _link_to(self, request: InferRequest) -> Link:
+        """Also where it drains: what lives there may come to its end."""
+        if request.replica in request.avoid or not self.holds(request.replica):
+            raise Unavailable(f"replica {request.replica} is not there")
+        return self._links[request.replica][1]
 
     async def _keep(self, replica: Replica) -> None:
         """Holds a link to *replica*, anew whenever it is lost, until cancelled."""
@@ -152,6 +173,17 @@ class ReplicaPool:
                 serving.setdefault(key, []).append(link)
         self._serving = serving
         self.on_change()
+
+
+def _nearest(links: list[Link], sequence: str) -> Link:
+    """The same one for all who know the same replicas; another replica more, or one less, moves
+    no sequence but those that it gains or had
+    (Thaler and Ravishankar, "Using name-based mappings to increase hit rates", 1998)."""
+
+    def weight(link: Link) -> bytes:
+        return blake2b(f"{link.peer.replica} {sequence}".encode(), digest_size=8).digest()
+
+    return max(links, key=weight)
 
 
 def _less_busy(links: list[Link]) -> Link:

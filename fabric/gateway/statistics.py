@@ -53,7 +53,7 @@ class ModelStatistics:
             summed(each.card.name, each.card.version, told.get(each.key, ()))
             for each in specialists
         )
-        tallies = self._view.dispatcher.tallies
+        tallies = self._view.tallies
         of_routes = (of_route(route, tallies.get(route)) for route in routes)
         response = pb.ModelStatisticsResponse(model_stats=[*of_specialists, *of_routes])
         return (response.SerializeToString(),)
