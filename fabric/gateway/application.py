@@ -41,6 +41,7 @@ class Application:
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._handlers: dict[str, Handler] = {}
+        self._calls = 0
         self._rest = Rest(self._handlers, settings.max_message_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,6 +60,8 @@ class Application:
                 return
             if handler is None:
                 raise Unimplemented(f"there is no call {scope['path']}")
+            self._calls += 1
+            scope[grpc.ARRIVAL] = (self._calls, receive)
             payload = await grpc.read(receive, self._settings.max_message_bytes)
             parts = await grpc.unless_gone(receive, handler(payload, scope))
             await grpc.respond(send, *parts)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fabric import telemetry
 from fabric.core.requests import InferRequest
-from fabric.gateway.grpc import SERVICE, deadline_of
+from fabric.gateway.grpc import ARRIVAL, SERVICE, all_before, deadline_of
 from fabric.wire.heads import head_of
 from fabric.wire.parameters import provenance, read_into
 
@@ -42,6 +43,9 @@ class Inference:
         request = InferRequest(message.model_name, message.model_version, payload)
         if message.parameters:
             read_into(request, message.parameters)
+            if request.sequence:
+                request.order, receive = scope[ARRIVAL]
+                request.settled = partial(all_before, receive)
         if traceparent:
             request.trace = telemetry.parse(traceparent.decode("latin-1"))
         deadline = deadline_of(timeout)
