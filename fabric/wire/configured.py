@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from fabric.api.catalog.v1 import card_pb2
 from fabric.api.inference.v2.model_config_pb2 import (
     DataType,
     ModelInstanceGroup,
@@ -21,6 +22,7 @@ from fabric.core.cards import (
     StateTensor,
 )
 from fabric.core.tensors import Signature, TensorSpec
+from fabric.wire.cards import to_message
 from fabric.wire.config_notes import PYTHON, Effect, Note, unread
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ CONTROLS = {
 }
 ON_GPU = "for a GPU set `resources.gpus: 1` and `onnxruntime.providers: [CUDAExecutionProvider]`"
 _A, _P, _N = Effect.ANSWERS, Effect.PERFORMANCE, Effect.NONE
+_MOST_REPLICAS = 1000
 _IDLE = 1.0  # seconds: Triton's default
 
 
@@ -99,7 +102,9 @@ def configured(
         hosting = _with_files(hosting, config, model)
     if config.max_batch_size == 1:
         notes.append(Note("max_batch_size", "metadata says 1 row where Triton says -1", _N))
-    return Specialist(card=replace(card, signature=signature), hosting=hosting), notes
+    made = Specialist(card=replace(card, signature=signature), hosting=hosting)
+    to_message(made, card_pb2.Specialist)  # raises where a number is too large to travel
+    return made, notes
 
 
 def _check_kind(base: Specialist, config: ModelConfig) -> None:
@@ -219,6 +224,8 @@ def _with_instances(
     """One replica for each instance; those of one specialist are all alike."""
     groups = [group for group in said if not group.passive]
     count = sum((group.count or 1) * (len(group.gpus) or 1) for group in groups) or 1
+    if count > _MOST_REPLICAS:
+        raise ValueError(f"instance_group has {count} instances, {_MOST_REPLICAS} are allowed")
     replicas = replace(hosting.replicas, min=count, max=max(count, hosting.replicas.max))
     hosting = replace(hosting, replicas=replicas)
     kinds = {group.kind for group in groups}
@@ -303,16 +310,27 @@ def _count(key: str, text: str) -> int:
 
 
 def _with_files(hosting: Hosting, config: ModelConfig, model: Model | None) -> Hosting:
-    """File names start where the model is: at its version's folder, or at that of all versions."""
-    model = model or hosting.model
-    assert model is not None  # noqa: S101 - `python` is served elsewhere
-    folder, _, file = model.uri.rpartition("/")
-    if config.default_model_filename not in ("", file):
-        model = replace(model, uri=f"{folder}/{config.default_model_filename}", sha256="")
+    """Files stay beside the model: in its version's folder, or in that of all versions.
+
+    Raises:
+        ValueError: a file name leads elsewhere, where clients may have no business.
+    """
+    said = model or hosting.model
+    assert said is not None  # noqa: S101 - `python` is served elsewhere
+    folder, _, file = said.uri.rpartition("/")
+    name = config.default_model_filename
+    if model is None and name not in ("", file):
+        said = replace(said, uri=_beside(folder, name), sha256="")
     folder = folder.rpartition("/")[0]
-    classes = {
-        each.name: label if "/" in (label := each.label_filename) else f"{folder}/{label}"
-        for each in config.output
-        if each.label_filename
-    }
-    return replace(hosting, model=model, classes={**hosting.classes, **classes})
+    classes = dict(hosting.classes)
+    for output in config.output:
+        label = output.label_filename
+        if label and label != classes.get(output.name, "").rpartition("/")[2]:
+            classes[output.name] = _beside(folder, label)
+    return replace(hosting, model=said, classes=classes)
+
+
+def _beside(folder: str, name: str) -> str:
+    if name.startswith("/") or ".." in name.split("/") or ":" in name or "\0" in name:
+        raise ValueError(f"file name {name!r} leads out of the folder of the model")
+    return f"{folder}/{name}" if folder else name
