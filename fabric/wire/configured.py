@@ -90,6 +90,12 @@ def configured(
     card, hosting = base.card, base.hosting
     hosting = replace(hosting, batching=_batching(hosting.batching, config, said))
     signature = _signature(card.signature, config, hosting.batching, notes)
+    if config.model_transaction_policy.decoupled:
+        if hosting.python:
+            signature = replace(signature or Signature(), decoupled=True)
+        else:
+            text = "a model answers a request once, on a stream or not"
+            notes.append(Note("model_transaction_policy.decoupled", text, _N))
     if config.HasField("sequence_batching"):
         hosting = replace(hosting, sequences=_sequences(config.sequence_batching))
     if config.instance_group:
@@ -97,6 +103,8 @@ def configured(
     if hosting.python:
         arguments = {key: p.string_value for key, p in config.parameters.items()}
         hosting = replace(hosting, arguments={**hosting.arguments, **arguments})
+        if config.HasField("optimization"):
+            notes.append(Note("optimization", "a Python class runs its model as it likes", _P))
     else:
         hosting = replace(hosting, onnxruntime=_options(hosting.onnxruntime, config, notes))
         hosting = _with_files(hosting, config, model)
@@ -140,8 +148,7 @@ def _signature(
     declared: Signature | None, config: ModelConfig, batching: Batching, notes: list[Note]
 ) -> Signature | None:
     """With the batch dimension, which a configuration leaves out; None if nothing is declared."""
-    decoupled = config.model_transaction_policy.decoupled
-    if not (config.input or config.output or decoupled):
+    if not (config.input or config.output):
         return declared
     lead = (-1,) if batching.max_size > 1 else (1,) if config.max_batch_size == 1 else ()
     base = declared or Signature()
@@ -155,7 +162,6 @@ def _signature(
         base,
         inputs=tuple(_specs("input", config.input, lead, notes)) or base.inputs,
         outputs=tuple(s for s in outputs if s.name not in states) or base.outputs,
-        decoupled=decoupled or base.decoupled,
     )
 
 

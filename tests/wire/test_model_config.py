@@ -116,7 +116,9 @@ SEQUENTIAL = specialist(
         ),
     ),
 )
-PYTHON = specialist("m", python="a.b:C", arguments={"a": "1"}, signature=signature(3))
+PYTHON = specialist(
+    "m", python="a.b:C", arguments={"a": "1"}, signature=signature(3, decoupled=True)
+)
 
 
 @pytest.mark.parametrize("of", [FULL, SEQUENTIAL, PYTHON, specialist("m", model=MODEL)])
@@ -255,6 +257,11 @@ def test_accelerators_become_providers():
             ),
             "output[0]",
             "changes answers",
+        ),
+        (
+            "model_transaction_policy { decoupled: true }",
+            "model_transaction_policy.decoupled",
+            "not needed",
         ),
         ("response_cache { enable: true }", "response_cache.enable", "changes performance"),
         ("instance_group { count: 2 }", "instance_group", "changes performance"),
