@@ -15,6 +15,7 @@ from fabric import telemetry
 from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from fabric.core.errors import FabricError, Internal, Unimplemented
 from fabric.gateway import grpc, rest
+from fabric.gateway.compression import Compression
 from fabric.gateway.duplex import converse
 from fabric.gateway.inference import Inference
 from fabric.gateway.mirror import channel_to, follow
@@ -45,7 +46,10 @@ class Application:
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._handlers: dict[str, Handler] = {}
-        self._rest = Rest(self._handlers, settings.max_message_bytes)
+        self._max_bytes = settings.max_message_bytes
+        most_inflated = min(settings.max_inflated_bytes, settings.max_message_bytes)
+        self._compression = Compression(most_inflated)
+        self._rest = Rest(self._handlers, settings.max_message_bytes, most_inflated)
         self._stream_handlers: dict[str, StreamHandler] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,9 +70,9 @@ class Application:
             if handler is None:
                 await self._stream(path, scope, receive, send)
                 return
-            payload = await grpc.read(receive, self._settings.max_message_bytes)
+            payload = await grpc.read(scope, receive, self._max_bytes, self._compression)
             parts = await grpc.unless_gone(receive, handler(payload, scope))
-            await grpc.respond(send, *parts)
+            await grpc.respond(scope, send, parts, self._compression)
         except FabricError as error:
             await fail(send, error)
         except grpc.Disconnected:
@@ -80,8 +84,9 @@ class Application:
         handler = self._stream_handlers.get(path)
         if handler is None:
             raise Unimplemented(f"there is no call {path}")
-        max_bytes = self._settings.max_message_bytes
-        await converse(handler, scope, receive, send, max_bytes, partial(_explained, path))
+        explained = partial(_explained, path)
+        limits = self._max_bytes, self._compression
+        await converse(handler, scope, receive, send, *limits, explained)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         """From the start of Envoy to its end."""
@@ -101,6 +106,7 @@ class Application:
             watch.cancel()
         release()
         self._rest.close()
+        self._compression.close()
         await asyncio.to_thread(telemetry.shutdown)
         await send({"type": "lifespan.shutdown.complete"})
 
