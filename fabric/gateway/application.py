@@ -46,10 +46,15 @@ class Application:
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._handlers: dict[str, Handler] = {}
+<<<<<<< HEAD
         self._max_bytes = settings.max_message_bytes
         most_inflated = min(settings.max_inflated_bytes, settings.max_message_bytes)
         self._compression = Compression(most_inflated)
         self._rest = Rest(self._handlers, settings.max_message_bytes, most_inflated)
+=======
+        self._calls = 0
+        self._rest = Rest(self._handlers, settings.max_message_bytes)
+>>>>>>> main
         self._stream_handlers: dict[str, StreamHandler] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,7 +75,13 @@ class Application:
             if handler is None:
                 await self._stream(path, scope, receive, send)
                 return
+<<<<<<< HEAD
             payload = await grpc.read(scope, receive, self._max_bytes, self._compression)
+=======
+            self._calls += 1
+            scope[grpc.ARRIVAL] = (self._calls, receive)
+            payload = await grpc.read(receive, self._settings.max_message_bytes)
+>>>>>>> main
             parts = await grpc.unless_gone(receive, handler(payload, scope))
             await grpc.respond(scope, send, parts, self._compression)
         except FabricError as error:

@@ -27,6 +27,8 @@ class GatewaySettings:
     """Larger requests are refused."""
     max_inflated_bytes: int = 1 << 28
     """The same for what comes out of compressed ones, which may be a thousand times as large."""
+    shared_memory: bool = False
+    """Whether clients on this machine may pass tensors in its shared memory."""
     cors_origins: tuple[str, ...] = ()
     """Whose pages browsers let call, such as `https://example.org`; `*` for everybody's."""
     drain: float = 10.0
