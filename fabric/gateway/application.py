@@ -16,11 +16,14 @@ from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from fabric.core.errors import FabricError, Internal, Unimplemented
 from fabric.gateway import grpc, rest
 from fabric.gateway.compression import Compression
+from fabric.gateway.descriptors import described
 from fabric.gateway.duplex import converse
+from fabric.gateway.health import Health
 from fabric.gateway.inference import Inference
 from fabric.gateway.mirror import channel_to, follow
 from fabric.gateway.observing import Logs, Tracing
 from fabric.gateway.queries import Queries
+from fabric.gateway.reflection import Reflection
 from fabric.gateway.replicas import ReplicaPool
 from fabric.gateway.repository import Repository
 from fabric.gateway.rest import Rest
@@ -46,15 +49,11 @@ class Application:
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._handlers: dict[str, Handler] = {}
-<<<<<<< HEAD
+        self._calls = 0
         self._max_bytes = settings.max_message_bytes
         most_inflated = min(settings.max_inflated_bytes, settings.max_message_bytes)
         self._compression = Compression(most_inflated)
         self._rest = Rest(self._handlers, settings.max_message_bytes, most_inflated)
-=======
-        self._calls = 0
-        self._rest = Rest(self._handlers, settings.max_message_bytes)
->>>>>>> main
         self._stream_handlers: dict[str, StreamHandler] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,13 +74,9 @@ class Application:
             if handler is None:
                 await self._stream(path, scope, receive, send)
                 return
-<<<<<<< HEAD
-            payload = await grpc.read(scope, receive, self._max_bytes, self._compression)
-=======
             self._calls += 1
             scope[grpc.ARRIVAL] = (self._calls, receive)
-            payload = await grpc.read(receive, self._settings.max_message_bytes)
->>>>>>> main
+            payload = await grpc.read(scope, receive, self._max_bytes, self._compression)
             parts = await grpc.unless_gone(receive, handler(payload, scope))
             await grpc.respond(scope, send, parts, self._compression)
         except FabricError as error:
@@ -126,7 +121,9 @@ def _handlers(
     view: View, stub: CatalogServiceStub, settings: GatewaySettings
 ) -> tuple[dict[str, Handler], dict[str, StreamHandler]]:
     """By path: those of calls with one message each way, and those of the others."""
+    pool = described()
     tracing = Tracing(view)
+    health = Health(view, settings.strict, pool)
     inference = Inference(view, tracing)
     parts = (
         inference,
@@ -134,10 +131,11 @@ def _handlers(
         Repository(view, stub),
         ModelStatistics(view),
         Routing(view),
+        health,
         tracing,
         Logs(),
     )
-    streaming = (Streams(view, inference, settings.dialect),)
+    streaming = (Streams(view, inference, settings.dialect), health, Reflection(pool))
     return (
         {path: handler for part in parts for path, handler in part.handlers().items()},
         {path: handler for part in streaming for path, handler in part.stream_handlers().items()},

@@ -205,9 +205,6 @@ class Departure:
             self.watch()
 
 
-<<<<<<< HEAD
-async def respond(scope: Scope, send: Send, parts: Parts, compression: Compression) -> None:
-=======
 async def all_before(receive: Receive) -> None:
     """Returns when all calls that arrived before this one have been read, as far as they came.
 
@@ -218,8 +215,7 @@ async def all_before(receive: Receive) -> None:
     await asyncio.shield(asyncio.ensure_future(receive()))
 
 
-async def respond(send: Send, *parts: bytes | memoryview) -> None:
->>>>>>> main
+async def respond(scope: Scope, send: Send, parts: Parts, compression: Compression) -> None:
     """Answers with the message that *parts* make."""
     size = sum(map(len, parts))
     flag, start = b"\0", START

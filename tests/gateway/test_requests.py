@@ -9,9 +9,6 @@ import grpc
 import httpx
 import numpy as np
 import pytest
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health_pb2_grpc import HealthStub
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from running import Failing, Held, Saying, served, unique
 
 from fabric import AsyncClient, telemetry
@@ -250,8 +247,8 @@ async def test_noise_on_the_port_disturbs_nobody(running, client):
 
 
 # ------------------------------------------------------------------ the other services
-async def test_the_control_planes_calls_pass_through_the_same_port(running, client, channel):
-    """Lists, watches and reflection, with the control plane's own errors."""
+async def test_the_control_planes_calls_pass_through_the_same_port(running, client):
+    """Lists and watches, with the control plane's own errors."""
     name = unique("listed")
     async with served(running, client, name, Saying()):
         listed = await client.list("specialist")
@@ -262,27 +259,3 @@ async def test_the_control_planes_calls_pass_through_the_same_port(running, clie
             break
     with pytest.raises(NotFound, match="no specialist none"):
         await client.get("specialist", "none")
-    request = reflection_pb2.ServerReflectionRequest(list_services="")
-    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-    async for response in stub.ServerReflectionInfo(iter([request])):
-        services = {service.name for service in response.list_services_response.service}
-    assert "fabric.api.catalog.v1.CatalogService" in services
-
-
-async def test_health_is_that_of_the_gateway_or_of_a_model(running, client, channel):
-    """A model that nobody hosts is not serving, and an unknown one not found."""
-    states = health_pb2.HealthCheckResponse
-    name = unique("healthy")
-    check = HealthStub(channel).Check
-
-    async def health(service):
-        return (await check(health_pb2.HealthCheckRequest(service=service))).status
-
-    async with served(running, client, name, Saying()):
-        assert await health("") == states.SERVING
-        assert await health(name) == states.SERVING
-    while await health(name) == states.SERVING:
-        await asyncio.sleep(0.005)
-    assert await health(name) == states.NOT_SERVING
-    request = health_pb2.HealthCheckRequest(service="none")
-    assert (await code_of(check(request)))[0] == grpc.StatusCode.NOT_FOUND
