@@ -168,7 +168,7 @@ class Repository:
         left = deadline.remaining(time.monotonic())
         try:
             async with asyncio.timeout(left if deadline is not NEVER else None):
-                await self._view.next_change()
+                await self._view.news.wait()
         except TimeoutError:
             raise DeadlineExceeded(f"it is not done in time: {state}") from None
 
