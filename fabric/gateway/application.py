@@ -29,6 +29,7 @@ from fabric.gateway.repository import Repository
 from fabric.gateway.rest import Rest
 from fabric.gateway.routing import Routing
 from fabric.gateway.settings import GatewaySettings
+from fabric.gateway.shared_memory import SharedMemory
 from fabric.gateway.statistics import ModelStatistics
 from fabric.gateway.streams import Streams
 from fabric.gateway.view import View
@@ -124,20 +125,29 @@ def _handlers(
     pool = described()
     tracing = Tracing(view)
     health = Health(view, settings.strict, pool)
-    inference = Inference(view, tracing)
+    inference = Inference(view, tracing, settings.dialect)
+    memory = SharedMemory(settings)
     parts = (
         inference,
         Queries(view, settings),
         Repository(view, stub),
         ModelStatistics(view),
+        memory,
         Routing(view),
         health,
         tracing,
         Logs(),
     )
-    streaming = (Streams(view, inference, settings.dialect), health, Reflection(pool))
+    unary = {path: handler for part in parts for path, handler in part.handlers().items()}
+    if settings.shared_memory:  # nobody else pays for it
+        unary |= {path: memory.around(each) for path, each in inference.handlers().items()}
+    streaming = (
+        Streams(view, inference, settings.dialect, memory),
+        health,
+        Reflection(pool),
+    )
     return (
-        {path: handler for part in parts for path, handler in part.handlers().items()},
+        unary,
         {path: handler for part in streaming for path, handler in part.stream_handlers().items()},
     )
 

@@ -24,6 +24,8 @@ from fabric.gateway.grpc import Disconnected
 from fabric.gateway.inference import Inference
 from fabric.gateway.observing import Tracing
 from fabric.gateway.replicas import ReplicaPool
+from fabric.gateway.settings import GatewaySettings
+from fabric.gateway.shared_memory import SharedMemory
 from fabric.gateway.streams import Streams
 from fabric.gateway.view import View
 from fabric.link.frames import CREDIT_AT_FIRST, Hello
@@ -149,8 +151,9 @@ async def path():
         view.catalog.update(Changes(revision=1, specialists=(hosted,), replicas=(found,)))
         view.changed()
         await until(lambda: pool.count("s:1"))
-        inference = Inference(view, Tracing(view))
-        yield Path(generator, Streams(view, inference, "triton"), server, runner, pool)
+        inference = Inference(view, Tracing(view), "triton")
+        streams = Streams(view, inference, "triton", SharedMemory(GatewaySettings()))
+        yield Path(generator, streams, server, runner, pool)
 
 
 async def test_while_the_first_answer_is_awaited(path):
