@@ -14,7 +14,7 @@ from fabric.core.requests import InferResponse
 from fabric.link.client import connect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Container, Mapping
 
     from fabric.core.cards import Card
     from fabric.core.deadlines import Deadline
@@ -94,6 +94,27 @@ class ReplicaPool:
         async with aclosing(responses):
             async for payload, is_last in responses:
                 yield InferResponse(payload, link.peer.replica, is_last)
+
+    async def statistics(
+        self, wanted: Container[str], deadline: Deadline
+    ) -> dict[str, list[bytes]]:
+        """The `ModelStatistics` of the replicas of all specialists in *wanted*, by their key.
+
+        A replica that does not answer by *deadline* is left out.
+        """
+        asked = [(key, link) for key, link in self._links.values() if key in wanted]
+        answers = await asyncio.gather(
+            *(link.ask_statistics(deadline) for _, link in asked), return_exceptions=True
+        )
+        found: dict[str, list[bytes]] = {}
+        for (key, link), answer in zip(asked, answers, strict=True):
+            if isinstance(answer, bytes):
+                found.setdefault(key, []).append(answer)
+            elif isinstance(answer, FabricError):
+                log.debug("no statistics of replica %s: %s", link.peer.replica, answer)
+            else:
+                raise answer
+        return found
 
     def _link(self, card: Card, request: InferRequest) -> Link:
         if request.replica:

@@ -25,6 +25,7 @@ class View:
         self.planner = Planner(self._known)
         pool.on_change = self._changed
         dispatcher = Dispatcher(self.planner, pool)
+        self.tallies = dispatcher.tallies
         self.dispatcher = Sequences(dispatcher, self.planner, pool, self.catalog.find)
         self._news = asyncio.Event()
 
