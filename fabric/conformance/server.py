@@ -187,6 +187,33 @@ class Server:
         finally:
             call.cancel()
 
+    async def first(self, path: str, request: Any, answer: Any, *, streams: bool = False) -> Any:
+        """The first *answer* of a call that streams them; with *streams*, it takes them too.
+
+        Raises:
+            Refused: the call ended with an error.
+            Unanswered: nothing came in time.
+        """
+        name = path.rpartition("/")[2]
+        options = (path, lambda message: message.SerializeToString(), answer.FromString)
+        if streams:
+            call = self._channel.stream_stream(*options)(iter((request,)), timeout=PATIENCE)
+        else:
+            call = self._channel.unary_stream(*options)(request, timeout=PATIENCE)
+        try:
+            async with asyncio.timeout(PATIENCE + 2):
+                message = await call.read()
+            if message is grpc.aio.EOF:
+                raise Broken(f"an answer to {name}", "the end of the call")
+            return message
+        except grpc.aio.AioRpcError as error:
+            self.codes[error.code().name] += 1
+            raise Refused(name, error.code().name, error.details() or "") from None
+        except TimeoutError:
+            raise Unanswered(f"an answer to {name}", f"none in {PATIENCE:g} s") from None
+        finally:
+            call.cancel()
+
     async def has(self, model: str) -> bool:
         """Whether the server knows *model*; asked once."""
         if model not in self._models:
@@ -209,7 +236,7 @@ class Server:
         path: str,
         *,
         json: Any = None,
-        content: bytes | None = None,
+        content: bytes | AsyncIterator[bytes] | None = None,
         headers: dict[str, str] | None = None,
     ) -> httpx.Response:
         """The HTTP response.

@@ -10,6 +10,7 @@
     ├── Overloaded            somebody is there and has no room
     ├── DeadlineExceeded      time was up
     ├── Cancelled             the caller left
+    ├── SequenceLost          the replica that had the sequence is gone, and its state with it
     ├── SpecialistFailed      the model ran and failed
     └── Internal              a bug in fabric; the log has the rest under the id
 
@@ -108,6 +109,11 @@ class Cancelled(FabricError):
     reason = "CANCELLED"
 
 
+class SequenceLost(FabricError):
+    code = Code.ABORTED
+    reason = "SEQUENCE_LOST"
+
+
 class SpecialistFailed(FabricError):
     code = Code.INTERNAL
     reason = "SPECIALIST_FAILED"
@@ -131,6 +137,7 @@ _BY_REASON: dict[str, type[FabricError]] = {
         Overloaded,
         DeadlineExceeded,
         Cancelled,
+        SequenceLost,
         SpecialistFailed,
         Internal,
     )

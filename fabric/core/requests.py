@@ -32,6 +32,8 @@ class InferRequest:
     """It is the first of its sequence."""
     ends: bool = False
     """It is the last of its sequence."""
+    replica: str = ""
+    """The id of the replica that has to answer; empty if any of the specialist may."""
 
 
 @dataclass(slots=True, eq=False)

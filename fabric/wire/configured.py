@@ -107,9 +107,6 @@ def _check_kind(base: Specialist, config: ModelConfig) -> None:
         raise ValueError(f"its name is '{config.name}', the model's is '{base.card.name}'")
     if config.HasField("ensemble_scheduling") or config.platform == "ensemble":
         raise ValueError(f"ensemble_scheduling: models cannot be put one behind another: {PYTHON}")
-    chosen = config.version_policy.specific.versions
-    if chosen and base.card.version not in map(str, chosen):
-        raise ValueError(f"its version_policy leaves out version {base.card.version}")
     kinds = {"platform": "onnxruntime_onnx", "backend": "onnxruntime"}
     if base.hosting.python:
         kinds = {"platform": "python", "backend": "python"}
@@ -143,10 +140,16 @@ def _signature(
         return declared
     lead = (-1,) if batching.max_size > 1 else (1,) if config.max_batch_size == 1 else ()
     base = declared or Signature()
+    states = {state.output_name for state in config.sequence_batching.state}
+    for index, output in enumerate(config.output):
+        if output.name in states:
+            text = f"a state is not answered: give the model a second output like '{output.name}'"
+            notes.append(Note(f"output[{index}]", text, _A))
+    outputs = _specs("output", config.output, lead, notes)
     return replace(
         base,
         inputs=tuple(_specs("input", config.input, lead, notes)) or base.inputs,
-        outputs=tuple(_specs("output", config.output, lead, notes)) or base.outputs,
+        outputs=tuple(s for s in outputs if s.name not in states) or base.outputs,
         decoupled=decoupled or base.decoupled,
     )
 
@@ -220,6 +223,9 @@ def _with_instances(
     hosting = replace(hosting, replicas=replicas)
     kinds = {group.kind for group in groups}
     if kinds == {ModelInstanceGroup.KIND_CPU}:
+        if not all(group.count for group in groups):
+            text = f"{count}, where Triton runs 2 if no count is said: set `replicas.min`"
+            notes.append(Note("instance_group", text, _P))
         return replace(hosting, resources=replace(hosting.resources, gpus=0.0))
     if kinds != {ModelInstanceGroup.KIND_GPU}:
         text = f"{count} on the CPU, since all replicas are alike; {ON_GPU}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import ParseDict, ParseError
@@ -154,7 +155,8 @@ def overridden(
 
     Without a specialist it is a new one of that *name*, with Triton's defaults. A *model* takes the
     place of the one that it has; a new one needs it. What the configuration leaves out, and what
-    can change no answer, stays as it is.
+    can change no answer, stays as it is. Afterwards it is loaded, unless its version is none of
+    those that the configuration names.
 
     Raises:
         InvalidRequest: it is no configuration, is of another model, or asks for what would change
@@ -168,7 +170,9 @@ def overridden(
         raise InvalidRequest(f"configuration of '{name}': {error}") from error
     if unmet := [f"{n.path}: {n.text}" for n in notes if n.effect is Effect.ANSWERS]:
         raise InvalidRequest(f"configuration of '{name}' cannot be met: {'; '.join(unmet)}")
-    return changed
+    versions = message.version_policy.specific.versions
+    is_served = not versions or changed.card.version in map(str, versions)
+    return replace(changed, hosting=replace(changed.hosting, loaded=is_served))
 
 
 def _from_json(name: str, text: str) -> tuple[ModelConfig, frozenset[str]]:
