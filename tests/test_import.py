@@ -146,12 +146,15 @@ def test_a_model_may_be_a_folder_with_its_weights(repository):
         f"{IN_OUT}",
         make=lambda path: (path.mkdir(), doubling(path / "model.onnx")),
     )
-    model(repository, "named", f'default_model_filename: "n.onnx" {IN_OUT}', file="n.onnx")
+    named = f'default_model_filename: "sub/n.onnx" {IN_OUT}'
+    model(
+        repository, "named", named, make=lambda path: doubling(_made(path) / "n.onnx"), file="sub"
+    )
     uris = {
         s.card.name: s.hosting.model.uri for s in read_repository(repository).portfolio.specialists
     }
     assert uris["wide"].endswith("wide/1/model.onnx/model.onnx")
-    assert uris["named"].endswith("named/1/n.onnx")
+    assert uris["named"].endswith("named/1/sub/n.onnx")
 
 
 def test_labels_belong_to_their_output(repository):

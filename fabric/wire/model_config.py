@@ -89,7 +89,7 @@ def _write_tensors(config: ModelConfig, specialist: Specialist, signature: Signa
         said.dims.extend(spec.shape[batched:])
         config.input.append(said)
     for spec in signature.outputs:
-        labels = specialist.hosting.classes.get(spec.name, "")
+        labels = specialist.hosting.classes.get(spec.name, "").rpartition("/")[2]
         made = ModelOutput(name=spec.name, data_type=_datatype(spec), label_filename=labels)
         made.dims.extend(spec.shape[batched:])
         config.output.append(made)
@@ -179,6 +179,7 @@ def _from_json(name: str, text: str) -> tuple[ModelConfig, frozenset[str]]:
     """The message that *text* holds, and the names of the fields that it sets at all."""
     try:
         value = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()  # halves of characters are no text
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"configuration of '{name}' is not JSON: {error}") from error
     if not isinstance(value, dict):
@@ -189,7 +190,8 @@ def _from_json(name: str, text: str) -> tuple[ModelConfig, frozenset[str]]:
     try:
         message = ParseDict(value, ModelConfig())
     except (ParseError, ValueError) as error:
-        raise InvalidRequest(f"configuration of '{name}': {error}") from error
+        what = str(error).replace(f"{ModelConfig.DESCRIPTOR.file.package}.", "")
+        raise InvalidRequest(f"configuration of '{name}': {what}") from error
     fields = _fields(ModelConfig.DESCRIPTOR)
     return message, frozenset(fields[key].name for key in value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import onnxruntime
 import pytest
 from google.protobuf import text_format
 from google.protobuf.json_format import MessageToJson
@@ -23,7 +24,7 @@ from fabric.core.errors import InvalidRequest
 from fabric.core.tensors import DTYPES, Signature, TensorSpec
 from fabric.testing import specialist
 from fabric.wire.config_notes import READ, SAID, Effect
-from fabric.wire.configured import configured, new_specialist
+from fabric.wire.configured import ACCELERATORS, configured, new_specialist
 from fabric.wire.model_config import overridden, to_config, to_route_config
 
 MODEL = Model(uri="/models/m/3/model.onnx")
@@ -115,7 +116,9 @@ SEQUENTIAL = specialist(
         ),
     ),
 )
-PYTHON = specialist("m", python="a.b:C", arguments={"a": "1"}, signature=signature(3))
+PYTHON = specialist(
+    "m", python="a.b:C", arguments={"a": "1"}, signature=signature(3, decoupled=True)
+)
 
 
 @pytest.mark.parametrize("of", [FULL, SEQUENTIAL, PYTHON, specialist("m", model=MODEL)])
@@ -255,6 +258,11 @@ def test_accelerators_become_providers():
             "output[0]",
             "changes answers",
         ),
+        (
+            "model_transaction_policy { decoupled: true }",
+            "model_transaction_policy.decoupled",
+            "not needed",
+        ),
         ("response_cache { enable: true }", "response_cache.enable", "changes performance"),
         ("instance_group { count: 2 }", "instance_group", "changes performance"),
         ("instance_group { kind: KIND_CPU }", "instance_group", "changes performance"),
@@ -327,8 +335,19 @@ def test_an_uploaded_file_takes_the_place_of_the_model():
     """And a file name that of the file beside it."""
     other = Model(uri="/uploads/1/model.onnx")
     assert overridden(FULL, "m", "{}", other).hosting.model == other
-    changed = overridden(FULL, "m", '{"default_model_filename": "b.onnx"}')
-    assert changed.hosting.model == Model(uri="/models/m/3/b.onnx")
+    config = '{"default_model_filename": "b.onnx"}'
+    assert overridden(FULL, "m", config).hosting.model == Model(uri="/models/m/3/b.onnx")
+    assert overridden(FULL, "m", config, other).hosting.model == other
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../../x/model.onnx", "a/../../b", "http://h/x"])
+@pytest.mark.parametrize("field", ["default_model_filename", "label_filename"])
+def test_an_override_cannot_lead_to_files_elsewhere(field, name):
+    """Those of the model are beside it, and no others are for clients."""
+    output = {"name": "y", "data_type": "TYPE_BF16", "dims": [4], "label_filename": name}
+    config = {field: name} if field == "default_model_filename" else {"output": [output]}
+    with pytest.raises(InvalidRequest, match="leads out of the folder of the model"):
+        overridden(FULL, "m", json.dumps(config))
 
 
 @pytest.mark.parametrize(
@@ -347,7 +366,7 @@ def test_an_uploaded_file_takes_the_place_of_the_model():
         ('{"batch_input": [{"kind": 0}]}', "cannot be met: batch_input: requests are stacked"),
         ('{"backend": "pytorch"}', "configuration of 'm': backend is 'pytorch'"),
         ("[" * 100_000, "is not JSON"),
-        ('{"name": "\\ud800"}', "configuration of 'm'"),
+        ('{"input": ["\\ud800"]}', "is not JSON"),
         ('{"input": {"name": "x"}}', "input"),
         ('{"max_batch_size": 1e400}', "configuration"),
     ],
@@ -356,3 +375,9 @@ def test_a_bad_override_is_the_callers_mistake(config, message):
     """And says which part of it, with the nearest that there is."""
     with pytest.raises(InvalidRequest, match=message):
         overridden(FULL, "m", config)
+
+
+def test_accelerators_are_providers_that_onnx_runtime_knows():
+    """Whether this machine has them or not."""
+    known = onnxruntime.get_all_providers()
+    assert {provider for _, provider in ACCELERATORS.values()} <= set(known)
