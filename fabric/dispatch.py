@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fabric import telemetry
-from fabric.core.errors import DeadlineExceeded, FabricError
+from fabric.core.errors import DeadlineExceeded, FabricError, InvalidRequest
 from fabric.core.plans import Attempt
 from fabric.core.requests import Answer
 from fabric.resilience.fallback import Walk, exhausted
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _SHORTEST = 0.002
 """Seconds for one more attempt at least: timers of event loops are early by as much as this."""
+
+_MOST_TALLIES = 4096
 
 
 class Invoker(Protocol):
@@ -50,6 +52,18 @@ _Ask = Callable[["Card", "InferRequest", "Deadline"], Awaitable["InferResponse"]
 """How a candidate is asked; gives its response, or its first."""
 
 
+@dataclass(slots=True)
+class Tally:
+    """How often a route has answered and failed, and the seconds that took."""
+
+    answers: int = 0
+    answering: float = 0.0
+    failures: int = 0
+    failing: float = 0.0
+    last: float = 0.0
+    """When it answered last, on the dispatcher's clock."""
+
+
 class Dispatcher:
     """Answers requests: the first candidate of the plan, or whoever comes after it."""
 
@@ -57,6 +71,8 @@ class Dispatcher:
         self._planner = planner
         self._invoker = invoker
         self._clock = clock
+        self.tallies: dict[str, Tally] = {}
+        """By route; a request that no candidate could answer is in none."""
 
     def infer(self, request: InferRequest, deadline: Deadline) -> Coroutine[Any, Any, Answer]:
         """The answer to *request*, by *deadline* or the route's own timeout if that is sooner.
@@ -99,8 +115,39 @@ class Dispatcher:
         try:
             response = await self._attempt(ask, first, request, deadline)
         except FabricError as error:
-            return await self._fall_back(ask, plan, request, deadline, error, started)
+            falling = self._fall_back(ask, plan, request, deadline, error, started)
+            return await (self._counted(plan.route, started, falling) if plan.route else falling)
+        if plan.route:
+            self._count(plan.route, started)
         return Answer(response, first.card.name, first.card.version, plan.route, fallback=False)
+
+    async def _counted(
+        self, route: str, started: float, answer: Coroutine[Any, Any, Answer]
+    ) -> Answer:
+        try:
+            given = await answer
+        except FabricError as error:
+            if not isinstance(error, InvalidRequest):
+                tally = self._tally(route)
+                tally.failures += 1
+                tally.failing += self._clock() - started
+            raise
+        self._count(route, started)
+        return given
+
+    def _count(self, route: str, started: float) -> None:
+        tally = self._tally(route)
+        tally.last = now = self._clock()
+        tally.answers += 1
+        tally.answering += now - started
+
+    def _tally(self, route: str) -> Tally:
+        tally = self.tallies.get(route)
+        if tally is None:
+            if len(self.tallies) >= _MOST_TALLIES:
+                del self.tallies[next(iter(self.tallies))]
+            tally = self.tallies[route] = Tally()
+        return tally
 
     async def _attempt(
         self, ask: _Ask, candidate: Candidate, request: InferRequest, deadline: Deadline

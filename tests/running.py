@@ -173,7 +173,12 @@ class Running:
 
 
 # ------------------------------------------------------------------ replicas of the test's own
-class Held:
+class _Uncounted:
+    def statistics(self) -> bytes:
+        return b""
+
+
+class Held(_Uncounted):
     """Keeps calls until the test answers them."""
 
     def __init__(self) -> None:
@@ -187,7 +192,7 @@ class Held:
             return await self.calls.get()
 
 
-class Saying:
+class Saying(_Uncounted):
     """Answers every call with its payload, which the test says, and counts."""
 
     def __init__(self, payload: bytes = b"") -> None:
@@ -199,7 +204,7 @@ class Saying:
         call.respond(self.payload)
 
 
-class Failing:
+class Failing(_Uncounted):
     """Fails every call."""
 
     def __init__(self, error: FabricError) -> None:
@@ -219,7 +224,7 @@ async def replica(control: str, of: Specialist, handler: Handler) -> AsyncIterat
     registration = Registration(
         id=hello.replica, specialist=card.name, version=card.version, address=address
     )
-    lease = Lease(control, registration, SIGNATURE, Load)
+    lease = Lease(control, registration, card.signature or SIGNATURE, Load)
     async with asyncio.TaskGroup() as tasks:
         keeping = tasks.create_task(lease.keep())
         try:

@@ -8,10 +8,17 @@ import pytest
 
 from fabric.core.cards import Timeouts
 from fabric.core.deadlines import NEVER, Deadline
-from fabric.core.errors import DeadlineExceeded, NotFound, Overloaded, SpecialistFailed, Unavailable
+from fabric.core.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    SpecialistFailed,
+    Unavailable,
+)
 from fabric.core.plans import ChainEntry, Route
 from fabric.core.requests import InferRequest, InferResponse
-from fabric.dispatch import Dispatcher
+from fabric.dispatch import Dispatcher, Tally
 from fabric.testing import FakeInvoker, ManualClock, planner, specialist
 
 ROUTE = Route(name="r", chain=tuple(ChainEntry(name=n) for n in ("a", "b")), timeout=10.0)
@@ -195,3 +202,38 @@ async def test_a_streams_deadline_is_the_soonest_of_caller_route_and_specialist(
     async for _ in dispatcher(invoker, ManualClock(100.0), 2.0).stream(request(), NEVER):
         pass
     assert invoker.asked[-1][1].at == 102.0
+
+
+async def test_what_routes_do_is_tallied():
+    """Answers and failures of routes, with their times; what no candidate could answer is none."""
+    clock = ManualClock()
+
+    class Slow(FakeInvoker):
+        async def infer(self, card, request, deadline):
+            clock.advance(1.0)
+            return await super().infer(card, request, deadline)
+
+    failed = SpecialistFailed("nan", replica="a/0")
+    invoker = Slow(a=[b"first", failed, failed, InvalidRequest("no"), b"direct"], b=[b"b", failed])
+    asking = dispatcher(invoker, clock)
+    assert asking.tallies == {}
+    await asking.infer(request(), NEVER)
+    await asking.infer(request(), NEVER)
+    for error in (SpecialistFailed, InvalidRequest):
+        with pytest.raises(error):
+            await asking.infer(request(), NEVER)
+    await asking.infer(request("a"), NEVER)
+
+    assert asking.tallies == {
+        "r": Tally(answers=2, answering=3.0, failures=1, failing=2.0, last=1003.0)
+    }
+
+
+async def test_tallies_are_bounded(monkeypatch):
+    """Of routes that come and go the oldest is forgotten."""
+    monkeypatch.setattr("fabric.dispatch._MOST_TALLIES", 2)
+    routes = [Route(name=name, chain=(ChainEntry(name="a"),)) for name in "xyz"]
+    asking = Dispatcher(planner([specialist("a")], routes), FakeInvoker(), ManualClock())
+    for name in "xyzx":
+        await asking.infer(request(name), NEVER)
+    assert list(asking.tallies) == ["z", "x"]

@@ -22,3 +22,19 @@ def test_the_digits_demo_answers_every_request():
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the specialist was back" in done.stdout
     assert "processes are gone" in done.stdout
+
+
+@pytest.mark.timeout(120)
+def test_a_triton_repository_is_served_to_its_client():
+    """What is not as it was is told first."""
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.from_triton"],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    told, answer = done.stdout.splitlines()
+    assert told.startswith("double: dynamic_batching.max_queue_delay_microseconds: not needed")
+    assert answer == "double 2 [[2.0, 4.0, 6.0]]"

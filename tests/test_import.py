@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import AsyncExitStack
 
 import numpy as np
 import pytest
@@ -24,6 +25,20 @@ from fabric.core.tensors import Signature, TensorSpec
 
 X, Y = 'name: "x" data_type: TYPE_FP32 dims: [2]', 'name: "y" data_type: TYPE_FP32 dims: [2]'
 IN_OUT = f"input [{{ {X} }}] output [{{ {Y} }}]"
+SEQUENCE = """
+max_batch_size: 4
+input { name: "x" %s }
+output { name: "y" label_filename: "labels.txt" %s }
+sequence_batching {
+  max_sequence_idle_microseconds: 5000000
+  oldest {}
+  control_input {
+    name: "start"
+    control { kind: CONTROL_SEQUENCE_START fp32_false_true: [0, 1] }
+  }
+  state { input_name: "s" output_name: "t" %s }
+}
+"""
 
 
 @pytest.fixture
@@ -131,12 +146,15 @@ def test_a_model_may_be_a_folder_with_its_weights(repository):
         f"{IN_OUT}",
         make=lambda path: (path.mkdir(), doubling(path / "model.onnx")),
     )
-    model(repository, "named", f'default_model_filename: "n.onnx" {IN_OUT}', file="n.onnx")
+    named = f'default_model_filename: "sub/n.onnx" {IN_OUT}'
+    model(
+        repository, "named", named, make=lambda path: doubling(_made(path) / "n.onnx"), file="sub"
+    )
     uris = {
         s.card.name: s.hosting.model.uri for s in read_repository(repository).portfolio.specialists
     }
     assert uris["wide"].endswith("wide/1/model.onnx/model.onnx")
-    assert uris["named"].endswith("named/1/n.onnx")
+    assert uris["named"].endswith("named/1/sub/n.onnx")
 
 
 def test_labels_belong_to_their_output(repository):
@@ -152,16 +170,8 @@ def test_labels_belong_to_their_output(repository):
 def test_a_sequence_model_keeps_its_state_and_controls(repository):
     """Which are none of the inputs that clients send."""
     one = "data_type: TYPE_FP32 dims: [1]"
-    model(
-        repository,
-        "count",
-        f"max_batch_size: 4 input {{ name: 'x' {one} }} output {{ name: 'y' {one} }}"
-        "sequence_batching { max_sequence_idle_microseconds: 5000000 oldest {}"
-        " control_input { name: 'start' control { kind: CONTROL_SEQUENCE_START"
-        " fp32_false_true: [0, 1] } }"
-        f" state {{ input_name: 's' output_name: 't' {one} }} }}",
-        make=counting,
-    )
+    folder = model(repository, "count", SEQUENCE % (one, one, one), make=counting)
+    (folder / "labels.txt").write_text("total\n")
     (made,) = read_repository(repository).portfolio.specialists
     assert made.hosting.sequences == Sequences(
         strategy="oldest",
@@ -358,30 +368,66 @@ def test_a_file_that_cannot_be_written_is_told(repository):
 
 
 # ------------------------------------------------------------------ served
+@pytest.fixture
+async def served(repository, tmp_path):
+    """Imports the repository with the command, and serves what it wrote on the local host."""
+    async with AsyncExitStack() as stack:
+
+        async def serve():
+            file = tmp_path / "portfolio.yaml"
+            assert run(repository, "-f", file).exit_code == 0
+            portfolio = load(file)
+            assert portfolio == read_repository(repository).portfolio
+            settings = FabricSettings(state=tmp_path / "state", host="local", listen="127.0.0.1:0")
+            running = await stack.enter_async_context(Fabric(settings, portfolio))
+            assert await running.ready() == {}
+            return stack.enter_context(triton.InferenceServerClient(running.server))
+
+        yield serve
+
+
+def row(name, *elements):
+    given = triton.InferInput(name, [1, len(elements)], "FP32")
+    given.set_data_from_numpy(np.array([elements], np.float32))
+    return given
+
+
 @pytest.mark.timeout(180)
-async def test_what_was_imported_is_served_as_it_was_promised(repository, tmp_path):
+async def test_what_was_imported_is_served_as_it_was_promised(repository, served):
     """Every model answers an unmodified client by its name, with the tensors it was declared."""
     alias = "ensemble_scheduling { step { model_name: 'double' model_version: -1 } }"
     model(repository, "double", f"max_batch_size: 8 {IN_OUT}")
-    model(
-        repository, "two", f"version_policy {{ all {{}} }} max_batch_size: 2 {IN_OUT}", ("1", "2")
-    )
+    two = f"version_policy {{ all {{}} }} max_batch_size: 2 {IN_OUT}"
+    model(repository, "two", two, versions=("1", "2"))
     model(repository, "lone", f"max_batch_size: 1 {IN_OUT}")
     model(repository, "free")
+    model(repository, "vague", f"max_batch_size: 3 {IN_OUT.replace('[2]', '[-1]')}")
     model(repository, "alias", f"{IN_OUT} {alias}", versions=())
-    file = tmp_path / "portfolio.yaml"
-    assert run(repository, "-f", file).exit_code == 0
-    portfolio = load(file)
-    assert portfolio == read_repository(repository).portfolio
-    settings = FabricSettings(state=tmp_path / "state", host="local", listen="127.0.0.1:0")
-    async with Fabric(settings, portfolio) as running:
-        assert await running.ready() == {}
-        with triton.InferenceServerClient(running.server) as client:
-            for name, size in {"double": 8, "two": 2, "lone": 0, "free": 4, "alias": 8}.items():
-                config = client.get_model_config(name).config
-                assert (config.name, config.max_batch_size) == (name, size)
-                assert list(config.input[0].dims) == ([1, 2] if name == "lone" else [2])
-                given = triton.InferInput("x", [1, 2], "FP32")
-                given.set_data_from_numpy(np.array([[1, 2]], np.float32))
-                assert client.infer(name, [given]).as_numpy("y").tolist() == [[2, 4]]
-            assert list(client.get_model_metadata("two").versions) == ["2", "1"]
+    client = await served()
+    sizes = {"double": 8, "two": 2, "lone": 0, "free": 4, "vague": 3, "alias": 8}
+    for name, size in sizes.items():
+        config = client.get_model_config(name).config
+        assert (config.name, config.max_batch_size) == (name, size)
+        assert list(config.input[0].dims) == ([1, 2] if name == "lone" else [2])
+        assert client.infer(name, [row("x", 1, 2)]).as_numpy("y").tolist() == [[2, 4]]
+    assert list(client.get_model_metadata("two").versions) == ["2", "1"]
+
+
+@pytest.mark.timeout(180)
+async def test_an_imported_sequence_model_counts_and_names_its_classes(repository, served):
+    """Its state and controls stay inside, and the labels are those of its file."""
+    one = "data_type: TYPE_FP32 dims: [1]"
+    folder = model(repository, "count", SEQUENCE % (one, one, one), make=counting)
+    (folder / "labels.txt").write_text("total\n")
+    client = await served()
+    assert [each.name for each in client.get_model_metadata("count").inputs] == ["x"]
+    totals = [
+        client.infer("count", [row("x", x)], sequence_id=7, sequence_start=x == 1).as_numpy("y")
+        for x in (1, 2, 3)
+    ]
+    assert np.ravel(totals).tolist() == [1, 3, 6]
+    wanted = [triton.InferRequestedOutput("y", class_count=1)]
+    last = client.infer("count", [row("x", 4)], sequence_id=7, sequence_end=True, outputs=wanted)
+    assert last.as_numpy("y").ravel().tolist() == [b"10.000000:0:total"]
+    config = client.get_model_config("count").config.sequence_batching
+    assert [each.input_name for each in config.state] == ["s"]

@@ -41,7 +41,8 @@ def loaded(
 
     Raises:
         NotFound: nothing of that name is declared, and there are no *models*.
-        InvalidRequest: a route is given a configuration or models.
+        InvalidRequest: a route is given a configuration or models, or the configuration leaves out
+            all versions.
     """
     if name in declared.routes:
         if override or models:
@@ -54,8 +55,13 @@ def loaded(
         return Selection(_replaced(versions, override or _with_model, models))
     if not versions:
         raise NotFound(f"failed to load '{name}', failed to poll from model repository")
-    kept = (override(version, None) if override else version for version in versions)
-    return Selection(tuple(_marked(version, True) for version in kept))
+    if override is None:
+        return Selection(tuple(_marked(version, True) for version in versions))
+    changed = tuple(override(version, None) for version in versions)
+    if not any(version.hosting.loaded for version in changed):
+        there = ", ".join(version.card.version for version in versions)
+        raise InvalidRequest(f"failed to load '{name}': none of its versions is served: {there}")
+    return Selection(changed)
 
 
 def unloaded(declared: Declared, name: str, dependents: bool) -> Selection:

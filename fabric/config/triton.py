@@ -146,8 +146,8 @@ class _Reading:
         if not model.is_file():
             raise _LeftOut(f"there is no file {model}")
         completed, notes = _completed(config, model)
-        completed.name = ours
-        base = new_specialist(ours, Model(uri=str(path)))
+        completed.name, completed.default_model_filename = ours, ""
+        base = new_specialist(ours, Model(uri=str(folder / version / _MODEL)))
         base = replace(base, card=replace(base.card, version=version))
         try:
             made, more = configured(base, completed)

@@ -3,13 +3,16 @@
     FabricError
     ├── InvalidRequest        the caller sent something no candidate could answer
     ├── NotFound              no such specialist, version, route or replica
+    ├── AlreadyExists         what was to be made is there already
     ├── Conflict              what was asked contradicts the state it meets
     ├── Unimplemented         asked of something that cannot do it
     ├── Unauthenticated       no or wrong credentials
+    ├── Forbidden             asked by somebody who may not
     ├── Unavailable           nobody is there to answer now
     ├── Overloaded            somebody is there and has no room
     ├── DeadlineExceeded      time was up
     ├── Cancelled             the caller left
+    ├── SequenceLost          the replica that had the sequence is gone, and its state with it
     ├── SpecialistFailed      the model ran and failed
     └── Internal              a bug in fabric; the log has the rest under the id
 
@@ -70,6 +73,11 @@ class NotFound(FabricError):
     reason = "NOT_FOUND"
 
 
+class AlreadyExists(FabricError):
+    code = Code.ALREADY_EXISTS
+    reason = "ALREADY_EXISTS"
+
+
 class Conflict(FabricError):
     code = Code.FAILED_PRECONDITION
     reason = "CONFLICT"
@@ -83,6 +91,11 @@ class Unimplemented(FabricError):
 class Unauthenticated(FabricError):
     code = Code.UNAUTHENTICATED
     reason = "UNAUTHENTICATED"
+
+
+class Forbidden(FabricError):
+    code = Code.PERMISSION_DENIED
+    reason = "FORBIDDEN"
 
 
 class Unavailable(FabricError):
@@ -108,6 +121,11 @@ class Cancelled(FabricError):
     reason = "CANCELLED"
 
 
+class SequenceLost(FabricError):
+    code = Code.ABORTED
+    reason = "SEQUENCE_LOST"
+
+
 class SpecialistFailed(FabricError):
     code = Code.INTERNAL
     reason = "SPECIALIST_FAILED"
@@ -124,13 +142,16 @@ _BY_REASON: dict[str, type[FabricError]] = {
     for cls in (
         InvalidRequest,
         NotFound,
+        AlreadyExists,
         Conflict,
         Unimplemented,
         Unauthenticated,
+        Forbidden,
         Unavailable,
         Overloaded,
         DeadlineExceeded,
         Cancelled,
+        SequenceLost,
         SpecialistFailed,
         Internal,
     )

@@ -8,12 +8,14 @@ import logging
 import os
 import signal
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fabric import telemetry
 from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from fabric.core.errors import FabricError, Internal, Unimplemented
 from fabric.gateway import grpc, rest
+from fabric.gateway.duplex import converse
 from fabric.gateway.inference import Inference
 from fabric.gateway.mirror import channel_to, follow
 from fabric.gateway.observing import Logs, Tracing
@@ -23,17 +25,19 @@ from fabric.gateway.repository import Repository
 from fabric.gateway.rest import Rest
 from fabric.gateway.routing import Routing
 from fabric.gateway.settings import GatewaySettings
+from fabric.gateway.statistics import ModelStatistics
+from fabric.gateway.streams import Streams
 from fabric.gateway.view import View
 from fabric.processes import from_environ, on_lifeline_closed
 
 if TYPE_CHECKING:
-    from fabric.gateway.grpc import Handler, Receive, Scope, Send
+    from fabric.gateway.grpc import Handler, Receive, Scope, Send, StreamHandler
 
 log = logging.getLogger(__name__)
 
 
 class Application:
-    """Answers unary gRPC calls by path, and what is no gRPC as REST.
+    """Answers gRPC calls by path, and what is no gRPC as REST.
 
     Its lifespan owns the links and the watch.
     """
@@ -41,7 +45,9 @@ class Application:
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._handlers: dict[str, Handler] = {}
+        self._calls = 0
         self._rest = Rest(self._handlers, settings.max_message_bytes)
+        self._stream_handlers: dict[str, StreamHandler] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -50,7 +56,8 @@ class Application:
             await self._call(scope, receive, send)
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
-        handler = self._handlers.get(scope["path"])
+        path = scope["path"]
+        handler = self._handlers.get(path)
         fail = grpc.fail
         try:
             if handler is None and not grpc.is_grpc(scope):
@@ -58,7 +65,10 @@ class Application:
                 await self._rest.answer(scope, receive, send)
                 return
             if handler is None:
-                raise Unimplemented(f"there is no call {scope['path']}")
+                await self._stream(path, scope, receive, send)
+                return
+            self._calls += 1
+            scope[grpc.ARRIVAL] = (self._calls, receive)
             payload = await grpc.read(receive, self._settings.max_message_bytes)
             parts = await grpc.unless_gone(receive, handler(payload, scope))
             await grpc.respond(send, *parts)
@@ -66,10 +76,15 @@ class Application:
             await fail(send, error)
         except grpc.Disconnected:
             return
-        except Exception:
-            bug = uuid.uuid4().hex
-            log.exception("unexpected error %s in %s", bug, scope["path"])
-            await fail(send, Internal(f"internal error, logged by the gateway as {bug}"))
+        except Exception as error:  # noqa: BLE001 - logged, and told to the caller by number
+            await fail(send, _explained(path, error))
+
+    async def _stream(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        handler = self._stream_handlers.get(path)
+        if handler is None:
+            raise Unimplemented(f"there is no call {path}")
+        max_bytes = self._settings.max_message_bytes
+        await converse(handler, scope, receive, send, max_bytes, partial(_explained, path))
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         """From the start of Envoy to its end."""
@@ -79,7 +94,8 @@ class Application:
         control = channel_to(self._settings.control)
         async with control, ReplicaPool() as pool, asyncio.TaskGroup() as tasks:
             view, stub = View(pool), CatalogServiceStub(control)
-            self._handlers.update(_handlers(view, stub, self._settings))
+            handlers, self._stream_handlers = _handlers(view, stub, self._settings)
+            self._handlers.update(handlers)
             watch = tasks.create_task(follow(stub, view.catalog, view.changed))
             gc.collect()
             gc.freeze()
@@ -94,17 +110,33 @@ class Application:
 
 def _handlers(
     view: View, stub: CatalogServiceStub, settings: GatewaySettings
-) -> dict[str, Handler]:
+) -> tuple[dict[str, Handler], dict[str, StreamHandler]]:
+    """By path: those of calls with one message each way, and those of the others."""
     tracing = Tracing(view)
+    inference = Inference(view, tracing)
     parts = (
-        Inference(view, tracing),
+        inference,
         Queries(view, settings),
         Repository(view, stub),
+        ModelStatistics(view),
         Routing(view),
         tracing,
         Logs(),
     )
-    return {path: handler for part in parts for path, handler in part.handlers().items()}
+    streaming = (Streams(view, inference, settings.dialect),)
+    return (
+        {path: handler for part in parts for path, handler in part.handlers().items()},
+        {path: handler for part in streaming for path, handler in part.stream_handlers().items()},
+    )
+
+
+def _explained(path: str, error: Exception) -> FabricError:
+    """What the caller is told; the log has the rest of what nobody expected, by number."""
+    if isinstance(error, FabricError):
+        return error
+    bug = uuid.uuid4().hex
+    log.error("unexpected error %s in %s", bug, path, exc_info=error)
+    return Internal(f"internal error, logged by the gateway as {bug}")
 
 
 app = Application(from_environ(GatewaySettings))

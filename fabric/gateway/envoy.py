@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pyvoy import HTTPVersion, PyvoyServer, Upstream
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fabric.gateway.settings import GatewaySettings
 
 APPLICATION = "fabric.gateway.application:app"
@@ -28,13 +30,27 @@ _UTF8 = (  # RFC 3629, section 4, percent-encoded
     rf"|%(?:e0%[ab][0-9a-f]|e[1-9a-cef]{_NEXT}|ed%[89][0-9a-f]){_NEXT}"
     rf"|%(?:f0%[9ab][0-9a-f]|f[1-3]{_NEXT}|f4%8[0-9a-f]){_NEXT}{_NEXT})*"
 )
-_GRPC = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+_NO_PREFLIGHT = {
+    "name": ":method",
+    "string_match": {"exact": "OPTIONS"},
+    "invert_match": True,
+}
+_GRPC = {"name": "content-type", "string_match": {"exact": "application/grpc"}}
 _NO_GRPC = {
     "name": "content-type",
-    "string_match": {"safe_regex": {"regex": r"application/grpc([+;].*)?"}},
+    "string_match": {"safe_regex": {"regex": r"application/grpc(-web(-text)?)?([+;].*)?"}},
     "invert_match": True,
     "treat_missing_header_as_empty": True,
 }
+_CORS = "envoy.filters.http.cors"
+_TAKEN = (
+    *("content-type", "content-encoding", "inference-header-content-length", "fabric-timeout"),
+    *("grpc-timeout", "traceparent", "tracestate", "x-grpc-web", "x-user-agent"),
+)
+_GIVEN = (
+    *("grpc-status", "grpc-message", "grpc-status-details-bin"),
+    *("content-encoding", "inference-header-content-length"),
+)
 _MIB = 1 << 20
 
 
@@ -55,6 +71,7 @@ def configuration(settings: GatewaySettings) -> dict[str, Any]:
     (chain,) = listener["filter_chains"]
     manager = chain["filters"][-1]["typed_config"]
     _share(manager)
+    _open_to_browsers(manager, settings.cors_origins)
     manager["http2_protocol_options"] = {
         "max_concurrent_streams": 1024,
         "initial_stream_window_size": _MIB,
@@ -98,11 +115,11 @@ def _share(manager: dict[str, Any]) -> None:
         }
         for prefix in _CONTROL_PREFIXES
     ]
-    to_application = {"direct_response": {"status": 404}}
+    to_application = {"route": {"cluster": _CONTROL}}  # CORS is only for routes that lead on
     host["routes"] += [
         {"match": {"path": _INFER, "headers": [_GRPC]}, **to_application},
         {
-            "match": {"safe_regex": {"regex": _CALL}, "headers": [_NO_GRPC]},
+            "match": {"safe_regex": {"regex": _CALL}, "headers": [_NO_PREFLIGHT, _NO_GRPC]},
             "direct_response": {"status": 415},
             "typed_per_filter_config": passed_by,
         },
@@ -113,3 +130,30 @@ def _share(manager: dict[str, Any]) -> None:
             "typed_per_filter_config": passed_by,
         },
     ]
+
+
+def _open_to_browsers(manager: dict[str, Any], origins: Sequence[str]) -> None:
+    """Makes gRPC of gRPC-Web, and lets pages of *origins* call, by either and by REST."""
+    extension = "type.googleapis.com/envoy.extensions.filters.http"
+    filters = [
+        {
+            "name": "envoy.filters.http.grpc_web",
+            "typed_config": {"@type": f"{extension}.grpc_web.v3.GrpcWeb"},
+        }
+    ]
+    if origins:
+        filters.insert(0, {"name": _CORS, "typed_config": {"@type": f"{extension}.cors.v3.Cors"}})
+        policy = {
+            "@type": f"{extension}.cors.v3.CorsPolicy",
+            "allow_origin_string_match": [
+                {"safe_regex": {"regex": ".*"}} if origin == "*" else {"exact": origin}
+                for origin in origins
+            ],
+            "allow_methods": "GET, HEAD, POST, OPTIONS",
+            "allow_headers": ", ".join(_TAKEN),
+            "expose_headers": ", ".join(_GIVEN),
+            "max_age": "600",
+        }
+        (host,) = manager["route_config"]["virtual_hosts"]
+        host["typed_per_filter_config"] = {_CORS: policy}
+    manager["http_filters"][:0] = filters

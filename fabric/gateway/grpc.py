@@ -9,7 +9,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    MutableMapping,
+)
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -27,25 +34,29 @@ Send = Callable[[Message], Awaitable[None]]
 Parts = tuple[bytes | memoryview, ...]
 Handler = Callable[[bytes, Scope], Coroutine[Any, Any, Parts]]
 """From the message of a request, and its ASGI scope, to the parts of what answers it."""
+StreamHandler = Callable[[AsyncIterator[bytes], Scope], AsyncGenerator[Parts, None]]
+"""The same for the messages of a call that may have any number of them, both ways."""
 
 T = TypeVar("T")
 M = TypeVar("M", bound=ProtoMessage)
 
 SERVICE = "/inference.GRPCInferenceService/"
 """Where the calls of the Open Inference Protocol are."""
+ARRIVAL = "fabric.arrival"
+"""In a scope: the number of the call in the order of arrival, and its `receive`."""
 
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _FIRST_LOOK = 0.005
 _LONGEST_LOOK = 0.5
 """Seconds between two questions whether the client is still there; each costs some 0.1 ms."""
 _HEADERS = [(b"content-type", b"application/grpc")]
-_START = {
+START = {
     "type": "http.response.start",
     "status": 200,
     "headers": _HEADERS,
     "trailers": True,
 }
-_OK = {
+OK_TRAILERS = {
     "type": "http.response.trailers",
     "headers": [(b"grpc-status", b"0")],
     "more_trailers": False,
@@ -126,40 +137,50 @@ async def unless_gone(receive: Receive, answer: Coroutine[Any, Any, T]) -> T:
     Raises:
         Disconnected: the client left.
     """
-    watch = Departure(receive)
+    departure = Departure(receive)
+    departure.watch()
     try:
         return await answer
     except asyncio.CancelledError:
-        if watch.is_client_gone and watch.task.uncancel() == 0:
+        if departure.was_it():
             raise Disconnected from None
         raise
     finally:
-        watch.end()
+        departure.end()
 
 
 class Departure:
-    """Cancels the current task when the client leaves, until `end`.
+    """Cancels the task that made it when the client leaves, from `watch` to `end`.
 
     After the end of a request's body Envoy gives empty events without end and at once, and tells
     only whoever asks that the client is gone. So it is asked when the answer takes a while, and
     the less often the longer it takes.
     """
 
-    __slots__ = ("_receive", "_timer", "_wait", "is_client_gone", "task")
+    __slots__ = ("_is_client_gone", "_is_over", "_receive", "_task", "_timer", "_wait")
 
     def __init__(self, receive: Receive) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101
-        self.task = task
-        self.is_client_gone = False
+        self._task = task
         self._receive = receive
         self._wait = _FIRST_LOOK
-        self._timer: asyncio.TimerHandle | None = task.get_loop().call_later(self._wait, self._look)
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_client_gone = False
+        self._is_over = False
+
+    def watch(self) -> None:
+        """The body of the request has been read to its end."""
+        self._timer = self._task.get_loop().call_later(self._wait, self._look)
+
+    def was_it(self) -> bool:
+        """Whether the task was cancelled for this alone, which then is no cancellation any more."""
+        return self._is_client_gone and self._task.uncancel() == 0
 
     def end(self) -> None:
+        self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
 
     # Envoy's `receive` gives a future, which is listened to without a task of its own and never
     # cancelled: Envoy resolves it.
@@ -167,41 +188,55 @@ class Departure:
         asyncio.ensure_future(self._receive()).add_done_callback(self._heard)
 
     def _heard(self, event: asyncio.Future[Message]) -> None:
-        if self._timer is None or event.cancelled():
+        if self._is_over or event.cancelled():
             return
         if event.result()["type"] == "http.disconnect":
-            self.is_client_gone = True
-            self.task.cancel()
+            self._is_client_gone = True
+            self._task.cancel()
         else:
             self._wait = min(2 * self._wait, _LONGEST_LOOK)
-            self._timer = self.task.get_loop().call_later(self._wait, self._look)
+            self.watch()
+
+
+async def all_before(receive: Receive) -> None:
+    """Returns when all calls that arrived before this one have been read, as far as they came.
+
+    Envoy hands over some bodies at once and others when it next looks after its events, so that
+    a call may overtake one before it. After a body it gives an empty event, and that only after
+    all that it was asked for before. It resolves its futures itself: they are not cancelled.
+    """
+    await asyncio.shield(asyncio.ensure_future(receive()))
 
 
 async def respond(send: Send, *parts: bytes | memoryview) -> None:
     """Answers with the message that *parts* make."""
     size = sum(map(len, parts))
-    await send(_START)
+    await send(START)
     body = b"".join((b"\0", size.to_bytes(4, "big"), *parts))
     await send({"type": "http.response.body", "body": body, "more_body": False})
-    await send(_OK)
+    await send(OK_TRAILERS)
 
 
 async def fail(send: Send, error: FabricError) -> None:
     """Answers with the status of *error* and its details, as trailers only."""
+    headers = [*_HEADERS, *status_of(error)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def status_of(error: FabricError) -> list[tuple[bytes, bytes]]:
+    """The trailers that say *error*."""
     quoted = quote(error.message, safe=_UNESCAPED, errors="replace")
     if len(quoted) > _LONGEST_MESSAGE:
         kept = len(error.message) * _LONGEST_MESSAGE // len(quoted)
         error = type(error)(f"{error.message[:kept]} ... (shortened)")
         quoted = quote(error.message, safe=_UNESCAPED, errors="replace")
     details = base64.b64encode(to_details(error)).rstrip(b"=")
-    headers = [
-        *_HEADERS,
+    return [
         (b"grpc-status", b"%d" % error.code),
         (b"grpc-message", quoted.encode()),
         (DETAILS_KEY.encode(), details),
     ]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 # Clients take 8 KiB of headers, and the message travels in two of them.

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fabric import telemetry
 from fabric.core.requests import InferRequest
-from fabric.gateway.grpc import SERVICE, deadline_of
+from fabric.gateway.grpc import ARRIVAL, SERVICE, all_before, deadline_of
 from fabric.wire.heads import head_of
-from fabric.wire.parameters import asked, provenance
+from fabric.wire.parameters import provenance, read_into
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+    from opentelemetry.trace import Span
+
+    from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest
+    from fabric.core.deadlines import Deadline
     from fabric.core.requests import Answer
     from fabric.gateway.grpc import Handler, Parts, Scope
     from fabric.gateway.observing import Tracing
@@ -32,32 +40,40 @@ class Inference:
 
     async def model_infer(self, payload: bytes, scope: Scope) -> Parts:
         """The specialist's own response with who gave it appended."""
-        message = head_of(payload)
-        timeout = traceparent = b""
-        for name, value in scope["headers"]:
-            if name == b"grpc-timeout":
-                timeout = value
-            elif name == b"traceparent":
-                traceparent = value
-        request = InferRequest(message.model_name, message.model_version, payload)
-        if message.parameters:
-            request.requirements, request.substitute = asked(message.parameters)
-        if traceparent:
-            request.trace = telemetry.parse(traceparent.decode("latin-1"))
-        deadline = deadline_of(timeout)
+        deadline, trace = call_of(scope)
+        request = request_of(head_of(payload), payload, trace)
+        if request.sequence and ARRIVAL in scope:
+            request.order, receive = scope[ARRIVAL]
+            request.settled = partial(all_before, receive)
         if not telemetry.is_enabled():
             answer = await self._view.dispatcher.infer(request, deadline)
             return answer.response.payload, self._who(request.model, answer)
+        with self._span(request) as span:
+            answer = await self._view.dispatcher.infer(request, deadline)
+            _describe(span, answer)
+            return answer.response.payload, self._who(request.model, answer)
+
+    async def answers(
+        self, request: InferRequest, deadline: Deadline
+    ) -> AsyncGenerator[tuple[Answer, bytes], None]:
+        """All answers to *request* as they come, each with who gave it, encoded."""
+        async with aclosing(self._view.dispatcher.stream(request, deadline)) as answers:
+            if not telemetry.is_enabled():
+                async for answer in answers:
+                    yield answer, self._who(request.model, answer)
+                return
+            with self._span(request) as span:
+                async for answer in answers:
+                    _describe(span, answer)
+                    yield answer, self._who(request.model, answer)
+
+    @contextmanager
+    def _span(self, request: InferRequest) -> Iterator[Span]:
         request.trace = self._tracing.context(request.model, request.trace)
         names = {telemetry.MODEL: request.model}
         with telemetry.span(telemetry.GATEWAY_SPAN, request.trace, names, telemetry.SERVER) as span:
             request.trace = telemetry.pack(span) or request.trace
-            answer = await self._view.dispatcher.infer(request, deadline)
-            span.set_attribute(telemetry.ROUTE, answer.route)
-            span.set_attribute(telemetry.SPECIALIST, answer.specialist)
-            span.set_attribute(telemetry.FALLBACK, answer.fallback)
-            span.set_attribute(telemetry.ATTEMPTS, len(answer.attempts) + 1)
-            return answer.response.payload, self._who(request.model, answer)
+            yield span
 
     def _who(self, model: str, answer: Answer) -> bytes:
         """The encoded provenance; kept for the answers that came at the first attempt."""
@@ -70,3 +86,38 @@ class Inference:
                 self._provenance.clear()
             encoded = self._provenance[key] = provenance(model, answer)
         return encoded
+
+
+def call_of(scope: Scope) -> tuple[Deadline, bytes]:
+    """The deadline and the trace context of a call.
+
+    Raises:
+        InvalidRequest: its timeout is none.
+    """
+    timeout = traceparent = b""
+    for name, value in scope["headers"]:
+        if name == b"grpc-timeout":
+            timeout = value
+        elif name == b"traceparent":
+            traceparent = value
+    trace = telemetry.parse(traceparent.decode("latin-1")) if traceparent else b""
+    return deadline_of(timeout), trace
+
+
+def request_of(message: ModelInferRequest, payload: bytes, trace: bytes) -> InferRequest:
+    """The request whose *payload* has the head *message*.
+
+    Raises:
+        InvalidRequest: a parameter is not one that can be asked for.
+    """
+    request = InferRequest(message.model_name, message.model_version, payload, trace=trace)
+    if message.parameters:
+        read_into(request, message.parameters)
+    return request
+
+
+def _describe(span: Span, answer: Answer) -> None:
+    span.set_attribute(telemetry.ROUTE, answer.route)
+    span.set_attribute(telemetry.SPECIALIST, answer.specialist)
+    span.set_attribute(telemetry.FALLBACK, answer.fallback)
+    span.set_attribute(telemetry.ATTEMPTS, len(answer.attempts) + 1)

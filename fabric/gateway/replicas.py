@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from contextlib import aclosing
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from fabric.core.errors import FabricError, Unavailable
@@ -13,7 +14,7 @@ from fabric.core.requests import InferResponse
 from fabric.link.client import connect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Container, Mapping
 
     from fabric.core.cards import Card
     from fabric.core.deadlines import Deadline
@@ -62,8 +63,18 @@ class ReplicaPool:
         """How many replicas of the specialist `name:version` can be sent requests now."""
         return len(self._serving.get(key, ()))
 
+    def holds(self, replica: str) -> bool:
+        """Whether there is a link to *replica*, be it draining."""
+        return replica in self._links and self._links[replica][1].is_open
+
+    def nearest(self, key: str, sequence: str) -> str:
+        """The id of the replica of `name:version` where *sequence* begins; empty without any."""
+        links = self._serving.get(key)
+        return _nearest(links, sequence).peer.replica if links else ""
+
     async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
-        """Asks a replica of *card*, the less busy of two drawn at random.
+        """Asks a replica of *card*, the less busy of two drawn at random; a request of a sequence
+        the one that it names, or that its sequence begins at.
 
         Raises:
             Unavailable: there is none that the request does not avoid, or its link was lost.
@@ -84,14 +95,45 @@ class ReplicaPool:
             async for payload, is_last in responses:
                 yield InferResponse(payload, link.peer.replica, is_last)
 
+    async def statistics(
+        self, wanted: Container[str], deadline: Deadline
+    ) -> dict[str, list[bytes]]:
+        """The `ModelStatistics` of the replicas of all specialists in *wanted*, by their key.
+
+        A replica that does not answer by *deadline* is left out.
+        """
+        asked = [(key, link) for key, link in self._links.values() if key in wanted]
+        answers = await asyncio.gather(
+            *(link.ask_statistics(deadline) for _, link in asked), return_exceptions=True
+        )
+        found: dict[str, list[bytes]] = {}
+        for (key, link), answer in zip(asked, answers, strict=True):
+            if isinstance(answer, bytes):
+                found.setdefault(key, []).append(answer)
+            elif isinstance(answer, FabricError):
+                log.debug("no statistics of replica %s: %s", link.peer.replica, answer)
+            else:
+                raise answer
+        return found
+
     def _link(self, card: Card, request: InferRequest) -> Link:
+        if request.replica:
+            return self._link_to(request)
         links = self._serving.get(card.key)
         if request.avoid and links:
             links = [link for link in links if link.peer.replica not in request.avoid]
         if not links:
             other = "other " if request.avoid else ""
             raise Unavailable(f"no {other}replica of '{card.key}' is ready")
-        return links[0] if len(links) == 1 else _less_busy(links)
+        if len(links) == 1:
+            return links[0]
+        return _nearest(links, request.sequence) if request.sequence else _less_busy(links)
+
+    def _link_to(self, request: InferRequest) -> Link:
+        """Also where it drains: what lives there may come to its end."""
+        if request.replica in request.avoid or not self.holds(request.replica):
+            raise Unavailable(f"replica {request.replica} is not there")
+        return self._links[request.replica][1]
 
     async def _keep(self, replica: Replica) -> None:
         """Holds a link to *replica*, anew whenever it is lost, until cancelled."""
@@ -131,6 +173,17 @@ class ReplicaPool:
                 serving.setdefault(key, []).append(link)
         self._serving = serving
         self.on_change()
+
+
+def _nearest(links: list[Link], sequence: str) -> Link:
+    """The same one for all who know the same replicas; another replica more, or one less, moves
+    no sequence but those that it gains or had
+    (Thaler and Ravishankar, "Using name-based mappings to increase hit rates", 1998)."""
+
+    def weight(link: Link) -> bytes:
+        return blake2b(f"{link.peer.replica} {sequence}".encode(), digest_size=8).digest()
+
+    return max(links, key=weight)
 
 
 def _less_busy(links: list[Link]) -> Link:

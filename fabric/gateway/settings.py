@@ -20,7 +20,23 @@ class GatewaySettings:
     strict: bool = False
     """Whether the server is ready only while every model that is to be loaded is; else it is from
     its first catalog on."""
+    dialect: str = "triton"
+    """Of ModelStreamInfer where a call names none by the metadata `fabric-dialect`: `triton`, or
+    `mlserver`, which sends answers bare and ends the stream with the first error."""
     max_message_bytes: int = 2**31 - 1
     """Larger requests are refused."""
+    shared_memory: bool = False
+    """Whether clients on this machine may pass tensors in its shared memory."""
+    cors_origins: tuple[str, ...] = ()
+    """Whose pages browsers let call, such as `https://example.org`; `*` for everybody's."""
     drain: float = 10.0
     """Seconds for finishing what is in flight on SIGTERM."""
+
+    def __post_init__(self) -> None:
+        check_dialect(self.dialect)
+
+
+def check_dialect(dialect: str) -> None:
+    """Raises ValueError unless there is such a dialect."""
+    if dialect not in ("triton", "mlserver"):
+        raise ValueError(f"dialect is {dialect!r}; use triton or mlserver")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fabric.catalog.catalog import Catalog
 from fabric.core.errors import Unavailable
 from fabric.dispatch import Dispatcher
+from fabric.gateway.sequences import Sequences
 from fabric.routing.planner import Known, Planner
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ class View:
         self.pool = pool
         self.planner = Planner(self._known)
         pool.on_change = self._changed
-        self.dispatcher = Dispatcher(self.planner, pool)
+        dispatcher = Dispatcher(self.planner, pool)
+        self.tallies = dispatcher.tallies
+        self.dispatcher = Sequences(dispatcher, self.planner, pool, self.catalog.find)
         self._news = asyncio.Event()
 
     def changed(self) -> None:

@@ -112,9 +112,13 @@ class StreamCall(Call):
             self.add_credit(-1)
 
     async def has_room(self) -> None:
-        """Returns when the caller has room for one more response, and the link as well."""
+        """Returns when caller and link have room for one more response, or the caller is gone."""
         await self._room.wait()
         await self._peer.is_writable()
+
+    def cancel(self) -> None:
+        self._room.set()
+        super().cancel()
 
     def add_credit(self, responses: int) -> None:
         self._credit += responses

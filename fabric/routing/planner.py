@@ -83,7 +83,7 @@ def _plans(known: Known, model: str, version: str, requirements: Requirements | 
     if not route.loaded:
         raise Unavailable(f"'{model}' is not ready: it is unloaded")
     if version:
-        raise NotFound(f"{_unknown(model, version)}; it is a route, and routes have no versions")
+        raise NotFound(f"{unknown(model, version)}; it is a route, and routes have no versions")
     pairs, refusals = _through(known, route, asked)
     if not pairs:
         error = Unavailable if any(r.reason == _UNLOADED for r in refusals) else NotFound
@@ -103,7 +103,7 @@ def _plans(known: Known, model: str, version: str, requirements: Requirements | 
     return _weighted(plan, [weight for _, weight in pairs])
 
 
-def _unknown(model: str, version: str) -> str:
+def unknown(model: str, version: str) -> str:
     """What clients of Triton know and match."""
     which = f"'{model}' version {version}" if version else f"'{model}'"
     return f"Request for unknown model: {which} is not found"
@@ -113,7 +113,7 @@ def _direct(known: Known, model: str, version: str, asked: Iterable[Requirements
     """The plan of a specialist called by its own name."""
     specialist = known.find(model, version)
     if specialist is None:
-        raise NotFound(_unknown(model, version))
+        raise NotFound(unknown(model, version))
     if not specialist.hosting.loaded:
         raise Unavailable(f"'{model}' is not ready: it is unloaded")
     for requirements in asked:

@@ -14,7 +14,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fabric.core.errors import Cancelled, DeadlineExceeded, FabricError, Overloaded, Unavailable
+from fabric.core.errors import Cancelled, FabricError, Overloaded, Unavailable
+from fabric.runtime.jobs import lateness
 from fabric.runtime.load import LoadMeter
 from fabric.runtime.runs import run
 from fabric.runtime.statistics import Statistics
@@ -88,8 +89,7 @@ class Batcher:
 
     def submit(self, job: Job) -> None:
         self.admit()
-        job.arrived = now = self._clock()
-        self.meter.arrived(now)
+        self.meter.arrived(self._clock())
         queues = self._queues
         (queues[0] if len(queues) == 1 else self._queue_of(job)).append(job)
         self._waiting += 1
@@ -108,13 +108,10 @@ class Batcher:
         now = self._clock()
         self.meter.left(now, self._waiting)
         self._waiting = 0
+        closed = Unavailable("the replica closed before the request was run")
         for queue in self._queues:
             while queue:
-                self._refuse(
-                    queue.popleft(),
-                    Unavailable("the replica closed before the request was run"),
-                    now,
-                )
+                self._refuse(queue.popleft(), closed, now)
         if self._running is not None:
             await asyncio.wait((asyncio.wrap_future(self._running),))
 
@@ -164,10 +161,7 @@ class Batcher:
         self._waiting -= len(dropped)
         self.meter.left(now, len(dropped))
         for job in dropped:
-            late: FabricError = Unavailable("Request timeout expired")
-            if job.expires <= now:
-                late = DeadlineExceeded("Request timeout expired before the request was run")
-            self._refuse(job, late, now)
+            self._refuse(job, lateness(job, now) or Cancelled("the caller left"), now)
 
     def _refuse(self, job: Job, error: FabricError, now: float) -> None:
         if not job.is_gone:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from fabric.core.errors import FabricError, SpecialistFailed
+from fabric.core.errors import DeadlineExceeded, FabricError, SpecialistFailed, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ class Job(Protocol):
     expires: float
     """On the runner's clock; `math.inf` for never."""
     arrived: float
-    """When the runner took it, on the same clock."""
+    """When it came, on the same clock."""
 
     @property
     def is_gone(self) -> bool:
@@ -77,6 +77,15 @@ class Runner(Protocol):
 
     async def close(self) -> None:
         """Returns when nothing runs any more; jobs that had not begun have failed."""
+
+
+def lateness(job: Job, now: float) -> FabricError | None:
+    """What *job* is told if it has waited for too long to be run; None if it may still be."""
+    if job.expires <= now:
+        return DeadlineExceeded("Request timeout expired before the request was run")
+    if job.arrived + job.inputs.patience <= now:
+        return Unavailable("Request timeout expired")
+    return None
 
 
 def failure(error: Exception) -> FabricError:

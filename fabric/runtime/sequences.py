@@ -16,14 +16,8 @@ from functools import partial
 from itertools import dropwhile, islice, takewhile
 from typing import TYPE_CHECKING, Any
 
-from fabric.core.errors import (
-    DeadlineExceeded,
-    FabricError,
-    InvalidRequest,
-    Overloaded,
-    Unavailable,
-)
-from fabric.runtime.jobs import StreamJob
+from fabric.core.errors import FabricError, InvalidRequest, Overloaded, Unavailable
+from fabric.runtime.jobs import StreamJob, lateness
 from fabric.runtime.load import LoadMeter
 from fabric.runtime.memory import Turn
 
@@ -198,7 +192,6 @@ class Sequencer:
             self._none_lives.clear()
         self._idle.pop(key, None)
         self.meter.arrived(now)
-        job.arrived = now
         self._waiting += 1
         kind = OrderedStream if isinstance(job, StreamJob) else Ordered
         ordered = kind(self, live, job, step)
@@ -230,7 +223,7 @@ class Sequencer:
             self._waiting -= len(waiting)
             self.meter.left(self._clock(), len(waiting))
             for ordered in waiting:
-                ordered.job.fail(Unavailable("the replica closed before the request was run"))
+                self._refuse(ordered, Unavailable("the replica closed before the request was run"))
         await self._runner.close()
         if self._timer is not None:
             self._timer.cancel()
@@ -259,15 +252,18 @@ class Sequencer:
                 "the START flag on the first request of the sequence"
             )
 
+    def _refuse(self, ordered: Ordered, error: FabricError) -> None:
+        self.statistics.failed(1, self._clock() - ordered.arrived)
+        ordered.job.fail(error)
+
     # ------------------------------------------------------------------ runs
     def _go_on(self, live: Live) -> None:
         """Begins the next request of *live*, which has a slot and runs none."""
         while live.current is None and live.waiting:
             ordered = next(iter(live.waiting))
-            if ordered.expires <= self._clock():
+            if (late := lateness(ordered, self._clock())) is not None:
                 self.skip(ordered)
-                late = DeadlineExceeded("Request timeout expired before the request was run")
-                ordered.job.fail(late)
+                self._refuse(ordered, late)
             else:
                 del live.waiting[ordered]
                 self._waiting -= 1
@@ -294,7 +290,6 @@ class Sequencer:
             self._runner.submit(ordered)
         except FabricError as error:
             self.failed(ordered, error)
-        ordered.arrived = ordered.job.arrived  # its wait for those before it counts
 
     def answered(self, ordered: Ordered, outputs: Tensors, answer: Callable[[], bool]) -> bool:
         """The request was run, and *answer* says so; without a caller it has not happened."""

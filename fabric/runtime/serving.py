@@ -73,7 +73,6 @@ class Request:
     __slots__ = ("_call", "_serving", "_span", "arrived", "expires", "inputs")
 
     inputs: Inputs
-    arrived: float
 
     def __init__(self, serving: Serving, call: Call) -> None:
         self.arrived = now = serving.clock()

@@ -121,7 +121,7 @@ def _narrowed(
                 f"the card declares {kind} '{spec.name}' as {text(spec)}, "
                 f"the model has {text(known[spec.name])}"
             )
-    return declared
+    return tuple(_sized(spec, known[spec.name]) for spec in declared)
 
 
 def _optional(
@@ -141,8 +141,14 @@ def _is_within(declared: TensorSpec, model: TensorSpec) -> bool:
     return (
         declared.datatype == model.datatype
         and len(declared.shape) == len(model.shape)
-        and all(a in (-1, b) for a, b in zip(model.shape, declared.shape, strict=True))
+        and all(-1 in (a, b) or a == b for a, b in zip(model.shape, declared.shape, strict=True))
     )
+
+
+def _sized(declared: TensorSpec, model: TensorSpec) -> TensorSpec:
+    """*declared* with the model's sizes where it leaves them open."""
+    sizes = zip(declared.shape, model.shape, strict=True)
+    return replace(declared, shape=tuple(b if a == -1 else a for a, b in sizes))
 
 
 def text(spec: TensorSpec) -> str:

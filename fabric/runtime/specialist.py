@@ -169,8 +169,7 @@ class Tasks:
 
     def submit(self, job: Job) -> None:
         self.admit()
-        job.arrived = now = self._clock()
-        self.meter.arrived(now)
+        self.meter.arrived(self._clock())
         task = asyncio.create_task(self._answer(job))
         self._tasks.add(task)
         task.add_done_callback(self._ended)

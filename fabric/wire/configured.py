@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from fabric.api.catalog.v1 import card_pb2
 from fabric.api.inference.v2.model_config_pb2 import (
     DataType,
     ModelInstanceGroup,
@@ -21,6 +22,7 @@ from fabric.core.cards import (
     StateTensor,
 )
 from fabric.core.tensors import Signature, TensorSpec
+from fabric.wire.cards import to_message
 from fabric.wire.config_notes import PYTHON, Effect, Note, unread
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ CONTROLS = {
 }
 ON_GPU = "for a GPU set `resources.gpus: 1` and `onnxruntime.providers: [CUDAExecutionProvider]`"
 _A, _P, _N = Effect.ANSWERS, Effect.PERFORMANCE, Effect.NONE
+_MOST_REPLICAS = 1000
 _IDLE = 1.0  # seconds: Triton's default
 
 
@@ -87,6 +90,12 @@ def configured(
     card, hosting = base.card, base.hosting
     hosting = replace(hosting, batching=_batching(hosting.batching, config, said))
     signature = _signature(card.signature, config, hosting.batching, notes)
+    if config.model_transaction_policy.decoupled:
+        if hosting.python:
+            signature = replace(signature or Signature(), decoupled=True)
+        else:
+            text = "a model answers a request once, on a stream or not"
+            notes.append(Note("model_transaction_policy.decoupled", text, _N))
     if config.HasField("sequence_batching"):
         hosting = replace(hosting, sequences=_sequences(config.sequence_batching))
     if config.instance_group:
@@ -94,12 +103,16 @@ def configured(
     if hosting.python:
         arguments = {key: p.string_value for key, p in config.parameters.items()}
         hosting = replace(hosting, arguments={**hosting.arguments, **arguments})
+        if config.HasField("optimization"):
+            notes.append(Note("optimization", "a Python class runs its model as it likes", _P))
     else:
         hosting = replace(hosting, onnxruntime=_options(hosting.onnxruntime, config, notes))
         hosting = _with_files(hosting, config, model)
     if config.max_batch_size == 1:
         notes.append(Note("max_batch_size", "metadata says 1 row where Triton says -1", _N))
-    return Specialist(card=replace(card, signature=signature), hosting=hosting), notes
+    made = Specialist(card=replace(card, signature=signature), hosting=hosting)
+    to_message(made, card_pb2.Specialist)  # raises where a number is too large to travel
+    return made, notes
 
 
 def _check_kind(base: Specialist, config: ModelConfig) -> None:
@@ -107,9 +120,6 @@ def _check_kind(base: Specialist, config: ModelConfig) -> None:
         raise ValueError(f"its name is '{config.name}', the model's is '{base.card.name}'")
     if config.HasField("ensemble_scheduling") or config.platform == "ensemble":
         raise ValueError(f"ensemble_scheduling: models cannot be put one behind another: {PYTHON}")
-    chosen = config.version_policy.specific.versions
-    if chosen and base.card.version not in map(str, chosen):
-        raise ValueError(f"its version_policy leaves out version {base.card.version}")
     kinds = {"platform": "onnxruntime_onnx", "backend": "onnxruntime"}
     if base.hosting.python:
         kinds = {"platform": "python", "backend": "python"}
@@ -138,16 +148,20 @@ def _signature(
     declared: Signature | None, config: ModelConfig, batching: Batching, notes: list[Note]
 ) -> Signature | None:
     """With the batch dimension, which a configuration leaves out; None if nothing is declared."""
-    decoupled = config.model_transaction_policy.decoupled
-    if not (config.input or config.output or decoupled):
+    if not (config.input or config.output):
         return declared
     lead = (-1,) if batching.max_size > 1 else (1,) if config.max_batch_size == 1 else ()
     base = declared or Signature()
+    states = {state.output_name for state in config.sequence_batching.state}
+    for index, output in enumerate(config.output):
+        if output.name in states:
+            text = f"a state is not answered: give the model a second output like '{output.name}'"
+            notes.append(Note(f"output[{index}]", text, _A))
+    outputs = _specs("output", config.output, lead, notes)
     return replace(
         base,
         inputs=tuple(_specs("input", config.input, lead, notes)) or base.inputs,
-        outputs=tuple(_specs("output", config.output, lead, notes)) or base.outputs,
-        decoupled=decoupled or base.decoupled,
+        outputs=tuple(s for s in outputs if s.name not in states) or base.outputs,
     )
 
 
@@ -216,10 +230,15 @@ def _with_instances(
     """One replica for each instance; those of one specialist are all alike."""
     groups = [group for group in said if not group.passive]
     count = sum((group.count or 1) * (len(group.gpus) or 1) for group in groups) or 1
+    if count > _MOST_REPLICAS:
+        raise ValueError(f"instance_group has {count} instances, {_MOST_REPLICAS} are allowed")
     replicas = replace(hosting.replicas, min=count, max=max(count, hosting.replicas.max))
     hosting = replace(hosting, replicas=replicas)
     kinds = {group.kind for group in groups}
     if kinds == {ModelInstanceGroup.KIND_CPU}:
+        if not all(group.count for group in groups):
+            text = f"{count}, where Triton runs 2 if no count is said: set `replicas.min`"
+            notes.append(Note("instance_group", text, _P))
         return replace(hosting, resources=replace(hosting.resources, gpus=0.0))
     if kinds != {ModelInstanceGroup.KIND_GPU}:
         text = f"{count} on the CPU, since all replicas are alike; {ON_GPU}"
@@ -297,16 +316,27 @@ def _count(key: str, text: str) -> int:
 
 
 def _with_files(hosting: Hosting, config: ModelConfig, model: Model | None) -> Hosting:
-    """File names start where the model is: at its version's folder, or at that of all versions."""
-    model = model or hosting.model
-    assert model is not None  # noqa: S101 - `python` is served elsewhere
-    folder, _, file = model.uri.rpartition("/")
-    if config.default_model_filename not in ("", file):
-        model = replace(model, uri=f"{folder}/{config.default_model_filename}", sha256="")
+    """Files stay beside the model: in its version's folder, or in that of all versions.
+
+    Raises:
+        ValueError: a file name leads elsewhere, where clients may have no business.
+    """
+    said = model or hosting.model
+    assert said is not None  # noqa: S101 - `python` is served elsewhere
+    folder, _, file = said.uri.rpartition("/")
+    name = config.default_model_filename
+    if model is None and name not in ("", file):
+        said = replace(said, uri=_beside(folder, name), sha256="")
     folder = folder.rpartition("/")[0]
-    classes = {
-        each.name: label if "/" in (label := each.label_filename) else f"{folder}/{label}"
-        for each in config.output
-        if each.label_filename
-    }
-    return replace(hosting, model=model, classes={**hosting.classes, **classes})
+    classes = dict(hosting.classes)
+    for output in config.output:
+        label = output.label_filename
+        if label and label != classes.get(output.name, "").rpartition("/")[2]:
+            classes[output.name] = _beside(folder, label)
+    return replace(hosting, model=said, classes=classes)
+
+
+def _beside(folder: str, name: str) -> str:
+    if name.startswith("/") or ".." in name.split("/") or ":" in name or "\0" in name:
+        raise ValueError(f"file name {name!r} leads out of the folder of the model")
+    return f"{folder}/{name}" if folder else name

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import ParseDict, ParseError
@@ -88,7 +89,7 @@ def _write_tensors(config: ModelConfig, specialist: Specialist, signature: Signa
         said.dims.extend(spec.shape[batched:])
         config.input.append(said)
     for spec in signature.outputs:
-        labels = specialist.hosting.classes.get(spec.name, "")
+        labels = specialist.hosting.classes.get(spec.name, "").rpartition("/")[2]
         made = ModelOutput(name=spec.name, data_type=_datatype(spec), label_filename=labels)
         made.dims.extend(spec.shape[batched:])
         config.output.append(made)
@@ -154,7 +155,8 @@ def overridden(
 
     Without a specialist it is a new one of that *name*, with Triton's defaults. A *model* takes the
     place of the one that it has; a new one needs it. What the configuration leaves out, and what
-    can change no answer, stays as it is.
+    can change no answer, stays as it is. Afterwards it is loaded, unless its version is none of
+    those that the configuration names.
 
     Raises:
         InvalidRequest: it is no configuration, is of another model, or asks for what would change
@@ -168,13 +170,16 @@ def overridden(
         raise InvalidRequest(f"configuration of '{name}': {error}") from error
     if unmet := [f"{n.path}: {n.text}" for n in notes if n.effect is Effect.ANSWERS]:
         raise InvalidRequest(f"configuration of '{name}' cannot be met: {'; '.join(unmet)}")
-    return changed
+    versions = message.version_policy.specific.versions
+    is_served = not versions or changed.card.version in map(str, versions)
+    return replace(changed, hosting=replace(changed.hosting, loaded=is_served))
 
 
 def _from_json(name: str, text: str) -> tuple[ModelConfig, frozenset[str]]:
     """The message that *text* holds, and the names of the fields that it sets at all."""
     try:
         value = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()  # halves of characters are no text
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"configuration of '{name}' is not JSON: {error}") from error
     if not isinstance(value, dict):
@@ -185,7 +190,8 @@ def _from_json(name: str, text: str) -> tuple[ModelConfig, frozenset[str]]:
     try:
         message = ParseDict(value, ModelConfig())
     except (ParseError, ValueError) as error:
-        raise InvalidRequest(f"configuration of '{name}': {error}") from error
+        what = str(error).replace(f"{ModelConfig.DESCRIPTOR.file.package}.", "")
+        raise InvalidRequest(f"configuration of '{name}': {what}") from error
     fields = _fields(ModelConfig.DESCRIPTOR)
     return message, frozenset(fields[key].name for key in value)
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from fabric.api.inference.v2.open_inference_pb2 import InferParameter, ModelInferResponse
 from fabric.core.errors import InvalidRequest
 from fabric.core.plans import Requirements
+from fabric.wire.reserved import step_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fabric.core.requests import Answer, Parameter
+    from fabric.core.requests import Answer, InferRequest, Parameter
 
 PREFIX = "fabric_"
 SUBSTITUTE = "fabric_substitute"
@@ -52,6 +53,17 @@ def set_value(parameter: InferParameter, value: Parameter) -> None:
         parameter.double_param = value
     else:
         parameter.string_param = value
+
+
+def read_into(request: InferRequest, parameters: Mapping[str, InferParameter]) -> None:
+    """Writes into *request* what its *parameters* ask of the gateway.
+
+    Raises:
+        InvalidRequest: one of them is unknown, or of the wrong type.
+    """
+    request.requirements, request.substitute = asked(parameters)
+    if (step := step_of(parameters)) is not None:
+        request.sequence, request.starts, request.ends = str(step.id), step.starts, step.ends
 
 
 def asked(parameters: Mapping[str, InferParameter]) -> tuple[Requirements | None, bool]:

@@ -140,6 +140,16 @@ async def test_a_model_is_loaded_with_another_configuration(client):
     assert await asked(client, "double") == [[2, 4]]
 
 
+async def test_a_configuration_may_name_the_versions_to_load(client):
+    """The others are unloaded, and at least one must be there."""
+    policy = '{"version_policy": {"specific": {"versions": [%d]}}}'
+    await client.load_model("double", config=policy % 2)
+    assert await client.is_model_ready("double", "2")
+    assert not await client.is_model_ready("double", "1")
+    with pytest.raises(InferenceServerException, match="none of its versions is served: 2, 1"):
+        await client.load_model("double", config=policy % 7)
+
+
 async def test_a_model_is_loaded_from_files_that_come_along(client, tmp_path):
     """Its versions are those of the files; a new model is one that was never declared."""
     save_scaler(tmp_path / "five.onnx", 5)

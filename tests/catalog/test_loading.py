@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -58,16 +59,21 @@ def test_unloading_a_route_leaves_its_chain_unless_dependents_go_too():
 
 
 def test_an_override_makes_the_specialist_that_is_declared():
-    """Every version is given to it; it is loaded whatever it was."""
-    small = replace(specialist("a"), hosting=replace(specialist("a").hosting, loaded=False))
+    """Every version is given to it; which of them is loaded it says, and at least one is."""
+    known = declared(specialist("a"), specialist("a", "2"))
 
-    def override(known, model):
+    def override(known, model, chosen=("2",)):
         assert model is None
-        return replace(known, hosting=replace(known.hosting, batching=Batching(max_size=8)))
+        is_loaded = known.card.version in chosen
+        hosting = replace(known.hosting, batching=Batching(max_size=8), loaded=is_loaded)
+        return replace(known, hosting=hosting)
 
-    (changed,) = loaded(declared(small), "a", override).specialists
+    selection = loaded(known, "a", override)
 
-    assert (changed.hosting.batching.max_size, changed.hosting.loaded) == (8, True)
+    assert states(selection) == {"a:1": False, "a:2": True}
+    assert {each.hosting.batching.max_size for each in selection.specialists} == {8}
+    with pytest.raises(InvalidRequest, match="none of its versions is served: 2, 1"):
+        loaded(known, "a", partial(override, chosen=()))
 
 
 def test_models_brought_along_are_the_versions_that_are_loaded():

@@ -29,11 +29,11 @@ INLINE = 0.0
 class Row:
     """A job: one or more rows of one number; keeps its answer."""
 
-    def __init__(self, value=0.0, rows=1, width=1, expires=math.inf, **said):
+    def __init__(self, value=0.0, rows=1, width=1, expires=math.inf, arrived=0.0, **said):
         x = np.full((rows, width), value, np.float32)
         self.inputs = Inputs({"x": x}, rows, ((width,),), "m", "", ("y",), **said)
         self.expires = expires
-        self.arrived = 0.0
+        self.arrived = arrived
         self.is_gone = False
         self.answer = asyncio.get_running_loop().create_future()
         self.batch_rows = 0
@@ -493,7 +493,10 @@ async def test_who_has_waited_for_longer_than_it_may_is_told_so(model, batcher_o
     clock = ManualClock()
     batcher = batcher_of(max_size=1, seconds=IN_THREAD, clock=clock)
     model.hold()
-    running, late, patient = Row(0, patience=1.0), Row(1, patience=1.0), Row(2, patience=1.5)
+    running, late, patient = (
+        Row(value, patience=patience, arrived=clock.now)
+        for value, patience in enumerate((1.0, 1.0, 1.5))
+    )
     batcher.submit(running)
     await started(model)
     batcher.submit(late)
@@ -530,6 +533,7 @@ async def test_times_of_runs_are_those_of_all_their_requests():
         batcher = Batcher(Slow(clock), Batching(max_size=4), executor, seconds=INLINE, clock=clock)
         jobs = [Row(1), Row(2, rows=3), Row(3)]
         for job in jobs:
+            job.arrived = clock.now
             batcher.submit(job)
             clock.advance(0.5)
         for job in jobs:
@@ -559,10 +563,10 @@ async def test_failures_are_counted_apart(model, batcher_of):
     clock = ManualClock()
     batcher = batcher_of(max_queue=4, seconds=IN_THREAD, clock=clock)
     model.hold()
-    good, bad, gone = Row(1), Row(-1), Row(2)
-    batcher.submit(Row(0, width=2))
+    good, bad, gone = (Row(value, arrived=clock.now) for value in (1, -1, 2))
+    batcher.submit(Row(0, width=2, arrived=clock.now))
     await started(model)
-    late = Row(3, expires=clock.now + 1)
+    late = Row(3, expires=clock.now + 1, arrived=clock.now)
     for job in (good, bad, gone, late):
         batcher.submit(job)
     with pytest.raises(Overloaded):

@@ -73,6 +73,7 @@ class Job:
         step = None if sequence is None else Step(sequence, starts, ends)
         self.inputs = Inputs({"x": x}, rows, ((1,),), "asked", "", ("y",), sequence=step)
         self.expires = expires
+        self.arrived = 0.0
         self.is_gone = False
         self.answer = asyncio.get_running_loop().create_future()
         self._callback = lambda: None
@@ -80,6 +81,7 @@ class Job:
     def done(self, outputs, rows):
         if not self.is_gone:
             self.answer.set_result(outputs["y"].item())
+        return not self.is_gone
 
     def fail(self, error):
         if not self.is_gone:

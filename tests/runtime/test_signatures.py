@@ -31,11 +31,18 @@ def test_a_card_may_fix_sizes_and_leave_outputs_out():
     assert narrowed(MODEL, declared) == declared
 
 
+def test_sizes_that_a_card_leaves_open_are_the_models_own():
+    """A configuration of Triton may say less than its model."""
+    declared = Signature(inputs=(spec("x", -1, -1),), outputs=(spec("y", 3, -1),))
+    assert narrowed(MODEL, declared) == Signature(
+        inputs=(spec("x", -1, 64),), outputs=(spec("y", 3, 10),)
+    )
+
+
 @pytest.mark.parametrize(
     ("inputs", "text"),
     [
         ((spec("x", -1, 32),), r"the card declares input 'x' as FP32 \[-1,32\], the model has FP32 \[-1,64\]"),
-        ((spec("x", -1, -1),), r"FP32 \[-1,-1\], the model has FP32 \[-1,64\]"),
         ((spec("x", 64),), r"FP32 \[64\], the model has FP32 \[-1,64\]"),
         ((spec("x", -1, 64, datatype="FP64"),), r"FP64 \[-1,64\], the model has FP32 \[-1,64\]"),
         ((spec("q", -1, 64),), "the card declares input 'q', the model has x"),

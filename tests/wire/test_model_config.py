@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import onnxruntime
 import pytest
 from google.protobuf import text_format
 from google.protobuf.json_format import MessageToJson
@@ -23,7 +24,7 @@ from fabric.core.errors import InvalidRequest
 from fabric.core.tensors import DTYPES, Signature, TensorSpec
 from fabric.testing import specialist
 from fabric.wire.config_notes import READ, SAID, Effect
-from fabric.wire.configured import configured, new_specialist
+from fabric.wire.configured import ACCELERATORS, configured, new_specialist
 from fabric.wire.model_config import overridden, to_config, to_route_config
 
 MODEL = Model(uri="/models/m/3/model.onnx")
@@ -115,7 +116,9 @@ SEQUENTIAL = specialist(
         ),
     ),
 )
-PYTHON = specialist("m", python="a.b:C", arguments={"a": "1"}, signature=signature(3))
+PYTHON = specialist(
+    "m", python="a.b:C", arguments={"a": "1"}, signature=signature(3, decoupled=True)
+)
 
 
 @pytest.mark.parametrize("of", [FULL, SEQUENTIAL, PYTHON, specialist("m", model=MODEL)])
@@ -217,7 +220,7 @@ def test_accelerators_become_providers():
         ("optimization { cuda { graphs: true } }", "optimization.cuda", "changes performance"),
         ("batch_input { kind: BATCH_ITEM_SHAPE }", "batch_input", "changes answers"),
         (
-            "instance_group { kind: KIND_CPU rate_limiter { priority: 1 } }",
+            "instance_group { kind: KIND_CPU count: 1 rate_limiter { priority: 1 } }",
             "instance_group[0].rate_limiter",
             "changes performance",
         ),
@@ -247,8 +250,22 @@ def test_accelerators_become_providers():
             "input[0].reshape",
             "changes answers",
         ),
+        (
+            (
+                "output { name: 's' data_type: TYPE_FP32 dims: 1 }"
+                "sequence_batching { state { output_name: 's' } }"
+            ),
+            "output[0]",
+            "changes answers",
+        ),
+        (
+            "model_transaction_policy { decoupled: true }",
+            "model_transaction_policy.decoupled",
+            "not needed",
+        ),
         ("response_cache { enable: true }", "response_cache.enable", "changes performance"),
         ("instance_group { count: 2 }", "instance_group", "changes performance"),
+        ("instance_group { kind: KIND_CPU }", "instance_group", "changes performance"),
     ],
 )
 def test_what_has_no_place_is_named_with_its_effect(text, path, effect):
@@ -299,6 +316,13 @@ def test_an_override_may_turn_batching_off():
     assert overridden(FULL, "m", "{}") == FULL
 
 
+@pytest.mark.parametrize(("policy", "loaded"), [("[1, 2]", True), ("[2]", False), ("[]", True)])
+def test_an_override_may_name_the_versions_to_serve(policy, loaded):
+    """The others are unloaded; where it names none, all are loaded."""
+    config = f'{{"version_policy": {{"specific": {{"versions": {policy}}}}}}}'
+    assert overridden(FULL, "m", config).hosting.loaded is loaded
+
+
 def test_a_new_model_needs_its_file():
     """Uploaded with the configuration."""
     made = overridden(None, "new", '{"backend": "onnxruntime"}', MODEL)
@@ -311,8 +335,19 @@ def test_an_uploaded_file_takes_the_place_of_the_model():
     """And a file name that of the file beside it."""
     other = Model(uri="/uploads/1/model.onnx")
     assert overridden(FULL, "m", "{}", other).hosting.model == other
-    changed = overridden(FULL, "m", '{"default_model_filename": "b.onnx"}')
-    assert changed.hosting.model == Model(uri="/models/m/3/b.onnx")
+    config = '{"default_model_filename": "b.onnx"}'
+    assert overridden(FULL, "m", config).hosting.model == Model(uri="/models/m/3/b.onnx")
+    assert overridden(FULL, "m", config, other).hosting.model == other
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../../x/model.onnx", "a/../../b", "http://h/x"])
+@pytest.mark.parametrize("field", ["default_model_filename", "label_filename"])
+def test_an_override_cannot_lead_to_files_elsewhere(field, name):
+    """Those of the model are beside it, and no others are for clients."""
+    output = {"name": "y", "data_type": "TYPE_BF16", "dims": [4], "label_filename": name}
+    config = {field: name} if field == "default_model_filename" else {"output": [output]}
+    with pytest.raises(InvalidRequest, match="leads out of the folder of the model"):
+        overridden(FULL, "m", json.dumps(config))
 
 
 @pytest.mark.parametrize(
@@ -330,9 +365,8 @@ def test_an_uploaded_file_takes_the_place_of_the_model():
         ('{"input": [{"name": "x", "data_type": "FP32"}]}', "data_type"),
         ('{"batch_input": [{"kind": 0}]}', "cannot be met: batch_input: requests are stacked"),
         ('{"backend": "pytorch"}', "configuration of 'm': backend is 'pytorch'"),
-        ('{"version_policy": {"specific": {"versions": [2]}}}', "leaves out version 1"),
         ("[" * 100_000, "is not JSON"),
-        ('{"name": "\\ud800"}', "configuration of 'm'"),
+        ('{"input": ["\\ud800"]}', "is not JSON"),
         ('{"input": {"name": "x"}}', "input"),
         ('{"max_batch_size": 1e400}', "configuration"),
     ],
@@ -341,3 +375,9 @@ def test_a_bad_override_is_the_callers_mistake(config, message):
     """And says which part of it, with the nearest that there is."""
     with pytest.raises(InvalidRequest, match=message):
         overridden(FULL, "m", config)
+
+
+def test_accelerators_are_providers_that_onnx_runtime_knows():
+    """Whether this machine has them or not."""
+    known = onnxruntime.get_all_providers()
+    assert {provider for _, provider in ACCELERATORS.values()} <= set(known)

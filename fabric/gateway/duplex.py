@@ -1,0 +1,220 @@
+"""gRPC calls with any number of messages both ways, over ASGI and by hand as the unary ones."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from fabric.core.errors import (
+    DeadlineExceeded,
+    FabricError,
+    InvalidRequest,
+    Overloaded,
+    Unimplemented,
+)
+from fabric.gateway.grpc import (
+    OK_TRAILERS,
+    START,
+    Departure,
+    Disconnected,
+    deadline_of,
+    fail,
+    header,
+    status_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fabric.gateway.grpc import Message, Parts, Receive, Scope, Send, StreamHandler
+
+_PREFIX = 5
+"""Bytes before each message: whether it is compressed, and its length."""
+_READ_AHEAD = 1 << 20
+"""Bytes that are taken before anybody asks for them; then the client is held back."""
+
+
+class Requests(Departure):
+    """The messages of a call as they come; `async for` ends where the client closes its half.
+
+    The task that made it is cancelled when the client leaves, until `end`. While more waits here
+    than is taken ahead, that is noticed only when something is read or sent.
+    """
+
+    __slots__ = ("_at", "_chunks", "_data", "_is_held", "_length", "_max_bytes", "_news", "_unread")
+
+    def __init__(self, receive: Receive, max_bytes: int) -> None:
+        super().__init__(receive)
+        self._max_bytes = max_bytes
+        self._data = b""
+        self._at = 0
+        self._chunks: list[bytes] = []
+        """What has come behind `_data`."""
+        self._unread = 0
+        self._length: int | None = None
+        """Of the message that is being read."""
+        self._is_held = False
+        self._news: asyncio.Event | None = asyncio.Event()
+        """None from the end of the body on."""
+        self._look()
+
+    def __aiter__(self) -> Requests:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """
+        Raises:
+            InvalidRequest: the body ends in the middle of a message.
+            Overloaded: the message is larger than is allowed.
+            Unimplemented: it is compressed.
+        """
+        while (message := self._message()) is None:
+            if self._news is None:
+                if self._unread or self._length is not None:
+                    raise InvalidRequest("the request ends in the middle of a gRPC message")
+                raise StopAsyncIteration
+            if self._is_held:
+                self._is_held = False
+                self._look()
+            self._news.clear()
+            await self._news.wait()
+        return message
+
+    def _message(self) -> bytes | None:
+        if self._length is None:
+            prefix = self._take(_PREFIX)
+            if prefix is None:
+                return None
+            self._length = int.from_bytes(prefix[1:], "big")
+            if self._length > self._max_bytes:
+                raise Overloaded(
+                    f"the message has {self._length} bytes, {self._max_bytes} are allowed"
+                )
+            if prefix[0]:
+                raise Unimplemented(
+                    "compressed messages are not supported; send grpc-encoding: identity"
+                )
+        message = self._take(self._length)
+        if message is not None:
+            self._length = None
+        return message
+
+    def _take(self, size: int) -> bytes | None:
+        """The next *size* bytes, if they are there; each is copied twice at most."""
+        if self._unread < size:
+            return None
+        if len(self._data) - self._at < size:
+            self._data = b"".join((self._data[self._at :], *self._chunks))
+            self._at = 0
+            self._chunks.clear()
+        taken = self._data[self._at : self._at + size]
+        self._at += size
+        self._unread -= size
+        if not self._unread:
+            self._data, self._at = b"", 0
+        return taken
+
+    def _heard(self, event: asyncio.Future[Message]) -> None:
+        if self._is_over or event.cancelled():
+            return
+        said = event.result()
+        news = self._news
+        if news is None or said["type"] != "http.request":
+            super()._heard(event)
+            return
+        if body := said.get("body", b""):
+            self._chunks.append(body)
+            self._unread += len(body)
+        if not said.get("more_body", False):
+            self._news = None
+            self.watch()
+        elif self._unread >= max(_READ_AHEAD, _PREFIX + (self._length or 0)):
+            self._is_held = True
+        else:
+            self._look()
+        news.set()
+
+
+class Responses:
+    """The half of a call that goes to the client."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._is_begun = False
+
+    async def message(self, parts: Parts) -> None:
+        """Sends one message; returns when there is room for the next.
+
+        Raises:
+            Disconnected: the client left.
+        """
+        size = sum(map(len, parts))
+        await self._begin()
+        body = b"".join((b"\0", size.to_bytes(4, "big"), *parts))
+        try:
+            # Envoy resolves the future, which is not to be cancelled with whoever waits for it.
+            await asyncio.shield(
+                self._send({"type": "http.response.body", "body": body, "more_body": True})
+            )
+        except OSError:
+            raise Disconnected from None
+
+    async def finish(self) -> None:
+        await self._begin()
+        await self._end(OK_TRAILERS)
+
+    async def fail(self, error: FabricError) -> None:
+        """Ends the call with the status of *error*, behind what was sent."""
+        if not self._is_begun:
+            await fail(self._send, error)
+            return
+        headers = status_of(error)
+        await self._end(
+            {"type": "http.response.trailers", "headers": headers, "more_trailers": False}
+        )
+
+    async def _begin(self) -> None:
+        if not self._is_begun:
+            self._is_begun = True
+            await self._send(START)
+
+    async def _end(self, trailers: Message) -> None:
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._send(trailers)
+
+
+async def converse(
+    handler: StreamHandler,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    max_bytes: int,
+    explained: Callable[[Exception], FabricError],
+) -> None:
+    """Answers a call with what *handler* gives, and its error as *explained*.
+
+    Raises:
+        Disconnected: the client left; *handler* was closed.
+    """
+    requests, responses = Requests(receive, max_bytes), Responses(send)
+    try:
+        left = deadline_of(header(scope, b"grpc-timeout")).remaining(time.monotonic())
+        async with asyncio.timeout(left if left < float("inf") else None):
+            async with aclosing(handler(requests, scope)) as answers:
+                async for parts in answers:
+                    await responses.message(parts)
+        await responses.finish()
+    except asyncio.CancelledError:
+        if requests.was_it():
+            raise Disconnected from None
+        raise
+    except Disconnected:
+        raise
+    except TimeoutError:
+        await responses.fail(DeadlineExceeded("the deadline of the call has passed"))
+    except Exception as error:  # noqa: BLE001 - it is explained, and logged there
+        await responses.fail(explained(error))
+    finally:
+        requests.end()

@@ -1,0 +1,266 @@
+"""gRPC calls of many messages by hand, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+
+import pytest
+
+from fabric.core.errors import InvalidRequest, NotFound, Overloaded, Unimplemented
+from fabric.gateway.duplex import Requests, converse
+from fabric.gateway.grpc import Disconnected
+
+DISCONNECT = {"type": "http.disconnect"}
+
+
+def body(data, more=True):
+    return {"type": "http.request", "body": data, "more_body": more}
+
+
+def framed(message, flag=0):
+    return bytes((flag,)) + len(message).to_bytes(4, "big") + message
+
+
+class Client:
+    """Envoy's end: gives what the test says, and keeps what it is sent."""
+
+    def __init__(self, *events):
+        self.events = asyncio.Queue()
+        self.asked = 0
+        self.sent = []
+        self.room = asyncio.Semaphore(1000)
+        for event in events:
+            self.say(event)
+
+    def say(self, event):
+        self.events.put_nowait(event)
+
+    async def receive(self):
+        self.asked += 1
+        return await self.events.get()
+
+    async def send(self, event):
+        if event["type"] == "http.response.body":
+            await self.room.acquire()
+        self.sent.append(event)
+
+    @property
+    def messages(self):
+        bodies = [e["body"] for e in self.sent if e["type"] == "http.response.body"]
+        assert all(each[:5] == framed(each[5:])[:5] for each in bodies if each)
+        return [each[5:] for each in bodies if each]
+
+    @property
+    def status(self):
+        return dict(self.sent[-1]["headers"])[b"grpc-status"]
+
+    def converse(self, handler, headers=(), max_bytes=1000):
+        scope = {"headers": list(headers), "path": "/a/B"}
+        return converse(handler, scope, self.receive, self.send, max_bytes, lambda error: error)
+
+
+async def read(*events, max_bytes=1000):
+    """The messages that *events* make."""
+    requests = Requests(Client(*events).receive, max_bytes)
+    try:
+        return [message async for message in requests]
+    finally:
+        requests.end()
+
+
+MESSAGES = [b"", b"abc", b"", b"x" * 900, b"y"]
+
+
+@pytest.mark.parametrize("seed", range(50))
+async def test_messages_are_read_however_they_are_cut(seed):
+    """Chunks end wherever Envoy's buffers did, and may be empty."""
+    draw = random.Random(seed)
+    data = b"".join(map(framed, MESSAGES))
+    points = [0, *sorted(draw.choices(range(len(data) + 1), k=draw.randrange(40))), len(data)]
+    chunks = [body(data[a:b]) for a, b in itertools.pairwise(points)]
+    if draw.random() < 0.5:
+        chunks[-1]["more_body"] = False
+    else:
+        chunks.append(body(b"", more=False))
+    assert await read(*chunks) == MESSAGES
+
+
+async def test_a_call_may_have_no_message():
+    """It is over when its half is closed."""
+    assert await read(body(b"", more=False)) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (framed(b"abc")[:-1], InvalidRequest),
+        (framed(b"") + b"\0", InvalidRequest),
+        (framed(b"abc", flag=1), Unimplemented),
+        (framed(b"a" * 1001), Overloaded),
+        (b"\0\xff\xff\xff\xff", Overloaded),
+    ],
+)
+async def test_what_is_no_plain_message_is_refused(data, error):
+    """By what is wrong with it."""
+    with pytest.raises(error):
+        await read(body(data), body(b"", more=False))
+
+
+async def test_no_more_is_taken_ahead_than_a_little():
+    """A client that sends and is not read is held back, and read on when somebody asks."""
+    client = Client(*[body(framed(b"x" * 99_995)) for _ in range(100)])
+    requests = Requests(client.receive, 1 << 20)
+    while client.asked < 11:
+        await asyncio.sleep(0)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert client.asked == 11
+    for _ in range(99):
+        assert len(await anext(requests)) == 99_995
+    requests.end()
+
+
+async def test_a_message_larger_than_what_is_taken_ahead_is_read():
+    """It is asked for."""
+    data = framed(bytes(5_000_000))
+    chunks = [body(data[at : at + 50_000]) for at in range(0, len(data), 50_000)]
+    (message,) = await read(*chunks, body(b"", more=False), max_bytes=6_000_000)
+    assert message == bytes(5_000_000)
+
+
+async def echo(requests, scope):
+    async for message in requests:
+        yield message, b"!"
+
+
+async def test_answers_go_out_while_requests_come_in():
+    """Each as a message of its own, and the status behind the last."""
+    client = Client()
+    task = asyncio.create_task(client.converse(echo))
+    for number in range(3):
+        client.say(body(framed(b"%d" % number)))
+        while len(client.messages) <= number:
+            await asyncio.sleep(0)
+    client.say(body(b"", more=False))
+    await task
+    assert client.messages == [b"0!", b"1!", b"2!"]
+    assert (client.sent[0]["type"], client.status) == ("http.response.start", b"0")
+
+
+async def test_a_call_without_an_answer_has_a_status():
+    """And nothing else."""
+    client = Client(body(b"", more=False))
+    await client.converse(echo)
+    assert (client.messages, client.status) == ([], b"0")
+
+
+async def failing(requests, scope):
+    async for message in requests:
+        if message == b"fail":
+            raise NotFound("no more")
+        yield (message,)
+
+
+async def test_an_error_before_the_first_answer_is_trailers_only():
+    """As that of a unary call."""
+    client = Client(body(framed(b"fail")))
+    await client.converse(failing)
+    assert [event["type"] for event in client.sent] == ["http.response.start", "http.response.body"]
+    assert dict(client.sent[0]["headers"])[b"grpc-status"] == b"5"
+
+
+async def test_an_error_behind_answers_is_their_status():
+    """What was given stays given."""
+    client = Client(body(framed(b"a") + framed(b"fail")))
+    await client.converse(failing)
+    assert (client.messages, client.status) == ([b"a"], b"5")
+    assert dict(client.sent[-1]["headers"])[b"grpc-message"] == b"no more"
+
+
+async def test_a_deadline_ends_the_call():
+    """Whoever waits for what."""
+    client = Client(body(framed(b"a")))
+    await client.converse(echo, [(b"grpc-timeout", b"20m")])
+    assert (client.messages, client.status) == ([b"a!"], b"4")
+
+
+class Endless:
+    """Answers for ever, and says what it gave and how it ended."""
+
+    def __init__(self):
+        self.given = 0
+        self.ended = asyncio.Event()
+
+    async def __call__(self, requests, scope):
+        try:
+            async for _ in requests:
+                while True:
+                    self.given += 1
+                    yield (b"x",)
+        finally:
+            self.ended.set()
+
+
+async def test_a_slow_client_holds_the_answers_back():
+    """No answer is asked for before the one before it is on its way."""
+    client, endless = Client(body(framed(b"go"))), Endless()
+    client.room = asyncio.Semaphore(3)
+    task = asyncio.create_task(client.converse(endless))
+    while endless.given < 4:
+        await asyncio.sleep(0)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert (endless.given, len(client.messages)) == (4, 3)
+    client.say(DISCONNECT)
+    with pytest.raises(Disconnected):
+        await task
+    assert endless.ended.is_set()
+
+
+@pytest.mark.parametrize("half_closed", [False, True])
+async def test_a_client_that_leaves_while_it_waits_ends_the_call(half_closed):
+    """Whether its half is closed or not."""
+    client = Client(body(framed(b"a"), more=not half_closed))
+    ended = asyncio.Event()
+
+    async def waiting(requests, scope):
+        try:
+            yield (await anext(requests),)
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    task = asyncio.create_task(client.converse(waiting))
+    while not client.messages:
+        await asyncio.sleep(0)
+    client.say(DISCONNECT)
+    with pytest.raises(Disconnected):
+        await task
+    assert ended.is_set()
+
+
+async def test_a_client_that_leaves_between_answers_is_noticed_by_sending():
+    """Envoy says so then."""
+    client = Client(body(framed(b"go")))
+    endless = Endless()
+
+    async def send(event):
+        if endless.given > 5:
+            raise OSError
+        await client.send(event)
+
+    with pytest.raises(Disconnected):
+        await converse(endless, {"headers": []}, client.receive, send, 1000, lambda error: error)
+    assert endless.ended.is_set()
+
+
+async def test_who_ends_the_gateway_is_not_taken_for_a_client():
+    """The task ends as cancelled."""
+    client, endless = Client(), Endless()
+    task = asyncio.create_task(client.converse(endless))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
