@@ -394,6 +394,7 @@ def conformance(
         typer.Option(help="Whose rules count beside the protocol's. Default: what is found."),
     ] = None,
     only: Annotated[str, typer.Option(help="Part of the names of checks, or with `*`.")] = "",
+    timeout: Annotated[float, typer.Option(help="Seconds for one call.", min=0.01)] = 10.0,
     models: Annotated[
         Path | None, typer.Option(help="Write the models that a server needs here, and stop.")
     ] = None,
@@ -414,7 +415,8 @@ def conformance(
         if not address:
             raise typer.BadParameter("name the server to check, as host:port, or give --models")
         speaks = dialect.value if dialect else ""
-        if not checking.check(address, http, speaks, only, output, junit):
+        how = {"http": http, "dialect": speaks, "only": only, "patience": timeout}
+        if not checking.check(address, output, junit, **how):
             raise typer.Exit(1)
 
 
