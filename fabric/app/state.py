@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 STORE = "fabric.db"
 LOGS = "logs"
+_TRIES, _PAUSE = 20, 0.01
+"""Seconds between tries to hold a directory."""
 _RECORD = "fabric.json"
 
 log = logging.getLogger(__name__)
@@ -129,8 +132,10 @@ def _hold(directory: Path) -> int:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         raise Unavailable(f"state directory {directory}: {error.strerror}") from error
-    if _lock(descriptor):
-        return descriptor
+    for _ in range(_TRIES):
+        if _lock(descriptor):
+            return descriptor
+        time.sleep(_PAUSE)  # `is_held` holds it, too, for as long as it takes to see that it can
     os.close(descriptor)
     raise Conflict(in_use(directory))
 

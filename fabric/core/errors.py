@@ -3,9 +3,11 @@
     FabricError
     ├── InvalidRequest        the caller sent something no candidate could answer
     ├── NotFound              no such specialist, version, route or replica
+    ├── AlreadyExists         what was to be made is there already
     ├── Conflict              what was asked contradicts the state it meets
     ├── Unimplemented         asked of something that cannot do it
     ├── Unauthenticated       no or wrong credentials
+    ├── Forbidden             asked by somebody who may not
     ├── Unavailable           nobody is there to answer now
     ├── Overloaded            somebody is there and has no room
     ├── DeadlineExceeded      time was up
@@ -71,6 +73,11 @@ class NotFound(FabricError):
     reason = "NOT_FOUND"
 
 
+class AlreadyExists(FabricError):
+    code = Code.ALREADY_EXISTS
+    reason = "ALREADY_EXISTS"
+
+
 class Conflict(FabricError):
     code = Code.FAILED_PRECONDITION
     reason = "CONFLICT"
@@ -84,6 +91,11 @@ class Unimplemented(FabricError):
 class Unauthenticated(FabricError):
     code = Code.UNAUTHENTICATED
     reason = "UNAUTHENTICATED"
+
+
+class Forbidden(FabricError):
+    code = Code.PERMISSION_DENIED
+    reason = "FORBIDDEN"
 
 
 class Unavailable(FabricError):
@@ -130,9 +142,11 @@ _BY_REASON: dict[str, type[FabricError]] = {
     for cls in (
         InvalidRequest,
         NotFound,
+        AlreadyExists,
         Conflict,
         Unimplemented,
         Unauthenticated,
+        Forbidden,
         Unavailable,
         Overloaded,
         DeadlineExceeded,

@@ -45,6 +45,7 @@ class Application:
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._handlers: dict[str, Handler] = {}
+        self._calls = 0
         self._rest = Rest(self._handlers, settings.max_message_bytes)
         self._stream_handlers: dict[str, StreamHandler] = {}
 
@@ -66,6 +67,8 @@ class Application:
             if handler is None:
                 await self._stream(path, scope, receive, send)
                 return
+            self._calls += 1
+            scope[grpc.ARRIVAL] = (self._calls, receive)
             payload = await grpc.read(receive, self._settings.max_message_bytes)
             parts = await grpc.unless_gone(receive, handler(payload, scope))
             await grpc.respond(send, *parts)

@@ -30,7 +30,11 @@ _UTF8 = (  # RFC 3629, section 4, percent-encoded
     rf"|%(?:e0%[ab][0-9a-f]|e[1-9a-cef]{_NEXT}|ed%[89][0-9a-f]){_NEXT}"
     rf"|%(?:f0%[9ab][0-9a-f]|f[1-3]{_NEXT}|f4%8[0-9a-f]){_NEXT}{_NEXT})*"
 )
-_POST = {"name": ":method", "string_match": {"exact": "POST"}}
+_NO_PREFLIGHT = {
+    "name": ":method",
+    "string_match": {"exact": "OPTIONS"},
+    "invert_match": True,
+}
 _GRPC = {"name": "content-type", "string_match": {"exact": "application/grpc"}}
 _NO_GRPC = {
     "name": "content-type",
@@ -115,7 +119,7 @@ def _share(manager: dict[str, Any]) -> None:
     host["routes"] += [
         {"match": {"path": _INFER, "headers": [_GRPC]}, **to_application},
         {
-            "match": {"safe_regex": {"regex": _CALL}, "headers": [_POST, _NO_GRPC]},
+            "match": {"safe_regex": {"regex": _CALL}, "headers": [_NO_PREFLIGHT, _NO_GRPC]},
             "direct_response": {"status": 415},
             "typed_per_filter_config": passed_by,
         },

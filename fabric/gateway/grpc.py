@@ -42,6 +42,8 @@ M = TypeVar("M", bound=ProtoMessage)
 
 SERVICE = "/inference.GRPCInferenceService/"
 """Where the calls of the Open Inference Protocol are."""
+ARRIVAL = "fabric.arrival"
+"""In a scope: the number of the call in the order of arrival, and its `receive`."""
 
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _FIRST_LOOK = 0.005
@@ -194,6 +196,16 @@ class Departure:
         else:
             self._wait = min(2 * self._wait, _LONGEST_LOOK)
             self.watch()
+
+
+async def all_before(receive: Receive) -> None:
+    """Returns when all calls that arrived before this one have been read, as far as they came.
+
+    Envoy hands over some bodies at once and others when it next looks after its events, so that
+    a call may overtake one before it. After a body it gives an empty event, and that only after
+    all that it was asked for before. It resolves its futures itself: they are not cancelled.
+    """
+    await asyncio.shield(asyncio.ensure_future(receive()))
 
 
 async def respond(send: Send, *parts: bytes | memoryview) -> None:

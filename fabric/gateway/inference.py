@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import aclosing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fabric import telemetry
 from fabric.core.requests import InferRequest
-from fabric.gateway.grpc import SERVICE, deadline_of
+from fabric.gateway.grpc import ARRIVAL, SERVICE, all_before, deadline_of
 from fabric.wire.heads import head_of
 from fabric.wire.parameters import provenance, read_into
 
@@ -41,6 +42,9 @@ class Inference:
         """The specialist's own response with who gave it appended."""
         deadline, trace = call_of(scope)
         request = request_of(head_of(payload), payload, trace)
+        if request.sequence and ARRIVAL in scope:
+            request.order, receive = scope[ARRIVAL]
+            request.settled = partial(all_before, receive)
         if not telemetry.is_enabled():
             answer = await self._view.dispatcher.infer(request, deadline)
             return answer.response.payload, self._who(request.model, answer)

@@ -23,6 +23,7 @@ from fabric.core.errors import (
     SequenceLost,
     Unavailable,
 )
+from fabric.gateway.lines import Line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
@@ -46,12 +47,10 @@ _Key = tuple[str, str, str]
 class Pin:
     """Where a sequence lives, as far as this gateway knows."""
 
-    __slots__ = ("answer", "idle_timeout", "is_lost", "lock", "replica", "since", "waiting")
+    __slots__ = ("answer", "idle_timeout", "is_lost", "line", "replica", "since")
 
     def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        """Held by the request that is on its way; others wait in order."""
-        self.waiting = 0
+        self.line = Line()
         self.answer: Answer | None = None
         """Of the request that pinned it: by whom, and by which route."""
         self.replica = ""
@@ -131,24 +130,22 @@ class Sequences:
         """The turn of *request* in its sequence: where that is pinned, and what to send."""
         key = _key(request)
         pin = self._pin(key)
-        if pin.waiting >= _MOST_WAITING:
+        if len(pin.line) >= _MOST_WAITING:
             raise Overloaded(
-                f"Exceeds maximum queue size: {pin.waiting} requests of sequence "
+                f"Exceeds maximum queue size: {len(pin.line)} requests of sequence "
                 f"{request.sequence} are waiting here already"
             )
-        pin.waiting += 1
         try:
-            await self._acquire(pin, deadline)
+            await self._wait(pin, request, deadline)
             try:
                 sent = self._sent(pin, request)
                 with self._losing(pin, request, sent):
                     yield pin, sent
             finally:
                 pin.since = self._clock()
-                pin.lock.release()
+                pin.line.release()
         finally:
-            pin.waiting -= 1
-            if not pin.waiting and not pin.replica and self._pins.get(key) is pin:
+            if not pin.line and not pin.replica and self._pins.get(key) is pin:
                 del self._pins[key]
 
     @contextmanager
@@ -163,11 +160,11 @@ class Sequences:
             pin.is_lost = True
             raise _lost(request) from error
 
-    async def _acquire(self, pin: Pin, deadline: Deadline) -> None:
+    async def _wait(self, pin: Pin, request: InferRequest, deadline: Deadline) -> None:
         remaining = deadline.remaining(self._clock())
         try:
             async with asyncio.timeout(remaining if remaining < float("inf") else None):
-                await pin.lock.acquire()
+                await pin.line.turn(request.order, request.settled)
         except TimeoutError:
             raise DeadlineExceeded(
                 "the deadline passed while the request waited for those of its sequence before it"
@@ -182,7 +179,7 @@ class Sequences:
         now = self._clock()
         while self._pins:
             oldest = next(iter(self._pins.values()))
-            if len(self._pins) < _MOST_PINS and (oldest.waiting or not oldest.is_over(now)):
+            if len(self._pins) < _MOST_PINS and (oldest.line or not oldest.is_over(now)):
                 break
             self._pins.popitem(last=False)
         pin = self._pins[key] = Pin()

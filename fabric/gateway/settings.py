@@ -25,6 +25,8 @@ class GatewaySettings:
     `mlserver`, which sends answers bare and ends the stream with the first error."""
     max_message_bytes: int = 2**31 - 1
     """Larger requests are refused."""
+    shared_memory: bool = False
+    """Whether clients on this machine may pass tensors in its shared memory."""
     cors_origins: tuple[str, ...] = ()
     """Whose pages browsers let call, such as `https://example.org`; `*` for everybody's."""
     drain: float = 10.0

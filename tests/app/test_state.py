@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,23 @@ def test_nothing_runs_on_a_directory_that_is_not_there():
     """Asking makes no directory."""
     assert not is_held(Path("/nowhere"))
     assert read(Path("/nowhere")) is None
+
+
+def test_a_look_at_a_directory_keeps_nobody_from_holding_it(tmp_path):
+    """Whoever looks whether it is held has it for a moment; that moment is waited for."""
+    looked, done = threading.Event(), threading.Event()
+
+    def look():
+        while not done.wait(0.001):
+            is_held(tmp_path)
+            looked.set()
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        looked.wait()
+        for _ in range(50):
+            State(tmp_path).release(keep_logs=False)
+    finally:
+        done.set()
+        looking.join()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 import tritonclient.grpc as triton
 from onnx import TensorProto
-from onnx_models import FLOAT, INT64, copying, doubling, save
+from onnx_models import FLOAT, INT64, accumulating, copying, doubling, save
 from running import OnnxHost
 from tritonclient.grpc import service_pb2_grpc
 
 import fabric
-from fabric.core.cards import Batching, Model
+from fabric.core.cards import Batching, Control, Model, Sequences, StateTensor, Timeouts
 from fabric.core.plans import ChainEntry, Route
+from fabric.core.tensors import Signature, TensorSpec
 from fabric.testing import specialist
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from running import Running
 
     from fabric.core.cards import Specialist
+    from fabric.core.tensors import Tensors
+    from fabric.runtime.memory import Turn
 
 ONNX_TYPES = {
     "BOOL": TensorProto.BOOL,
@@ -58,6 +62,43 @@ def arithmetic(path: Path) -> Path:
     )
 
 
+def stateful(folder: Path) -> list[Specialist]:
+    """Specialists that give the sum of all `x` of a sequence."""
+    sequences = Sequences(
+        max_sequences=64,
+        states=(StateTensor(input="sum", output="new_sum"),),
+        controls=(Control(input="start", kind="start"),),
+    )
+    said = {
+        "model": Model(uri=str(accumulating(folder / "accumulating.onnx"))),
+        "batching": Batching(max_size=8),
+        "timeouts": Timeouts(drain=0.1),
+    }
+    direct = replace(sequences, strategy="direct")
+    python = f"{__name__}:Accumulating"
+    return [
+        specialist("accumulate", sequences=sequences, **said),
+        specialist("accumulate-direct", sequences=direct, **said),
+        specialist(
+            "accumulate-python",
+            python=python,
+            sequences=Sequences(max_sequences=64),
+            timeouts=said["timeouts"],
+        ),
+    ]
+
+
+class Accumulating:
+    signature = Signature(
+        inputs=(TensorSpec(name="x", datatype="FP32", shape=(-1, 1)),),
+        outputs=(TensorSpec(name="y", datatype="FP32", shape=(-1, 1)),),
+    )
+
+    async def infer(self, inputs: Tensors, sequence: Turn) -> Tensors:
+        sequence.state["sum"] = sequence.state.get("sum", 0) + inputs["x"]
+        return {"y": sequence.state["sum"]}
+
+
 def portfolio(folder: Path) -> list[Specialist]:
     def declared(name: str, path: Path, version: str = "1", **said: object) -> Specialist:
         return specialist(name, version, model=Model(uri=str(path)), **said)
@@ -70,6 +111,7 @@ def portfolio(folder: Path) -> list[Specialist]:
         declared("batched", double, batching=Batching(max_size=8)),
         declared("scalar", copying(folder / "scalar.onnx", FLOAT, shape=())),
         declared("arithmetic", arithmetic(folder / "arithmetic.onnx")),
+        *stateful(folder),
         *(
             declared(f"copy-{name.lower()}", copying(folder / f"{name}.onnx", number))
             for name, number in ONNX_TYPES.items()
@@ -82,6 +124,7 @@ def models(running: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """The gateway, with specialists and the route `doubling` ready behind it."""
     routes = [
         Route(name="doubling", chain=(ChainEntry(name="double"), ChainEntry(name="batched"))),
+        Route(name="accumulating", chain=(ChainEntry(name="accumulate"),)),
         Route(name="nobody", chain=(ChainEntry(name="absent"),)),
     ]
     hosted = portfolio(tmp_path_factory.mktemp("models"))

@@ -209,7 +209,7 @@ async def test_a_body_that_never_ends_is_no_request(running, client):
 
 @pytest.mark.parametrize(
     ("method", "content_type"),
-    [("POST", "application/json"), ("POST", "application/grpc-web"), ("POST", None), ("GET", None)],
+    [("POST", "application/json"), ("POST", "text/plain"), ("POST", None), ("GET", None)],
 )
 async def test_what_is_no_grpc_is_told_so(running, method, content_type):
     """By an HTTP status, as gRPC's specification asks."""
