@@ -50,7 +50,9 @@ def triton_repository(
         elif imported.findings:
             out.table(*views.findings(imported.findings), sys.stderr)
         if imported.left_out and not skip:
-            out.fail(f"left out: {', '.join(imported.left_out)}; to go on without, give --skip")
+            if output is Output.TABLE:
+                left_out = ", ".join(imported.left_out)
+                out.fail(f"left out: {left_out}; to go on without, give --skip")
             raise typer.Exit(1)
         if not imported.portfolio.specialists:
             raise InvalidRequest(f"nothing is left of {folder} to serve")
