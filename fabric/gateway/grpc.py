@@ -201,7 +201,8 @@ async def respond(scope: Scope, send: Send, parts: Parts, compression: Compressi
     if size > LARGE:
         await send({"type": "http.response.body", "body": prefix, "more_body": True})
         for part in parts:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
+            # pyvoy takes nothing but bytes
+            await send({"type": "http.response.body", "body": bytes(part), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
     else:
         body = b"".join((prefix, *parts))
