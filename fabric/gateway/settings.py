@@ -26,6 +26,8 @@ class GatewaySettings:
     first error."""
     max_message_bytes: int = 2**31 - 1
     """Larger requests are refused."""
+    max_inflated_bytes: int = 1 << 28
+    """The same for what comes out of compressed ones, which may be a thousand times as large."""
     shared_memory: bool = False
     """Whether clients on this machine may pass tensors in its shared memory."""
     cors_origins: tuple[str, ...] = ()

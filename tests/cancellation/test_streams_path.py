@@ -18,6 +18,7 @@ from fabric.core.cards import Batching
 from fabric.core.changes import Changes, Hosted
 from fabric.core.replicas import Status
 from fabric.core.tensors import Signature, TensorSpec
+from fabric.gateway.compression import Compression
 from fabric.gateway.duplex import converse
 from fabric.gateway.grpc import Disconnected
 from fabric.gateway.inference import Inference
@@ -40,6 +41,9 @@ SIGNATURE = Signature(
     outputs=(TensorSpec(name="y", datatype="FP32", shape=(1,)),),
     decoupled=True,
 )
+
+
+PLAIN = Compression(0)
 
 
 class Generator:
@@ -69,7 +73,9 @@ class Client:
         self.sent = 0
         self.blocked = asyncio.Event()
         self.task = asyncio.create_task(
-            converse(handler, {"headers": []}, self.events.get, self.send, 1 << 20, lambda e: e)
+            converse(
+                handler, {"headers": []}, self.events.get, self.send, 1 << 20, PLAIN, lambda e: e
+            )
         )
 
     async def send(self, event):
