@@ -58,7 +58,7 @@ async def test_a_gateway_leaves_nothing_in_shared_memory(own):
     """Envoy's means to hand over to a successor are off: nothing removes their objects."""
     running, _ = own
     (envoy,) = children(running.gateway.pid)
-    opened = [os.readlink(each) for each in Path(f"/proc/{envoy}/fd").iterdir()]
+    opened = [str(each.readlink()) for each in Path(f"/proc/{envoy}/fd").iterdir()]
     assert not [path for path in opened if path.startswith("/dev/shm/")]  # noqa: S108
 
 
