@@ -63,7 +63,8 @@ def decode(body: bytes, header: int, request: ModelInferRequest) -> Wish:
     parameters = dict(object_of(document.get("parameters"), "'parameters'"))
     by_default = _flag(parameters, _BINARY_BY_DEFAULT)
     _set_parameters(request.parameters, parameters)
-    request.id = _text(document, "id", "the request") if "id" in document else ""
+    if document.get("id") is not None:
+        request.id = _text(document, "id", "the request")
     at = header
     for tensor in _tensors(document, "inputs"):
         at = _add_input(request, tensor, body, at)
@@ -99,9 +100,9 @@ def _add_input(request: ModelInferRequest, tensor: dict[str, Any], body: bytes, 
                 f"unexpected size for input '{name}', expecting {size} bytes of binary data "
                 f"for model '{request.model_name}' but {len(body) - at} are there"
             )
-        request.raw_input_contents.append(body[at : at + size])
+        request.raw_input_contents.append(bytes(memoryview(body)[at : at + size]))
         return at + size
-    if "data" in tensor:
+    if tensor.get("data") is not None:
         request.raw_input_contents.append(_raw(tensor["data"], datatype, name))
     elif _REGION not in parameters:
         raise InvalidRequest(

@@ -53,6 +53,13 @@ def test_an_input_in_shared_memory_takes_no_raw_elements():
     assert request.inputs[0].parameters["shared_memory_byte_size"].int64_param == 8
 
 
+def test_null_is_as_good_as_nothing():
+    """Clients write it for what they were not told."""
+    said = tensor([1, 2], parameters=None)
+    request, wish = decoded({"inputs": [said], "id": None, "outputs": None, "parameters": None})
+    assert (request.id, len(request.outputs), wish.is_binary("y")) == ("", 0, False)
+
+
 def test_parameters_keep_their_types():
     """Of the request and of its outputs; those about binary data end here."""
     parameters = {
