@@ -59,6 +59,8 @@ class Application:
         path = scope["path"]
         handler = self._handlers.get(path)
         fail = grpc.fail
+        self._calls += 1
+        scope[grpc.ARRIVAL] = (self._calls, receive)
         try:
             if handler is None and not grpc.is_grpc(scope):
                 fail = rest.fail
@@ -67,8 +69,6 @@ class Application:
             if handler is None:
                 await self._stream(path, scope, receive, send)
                 return
-            self._calls += 1
-            scope[grpc.ARRIVAL] = (self._calls, receive)
             payload = await grpc.read(receive, self._settings.max_message_bytes)
             parts = await grpc.unless_gone(receive, handler(payload, scope))
             await grpc.respond(send, *parts)

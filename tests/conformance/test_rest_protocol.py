@@ -220,6 +220,26 @@ def test_half_floats_are_binary_only(http, datatype):
     assert refusal(response) == (400, text.replace("output x", "output y"))
 
 
+def test_a_sequence_is_one_by_rest_too(http):
+    """Its parameters are those of gRPC."""
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 1]}
+    sums = []
+    for place, value in enumerate((1, 2, 4)):
+        said = {"sequence_start": place == 0, "sequence_end": place == 2}
+        parameters = {"sequence_id": "by-rest", **said}
+        answer = ask(http, "accumulate", tensor | {"data": [value]}, parameters=parameters)
+        sums += data_of(answer)
+    assert sums == [1, 3, 7]
+
+
+def test_an_output_may_be_classes_instead(http):
+    """Texts of value and index, the best first."""
+    outputs = [{"name": "y", "parameters": {"classification": 1}}]
+    response = ask(http, "double", {**X, "data": [1, 3]}, outputs=outputs)
+    assert response.json()["outputs"][0]["datatype"] == "BYTES"
+    assert [text.split(":")[1] for text in data_of(response)] == ["1"]
+
+
 # ------------------------------------------------------------------ codings
 PACK = {"gzip": gzip.compress, "deflate": zlib.compress}
 UNPACK = {"gzip": gzip.decompress, "deflate": zlib.decompress}
