@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from onnx_models import doubling
+from onnx_models import accumulating, doubling
 
 from fabric.app import Fabric, FabricSettings
 from fabric.config import load
+from fabric.config.portfolio import Portfolio
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -28,11 +29,19 @@ async def test_the_readme_works_as_written(tmp_path):
     (tmp_path / "models").mkdir()
     for name in ("sentiment-en", "sentiment-any"):
         doubling(tmp_path / "models" / f"{name}.onnx", shape=("N", 4))
-    (portfolio,) = blocks("yaml")
-    (tmp_path / "portfolio.yaml").write_text(portfolio)
+    accumulating(tmp_path / "models" / "running-total.onnx")
+    files = []
+    for text in blocks("yaml"):
+        file = tmp_path / "portfolio.yaml"
+        file.write_text(text)
+        files.append(load(file))
+    portfolio = Portfolio(
+        specialists=tuple(each for file in files for each in file.specialists),
+        routes=tuple(each for file in files for each in file.routes),
+    )
     settings = FabricSettings(state=tmp_path / "state", host="local", listen="127.0.0.1:0")
 
-    async with Fabric(settings, load(tmp_path / "portfolio.yaml")) as fabric:
+    async with Fabric(settings, portfolio) as fabric:
         assert await fabric.ready() == {}
         for code in blocks("python"):
             here = code.replace("localhost:8080", fabric.server)

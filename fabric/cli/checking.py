@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fabric.cli import output as out
 from fabric.conformance import report as reports
@@ -29,11 +29,17 @@ def write_models(folder: Path) -> None:
 
 
 def check(
-    address: str, http: str, dialect: str, only: str, output: Output, junit: Path | None
+    address: str,
+    output: Output,
+    junit: Path | None,
+    **how: Any,
 ) -> bool:
-    """Checks the server at *address* and prints how it did; true where nothing failed."""
+    """Checks the server at *address* and prints how it did; true where nothing failed.
+
+    *how* is what `run` takes beside.
+    """
     with _progress() as show:
-        report = asyncio.run(run(address, http=http, dialect=dialect, only=only, progress=show))
+        report = asyncio.run(run(address, progress=show, **how))
     if junit is not None:
         reports.write_junit(report, junit)
     if output is not out.Output.TABLE:

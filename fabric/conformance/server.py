@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SERVICE = "/inference.GRPCInferenceService/"
 PATIENCE = 10.0
-"""Seconds for one call, unless the check says otherwise."""
+"""Seconds for one call, unless its check says otherwise."""
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -85,10 +85,14 @@ class Unanswered(Broken):
 
 
 class Server:
-    """Use it with `async with`. *http* is `host:port` of the REST door; empty for none."""
+    """Use it with `async with`.
 
-    def __init__(self, address: str, http: str = "") -> None:
+    *http* is `host:port` of the REST door, empty for none; *patience* are the seconds for one call.
+    """
+
+    def __init__(self, address: str, http: str = "", patience: float = PATIENCE) -> None:
         self.address = address
+        self.patience = patience
         self.http = http
         self.dialect = "any"
         self.extensions: frozenset[str] = frozenset()
@@ -99,7 +103,7 @@ class Server:
 
     async def __aenter__(self) -> Self:
         self._channel = grpc.aio.insecure_channel(self.address, options=_OPTIONS)
-        self._rest = httpx.AsyncClient(timeout=PATIENCE, trust_env=False)
+        self._rest = httpx.AsyncClient(timeout=self.patience, trust_env=False)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -112,16 +116,17 @@ class Server:
         call: Call[M],
         request: Message,
         *,
-        timeout: float = PATIENCE,
+        timeout: float = 0.0,
         metadata: Metadata = (),
         compression: grpc.Compression | None = None,
     ) -> M:
-        """The answer.
+        """The answer, within *timeout* seconds; 0 for the patience that all calls have.
 
         Raises:
             Refused: the server gave another status than OK.
-            Unanswered: it gave none within *timeout* seconds and some more.
+            Unanswered: it gave none, not even late.
         """
+        timeout = timeout or self.patience
         method = self._channel.unary_unary(
             call.path, lambda message: message.SerializeToString(), call.answer.FromString
         )
@@ -139,7 +144,7 @@ class Server:
         return answer
 
     async def refused(
-        self, call: Call[M], request: Message, *codes: str, timeout: float = PATIENCE
+        self, call: Call[M], request: Message, *codes: str, timeout: float = 0.0
     ) -> Refused:
         """The status other than OK, and one of *codes* if any are given, that *call* ends with.
 
@@ -157,7 +162,7 @@ class Server:
         raise Broken(expected, f"an answer: {shortened(answer)}")
 
     async def infer(
-        self, request: pb.ModelInferRequest, *, timeout: float = PATIENCE, **options: Any
+        self, request: pb.ModelInferRequest, *, timeout: float = 0.0, **options: Any
     ) -> pb.ModelInferResponse:
         return await self.call(INFER, request, timeout=timeout, **options)
 
@@ -181,7 +186,7 @@ class Server:
         method = self._channel.stream_stream(
             f"{SERVICE}ModelStreamInfer", lambda message: message.SerializeToString()
         )
-        call = method(timeout=3 * PATIENCE, metadata=metadata)
+        call = method(timeout=3 * self.patience, metadata=metadata)
         try:
             yield Stream(self, call)
         finally:
@@ -197,11 +202,11 @@ class Server:
         name = path.rpartition("/")[2]
         options = (path, lambda message: message.SerializeToString(), answer.FromString)
         if streams:
-            call = self._channel.stream_stream(*options)(iter((request,)), timeout=PATIENCE)
+            call = self._channel.stream_stream(*options)(iter((request,)), timeout=self.patience)
         else:
-            call = self._channel.unary_stream(*options)(request, timeout=PATIENCE)
+            call = self._channel.unary_stream(*options)(request, timeout=self.patience)
         try:
-            async with asyncio.timeout(PATIENCE + 2):
+            async with asyncio.timeout(self.patience + 2):
                 message = await call.read()
             if message is grpc.aio.EOF:
                 raise Broken(f"an answer to {name}", "the end of the call")
@@ -210,7 +215,7 @@ class Server:
             self.codes[error.code().name] += 1
             raise Refused(name, error.code().name, error.details() or "") from None
         except TimeoutError:
-            raise Unanswered(f"an answer to {name}", f"none in {PATIENCE:g} s") from None
+            raise Unanswered(f"an answer to {name}", f"none in {self.patience:g} s") from None
         finally:
             call.cancel()
 
@@ -252,7 +257,7 @@ class Server:
                 method, f"http://{self.http}{path}", json=json, content=content, headers=headers
             )
         except httpx.TimeoutException:
-            raise Unanswered("an HTTP response", f"none in {PATIENCE:g} s") from None
+            raise Unanswered("an HTTP response", f"none in {self.patience:g} s") from None
         except httpx.HTTPError as error:
             raise Broken("an HTTP response", f"{type(error).__name__}: {error}") from None
 
@@ -266,11 +271,11 @@ class Stream:
 
     async def send(self, *requests: pb.ModelInferRequest) -> None:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self._server.patience):
                 for request in requests:
                     await self._call.write(request)
         except TimeoutError:
-            raise Unanswered("the stream to take a request", f"none in {PATIENCE:g} s") from None
+            raise Unanswered("the stream to take a request", "it took none in time") from None
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await self._fail()
 
@@ -278,7 +283,7 @@ class Stream:
         """Half-closes: no request follows."""
         await self._call.done_writing()
 
-    async def raw(self, timeout: float = PATIENCE) -> bytes:
+    async def raw(self) -> bytes:
         """The next message as it came; empty at the end of the stream.
 
         Raises:
@@ -286,10 +291,10 @@ class Stream:
             Unanswered: no message came in time.
         """
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(self._server.patience):
                 message = await self._call.read()
         except TimeoutError:
-            raise Unanswered("a message on the stream", f"none in {timeout:g} s") from None
+            raise Unanswered("a message on the stream", "none in time") from None
         except grpc.aio.AioRpcError:
             await self._fail()
         if message is grpc.aio.EOF:
@@ -299,9 +304,9 @@ class Stream:
         payload: bytes = message
         return payload
 
-    async def next(self, timeout: float = PATIENCE) -> ext.ModelStreamInferResponse:
+    async def next(self) -> ext.ModelStreamInferResponse:
         """The next message. Raises Broken at the end of the stream, and what `raw` raises."""
-        payload = await self.raw(timeout)
+        payload = await self.raw()
         if not payload:
             raise Broken("a message on the stream", "its end")
         return ext.ModelStreamInferResponse.FromString(payload)

@@ -14,7 +14,7 @@ from fabric.api.inference.v2 import open_inference_pb2 as pb
 from fabric.conformance.areas import CHECKS
 from fabric.conformance.checks import Broken, NotOffered, Outcome, Status
 from fabric.conformance.dialects import Dialect, find
-from fabric.conformance.server import LIVE, Refused, Server
+from fabric.conformance.server import LIVE, PATIENCE, Refused, Server
 from fabric.core.errors import InvalidRequest, Unavailable
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fabric.conformance.checks import Check
 
-PATIENCE = 60.0
+_LONGEST = 120.0
 """Seconds for one check, whatever its calls say."""
 
 
@@ -72,6 +72,7 @@ async def run(
     http: str = "",
     dialect: str = "",
     only: str = "",
+    patience: float = PATIENCE,
     progress: Callable[[int, int, str], None] = lambda done, all_, name: None,
 ) -> Report:
     """Checks the server at *address*.
@@ -80,6 +81,7 @@ async def run(
         http: `host:port` of its REST door; by default *address*, if that answers HTTP.
         dialect: The dialect whose rules count; by default the one that is found.
         only: Which checks, see `chosen`.
+        patience: Seconds for one call.
         progress: Told how many checks are done, of how many, and which is next.
 
     Raises:
@@ -87,7 +89,7 @@ async def run(
         InvalidRequest: *only* matches no check.
     """
     chosen(only)
-    async with Server(address, http or await _http(address)) as server:
+    async with Server(address, http or await _http(address), patience) as server:
         try:
             await server.call(LIVE, pb.ServerLiveRequest())
         except (Refused, Broken) as error:
@@ -121,7 +123,7 @@ async def _outcome(server: Server, check: Check) -> Outcome:
     began = time.perf_counter()
     made = Outcome(name=check.name, clause=check.clause, source=check.source, status=Status.PASS)
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(_LONGEST):
             await _check_offered(server, check)
             await check.test(server)
     except NotOffered as reason:
@@ -135,7 +137,7 @@ async def _outcome(server: Server, check: Check) -> Outcome:
         else:
             made = replace(made, status=Status.FAIL, expected="an answer", got=got)
     except TimeoutError:
-        got = f"no end in {PATIENCE:g} s"
+        got = f"no end in {_LONGEST:g} s"
         made = replace(made, status=Status.FAIL, expected="an end of the check", got=got)
     except Exception as error:  # noqa: BLE001 - a mistake of the suite spoils one check only
         made = replace(made, status=Status.ERROR, got=f"{type(error).__name__}: {error}")

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
 APPLICATION = "fabric.gateway.application:app"
 _CONTROL = "control"
-_CONTROL_PREFIXES = (
-    "/fabric.api.catalog.",
-    "/grpc.reflection.",
-)
+_CONTROL_PREFIXES = ("/fabric.api.catalog.",)
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
 _CALL = r"/[^/]*\.[^/]*/[^/]+"  # of gRPC: the name of a service has a dot in it
 _NEXT = "%[89ab][0-9a-f]"

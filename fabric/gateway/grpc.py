@@ -17,14 +17,14 @@ from collections.abc import (
     Coroutine,
     MutableMapping,
 )
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
 from fabric.core.deadlines import NEVER, Deadline
-from fabric.core.errors import FabricError, InvalidRequest, Overloaded, Unimplemented
+from fabric.core.errors import FabricError, InvalidRequest, Overloaded
 from fabric.wire.status import DETAILS_KEY, to_details
 
 Scope = MutableMapping[str, Any]
@@ -36,6 +36,10 @@ Handler = Callable[[bytes, Scope], Coroutine[Any, Any, Parts]]
 """From the message of a request, and its ASGI scope, to the parts of what answers it."""
 StreamHandler = Callable[[AsyncIterator[bytes], Scope], AsyncGenerator[Parts, None]]
 """The same for the messages of a call that may have any number of them, both ways."""
+
+if TYPE_CHECKING:
+    from fabric.gateway.coding import Coding
+    from fabric.gateway.compression import Compression
 
 T = TypeVar("T")
 M = TypeVar("M", bound=ProtoMessage)
@@ -50,12 +54,15 @@ _FIRST_LOOK = 0.005
 _LONGEST_LOOK = 0.5
 """Seconds between two questions whether the client is still there; each costs some 0.1 ms."""
 _HEADERS = [(b"content-type", b"application/grpc")]
-START = {
+_ACCEPTED = (b"grpc-accept-encoding", b"identity,deflate,gzip")
+START: Message = {
     "type": "http.response.start",
     "status": 200,
     "headers": _HEADERS,
     "trailers": True,
 }
+WORTH_COMPRESSING = 512
+"""Bytes of an answer from which on it is compressed for clients that compress their requests."""
 OK_TRAILERS = {
     "type": "http.response.trailers",
     "headers": [(b"grpc-status", b"0")],
@@ -83,14 +90,14 @@ def is_grpc(scope: Scope) -> bool:
     )
 
 
-async def read(receive: Receive, max_bytes: int) -> bytes:
+async def read(scope: Scope, receive: Receive, max_bytes: int, compression: Compression) -> bytes:
     """The one message of a unary request.
 
     Raises:
         Disconnected: the client left before it was complete.
         InvalidRequest: it is not one whole message.
-        Overloaded: it is larger than *max_bytes*.
-        Unimplemented: it is compressed.
+        Overloaded: it is larger than *max_bytes*, or than what may come out of it.
+        Unimplemented: it is compressed in a way that is not known.
     """
     event = await receive()
     body: bytes = event.get("body", b"")
@@ -103,7 +110,7 @@ async def read(receive: Receive, max_bytes: int) -> bytes:
     if len(body) > max_bytes:
         raise Overloaded(f"the message has {len(body)} bytes, {max_bytes} are allowed")
     if body[0]:
-        raise Unimplemented("compressed messages are not supported; send grpc-encoding: identity")
+        return await compression.inflated(body[5:], scope)
     return body[5:]
 
 
@@ -208,18 +215,30 @@ async def all_before(receive: Receive) -> None:
     await asyncio.shield(asyncio.ensure_future(receive()))
 
 
-async def respond(send: Send, *parts: bytes | memoryview) -> None:
+async def respond(scope: Scope, send: Send, parts: Parts, compression: Compression) -> None:
     """Answers with the message that *parts* make."""
     size = sum(map(len, parts))
-    await send(START)
-    body = b"".join((b"\0", size.to_bytes(4, "big"), *parts))
+    flag, start = b"\0", START
+    if size >= WORTH_COMPRESSING and (coding := compression.agreed(scope)) is not None:
+        flag, start = b"\1", start_in(coding)
+        parts = (await compression.deflated(parts, coding),)
+        size = len(parts[0])
+    await send(start)
+    body = b"".join((flag, size.to_bytes(4, "big"), *parts))
     await send({"type": "http.response.body", "body": body, "more_body": False})
     await send(OK_TRAILERS)
 
 
+def start_in(coding: Coding | None) -> Message:
+    """The start of an answer whose messages may be in *coding*."""
+    if coding is None:
+        return START
+    return {**START, "headers": [*_HEADERS, (b"grpc-encoding", coding.value.encode())]}
+
+
 async def fail(send: Send, error: FabricError) -> None:
     """Answers with the status of *error* and its details, as trailers only."""
-    headers = [*_HEADERS, *status_of(error)]
+    headers = [*_HEADERS, _ACCEPTED, *status_of(error)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 

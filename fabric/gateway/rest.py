@@ -75,9 +75,12 @@ async def _send(send: Send, reply: Reply, *, is_head: bool = False) -> None:
 class Rest:
     """Answers by *handlers*, which are by gRPC path. Has a thread for large bodies until closed."""
 
-    def __init__(self, handlers: Mapping[str, Handler], max_bytes: int) -> None:
+    def __init__(
+        self, handlers: Mapping[str, Handler], max_bytes: int, max_inflated_bytes: int
+    ) -> None:
         self._handlers = handlers
         self._max_bytes = max_bytes
+        self._max_inflated_bytes = max_inflated_bytes
         self._worker = ThreadPoolExecutor(1, "fabric-rest")
         self._root = Node()
         for endpoint in (*ENDPOINTS, DOCUMENT):
@@ -181,7 +184,7 @@ class Rest:
 
     def _inflated(self, body: bytes, headers: Mapping[bytes, bytes]) -> bytes:
         try:
-            return inflated(body, headers.get(b"content-encoding", b""), self._max_bytes)
+            return inflated(body, headers.get(b"content-encoding", b""), self._max_inflated_bytes)
         except Overloaded as error:
             raise Refused(413, error.message) from error
         except Unimplemented as error:

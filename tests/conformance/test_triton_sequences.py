@@ -87,6 +87,21 @@ async def test_requests_of_an_asyncio_client_may_be_too(models):
         assert await asyncio.gather(*map(one, names)) == [list(range(1, 11))] * 50
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_a_stream_carries_many_sequences(models, model):
+    """Its answers come in the order of its requests, as without sequences."""
+    answers = queue.SimpleQueue()
+    names = [unique("streamed") for _ in range(10)]
+    with triton.InferenceServerClient(models.address) as client:
+        client.start_stream(lambda result, error: answers.put(error or total(result)))
+        for place in range(10):
+            for name in names:
+                client.async_stream_infer(model, x(place + 1), **said(name, place, 9))
+        heard = [answers.get(timeout=20) for _ in range(100)]
+        client.stop_stream()
+    assert heard == [value for value in np.cumsum(np.arange(1, 11)).tolist() for _ in names]
+
+
 @pytest.mark.parametrize("model", ["accumulate", "accumulate-python"])
 def test_a_stateful_model_needs_a_sequence(server, model):
     """In words that clients of Triton know; neither 0 nor nothing is one."""
