@@ -1,4 +1,4 @@
-"""The README is true: its portfolio is served, and its code runs against it."""
+"""The README is true: its portfolio is served, and its code and commands run against it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.mark.timeout(120)
 async def test_the_readme_works_as_written(tmp_path):
-    """Portfolio and Python blocks do what the text says, in the order it says it."""
+    """Portfolio, Python and shell blocks do what the text says, in the order it says it."""
     (tmp_path / "models").mkdir()
     for name in ("sentiment-en", "sentiment-any"):
         doubling(tmp_path / "models" / f"{name}.onnx", shape=("N", 4))
@@ -49,3 +49,12 @@ async def test_the_readme_works_as_written(tmp_path):
             done = await asyncio.to_thread(run, [sys.executable, "-c", here])
             assert done.returncode == 0, done.stderr
             assert "sentiment-en" in done.stdout
+        (commands,) = blocks("sh")
+        here = commands.replace("localhost:8080", fabric.server)
+        strict = ["bash", "-euo", "pipefail", "-c", here]
+        done = await asyncio.to_thread(run, strict, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert '"ready":true' in done.stdout
+        assert '"data":[2.0,4.0,6.0,8.0]' in done.stdout
+        assert done.stdout.endswith(commands.splitlines()[-1].removeprefix("# "))
+        assert (tmp_path / "answer").read_bytes().endswith(b"]}" + bytes(16))

@@ -71,6 +71,8 @@ class Application:
         path = scope["path"]
         handler = self._handlers.get(path)
         fail = grpc.fail
+        self._calls += 1
+        scope[grpc.ARRIVAL] = (self._calls, receive)
         try:
             if handler is None and not grpc.is_grpc(scope):
                 fail = rest.fail

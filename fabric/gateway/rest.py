@@ -9,7 +9,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
-from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
+from fabric.api.inference.v2.open_inference_pb2 import (
+    ModelInferRequest,
+    ModelInferResponse,
+    ModelMetadataRequest,
+    ModelMetadataResponse,
+)
 from fabric.core.errors import FabricError, InvalidRequest, Overloaded, Unimplemented
 from fabric.gateway import grpc, openapi
 from fabric.gateway.coding import Coding, accepted, deflated, inflated
@@ -146,10 +151,20 @@ class Rest:
         headers: Mapping[bytes, bytes],
         scope: Scope,
     ) -> Reply:
-        wish = await self._run(body, self._decode, request, body, headers)
+        if headers.get(_JSON_LENGTH) == b"0":
+            model = await self._model(request, scope)
+            wish = rest.decode_raw(self._inflated(body, headers), request, model)
+        else:
+            wish = await self._run(body, self._decode, request, body, headers)
         parts = await handler(request.SerializeToString(), scope)
         coding = accepted(headers.get(b"accept-encoding", b""))
         return await self._run(parts[0], _encode, b"".join(parts), wish, coding)
+
+    async def _model(self, request: ModelInferRequest, scope: Scope) -> ModelMetadataResponse:
+        asked = ModelMetadataRequest(name=request.model_name, version=request.model_version)
+        metadata = self._handlers[f"{grpc.SERVICE}ModelMetadata"]
+        parts = await metadata(asked.SerializeToString(), scope)
+        return ModelMetadataResponse.FromString(b"".join(parts))
 
     async def _run(self, like: bytes | memoryview, work: Callable[..., T], *arguments: Any) -> T:
         """What *work* gives, done in a thread of its own where what it is about is large."""
