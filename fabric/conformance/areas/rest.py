@@ -121,13 +121,13 @@ async def of_a_version(server: Server) -> None:
 
 @metadata()
 async def of_an_unknown_model(server: Server) -> None:
-    """Metadata of a model that does not exist are an error object with a status of 4xx."""
+    """Metadata of a model that does not exist are an error object with an error status."""
     expect_refusal(await server.rest("GET", f"/v2/models/{UNKNOWN}"))
 
 
 @metadata()
 async def of_an_unknown_version(server: Server) -> None:
-    """Metadata of a version that does not exist are an error object with a status of 4xx."""
+    """Metadata of a version that does not exist are an error object with an error status."""
     expect_refusal(await server.rest("GET", f"/v2/models/{FP32}/versions/987654"))
 
 

@@ -134,7 +134,7 @@ async def index(server: Server) -> None:
 
 @triton()
 async def unknown_models_cannot_be_loaded(server: Server) -> None:
-    """Loading a model that does not exist has a status of 4xx and an error object."""
+    """Loading a model that does not exist has an error status and an error object."""
     path = f"/v2/repository/models/{UNKNOWN}/load"
     expect_refusal(await server.rest("POST", path, json={}))
 
