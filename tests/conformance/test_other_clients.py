@@ -106,7 +106,7 @@ def test_mlservers_stubs_are_served(python_of, hosted):
         "route": "r-1",
         "no model": ["NOT_FOUND", unknown],
         "stream": [["a", 2, 4], ["b", 2, 4]],
-        "decoupled": ["00000000", "01000000", "02000000"],
+        "decoupled": [[0], [1], [2]],
         "no stream": ["NOT_FOUND", unknown],
         "state": "READY",
         "unloaded": True,

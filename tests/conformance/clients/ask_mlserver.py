@@ -37,7 +37,14 @@ def count(number, id=""):
 
 
 def floats(response):
+    """Elements that came raw."""
     return list(struct.unpack("<2f", response.raw_output_contents[0]))
+
+
+def typed(response):
+    """Elements that came in the field of their datatype, as those of MLServer's server do."""
+    contents = response.outputs[0].contents
+    return list(contents.fp32_contents or contents.int_contents)
 
 
 def refused(call, request, **more):
@@ -67,9 +74,9 @@ def ask(stub):
         "no model": refused(stub.ModelInfer, infer("none")),
     }
     answers = stub.ModelStreamInfer(iter([infer(id="a"), infer(id="b")]), metadata=DIALECT)
-    found["stream"] = [[each.id, *floats(each)] for each in answers]
+    found["stream"] = [[each.id, *typed(each)] for each in answers]
     answers = stub.ModelStreamInfer(iter([count(3, "c")]), metadata=DIALECT)
-    found["decoupled"] = [each.raw_output_contents[0].hex() for each in answers]
+    found["decoupled"] = [typed(each) for each in answers]
     try:
         for _ in stub.ModelStreamInfer(iter([infer("none")]), metadata=DIALECT):
             pass
