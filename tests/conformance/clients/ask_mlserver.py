@@ -40,6 +40,13 @@ def floats(response):
     return list(struct.unpack("<2f", response.raw_output_contents[0]))
 
 
+def typed(response):
+    """The elements of the only output, which are not raw in MLServer's dialect."""
+    assert not response.raw_output_contents
+    contents = response.outputs[0].contents
+    return [*contents.fp32_contents, *contents.int_contents]
+
+
 def refused(call, request, **more):
     try:
         call(request, timeout=20, **more)
@@ -62,14 +69,15 @@ def ask(stub):
         "server": stub.ServerMetadata(pb.ServerMetadataRequest()).name,
         "inputs": [[each.name, each.datatype, list(each.shape)] for each in metadata.inputs],
         "typed": floats(stub.ModelInfer(infer())),
+        "alike": typed(stub.ModelInfer(infer(), metadata=DIALECT)),
         "raw": floats(stub.ModelInfer(infer(raw=struct.pack("<2f", 1, 2)))),
         "route": stub.ModelInfer(infer("scale", id="r-1")).id,
         "no model": refused(stub.ModelInfer, infer("none")),
     }
     answers = stub.ModelStreamInfer(iter([infer(id="a"), infer(id="b")]), metadata=DIALECT)
-    found["stream"] = [[each.id, *floats(each)] for each in answers]
+    found["stream"] = [[each.id, *typed(each)] for each in answers]
     answers = stub.ModelStreamInfer(iter([count(3, "c")]), metadata=DIALECT)
-    found["decoupled"] = [each.raw_output_contents[0].hex() for each in answers]
+    found["decoupled"] = [typed(each) for each in answers]
     try:
         for _ in stub.ModelStreamInfer(iter([infer("none")]), metadata=DIALECT):
             pass
