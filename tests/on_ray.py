@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
+import pytest
 from onnx_models import FLOAT, save
 
 from fabric.app import Fabric, FabricSettings
@@ -102,8 +103,10 @@ class OnRay:
         return found
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        self._is_up.wait()
+        with pytest.MonkeyPatch.context() as patched:  # the gateway takes it at its start
+            patched.setenv("FABRIC_SHARED_MEMORY", "true")
+            self._thread.start()
+            self._is_up.wait()
         if self._error is not None:
             self._thread.join()
             raise self._error

@@ -129,10 +129,12 @@ class Rest:
         headers = dict(scope["headers"])
         names = dict(zip(endpoint.variables, values, strict=True))
         scope = _with_deadline(scope, headers.get(_TIMEOUT))
+        body = await self._inflated(body, headers.get(b"content-encoding", b""))
         request: Any = endpoint.request(**names)
         if isinstance(request, ModelInferRequest):
             return await self._infer(handler, request, body, headers, scope)
-        endpoint.read(request, await self._run(body, self._document, body, headers))
+        document = await self._run(len(body), loads, body) if body else {}
+        endpoint.read(request, object_of(document, "the request"))
         for field, value in names.items():  # a body may name them, too
             setattr(request, field, value)
         parts = await handler(request.SerializeToString(), scope)
@@ -141,7 +143,7 @@ class Rest:
         if endpoint.truth:
             status = 200 if getattr(response, endpoint.truth) else 400
             return Reply(status, dumps(names | said))
-        return Reply(200, b"" if said is None else dumps(said))
+        return Reply(200, b"", ()) if said is None else Reply(200, dumps(said))
 
     async def _infer(
         self,
@@ -151,14 +153,14 @@ class Rest:
         headers: Mapping[bytes, bytes],
         scope: Scope,
     ) -> Reply:
-        if headers.get(_JSON_LENGTH) == b"0":
-            model = await self._model(request, scope)
-            wish = rest.decode_raw(self._inflated(body, headers), request, model)
+        length = _json_length(headers.get(_JSON_LENGTH), body)
+        if length or not body:
+            wish = await self._run(len(body), rest.decode, body, length, request)
         else:
-            wish = await self._run(body, self._decode, request, body, headers)
-        parts = await handler(request.SerializeToString(), scope)
+            wish = rest.decode_raw(body, request, await self._model(request, scope))
+        payload = b"".join(await handler(request.SerializeToString(), scope))
         coding = accepted(headers.get(b"accept-encoding", b""))
-        return await self._run(parts[0], _encode, b"".join(parts), wish, coding)
+        return await self._run(len(payload), _encode, payload, wish, coding)
 
     async def _model(self, request: ModelInferRequest, scope: Scope) -> ModelMetadataResponse:
         asked = ModelMetadataRequest(name=request.model_name, version=request.model_version)
@@ -166,30 +168,23 @@ class Rest:
         parts = await metadata(asked.SerializeToString(), scope)
         return ModelMetadataResponse.FromString(b"".join(parts))
 
-    async def _run(self, like: bytes | memoryview, work: Callable[..., T], *arguments: Any) -> T:
-        """What *work* gives, done in a thread of its own where what it is about is large."""
-        if len(like) <= _LARGE:
-            return work(*arguments)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._worker, work, *arguments)
-
-    def _document(self, body: bytes, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
-        body = self._inflated(body, headers)
-        return object_of(loads(body), "the request") if body else {}
-
-    def _decode(
-        self, request: ModelInferRequest, body: bytes, headers: Mapping[bytes, bytes]
-    ) -> rest.Wish:
-        body = self._inflated(body, headers)
-        return rest.decode(body, _json_length(headers, body), request)
-
-    def _inflated(self, body: bytes, headers: Mapping[bytes, bytes]) -> bytes:
+    async def _inflated(self, body: bytes, coding: bytes) -> bytes:
+        if not coding:
+            return body
+        most = self._max_inflated_bytes
         try:
-            return inflated(body, headers.get(b"content-encoding", b""), self._max_inflated_bytes)
+            return await self._run(most, inflated, body, coding, most)
         except Overloaded as error:
             raise Refused(413, error.message) from error
         except Unimplemented as error:
             raise Refused(415, error.message) from error
+
+    async def _run(self, size: int, work: Callable[..., T], *arguments: Any) -> T:
+        """What *work* on so many bytes gives, done in a thread of its own if they are many."""
+        if size <= _LARGE:
+            return work(*arguments)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, work, *arguments)
 
 
 def _encode(payload: bytes, wish: rest.Wish, coding: Coding) -> Reply:
@@ -207,8 +202,7 @@ def _allowed(node: Node) -> Header:
     return b"allow", ", ".join(sorted(verbs)).encode()
 
 
-def _json_length(headers: Mapping[bytes, bytes], body: bytes) -> int:
-    value = headers.get(_JSON_LENGTH)
+def _json_length(value: bytes | None, body: bytes) -> int:
     if value is None:
         return len(body)
     if not value.isdigit() or len(value) > 19 or int(value) > len(body):

@@ -6,12 +6,13 @@ import base64
 import json
 import queue
 import time
+import uuid
 
 import numpy as np
 import pytest
 from drivers import MODULES, TESTED, Driver, methods, of
 from tritonclient.grpc import InferenceServerClientPlugin
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, shared_memory
 
 import fabric
 
@@ -86,7 +87,8 @@ def test_what_models_have_done(triton):
 
     def count():
         (stats,) = triton.get_inference_statistics("double", "1")["model_stats"]
-        return int(stats["inference_stats"]["success"]["count"])
+        success = stats["inference_stats"]["success"]
+        return int(success.get("count", 0))  # gRPC's JSON leaves out what is zero
 
     before = count()
     triton.infer("double", [triton.tensor("x", X, "FP32")])
@@ -172,12 +174,29 @@ def test_what_is_logged_is_a_setting(triton):
     "get_system_shared_memory_status",
     "unregister_system_shared_memory",
 )
-def test_shared_memory_is_refused_where_it_is_not_enabled(triton):
-    """It is where the gateway's operator says so; there is none to see or to forget."""
-    with pytest.raises(InferenceServerException):
-        triton.register_system_shared_memory("r", "/none", 8)
-    with pytest.raises(InferenceServerException):
-        triton.get_system_shared_memory_status("r")
+def test_tensors_are_passed_in_shared_memory(triton):
+    """Both ways, while the region is registered."""
+    key, region = f"/{uuid.uuid4().hex}", uuid.uuid4().hex
+    memory = shared_memory.create_shared_memory_region(region, key, 2 * X.nbytes)
+    try:
+        shared_memory.set_shared_memory_region(memory, [X])
+        triton.register_system_shared_memory(region, key, 2 * X.nbytes)
+        status = triton.get_system_shared_memory_status(region)
+        (said,) = status if triton.is_http else status["regions"].values()
+        assert (said["name"], said["key"], int(said["byte_size"])) == (region, key, 2 * X.nbytes)
+        x = triton.module.InferInput("x", [2, 2], "FP32")
+        x.set_shared_memory(region, X.nbytes)
+        y = triton.module.InferRequestedOutput("y")
+        y.set_shared_memory(region, X.nbytes, offset=X.nbytes)
+        triton.infer("double", [x], outputs=[y])
+        found = shared_memory.get_contents_as_numpy(memory, np.float32, [2, 2], offset=X.nbytes)
+        np.testing.assert_array_equal(found, 2 * X)
+        triton.unregister_system_shared_memory(region)
+        with pytest.raises(InferenceServerException, match=region):
+            triton.get_system_shared_memory_status(region)
+        triton.unregister_system_shared_memory()
+    finally:
+        shared_memory.destroy_shared_memory_region(memory)
 
 
 @of(
@@ -191,6 +210,8 @@ def test_gpu_memory_is_refused_where_there_is_no_gpu(triton):
     handle = handle.decode() if triton.is_http else handle
     with pytest.raises(InferenceServerException, match=r"(?i)gpu|cuda"):
         triton.register_cuda_shared_memory("g", handle, 0, 8)
+    assert not triton.get_cuda_shared_memory_status()
+    triton.unregister_cuda_shared_memory()
 
 
 # ------------------------------------------------------------------ inference
