@@ -81,8 +81,6 @@ class Application:
             if handler is None:
                 await self._stream(path, scope, receive, send)
                 return
-            self._calls += 1
-            scope[grpc.ARRIVAL] = (self._calls, receive)
             payload = await grpc.read(scope, receive, self._intake, self._compression)
             parts = await grpc.unless_gone(receive, handler(payload, scope))
             await grpc.respond(scope, send, parts, self._compression)
