@@ -17,7 +17,7 @@ env: .venv/ready ## Set up uv and the locked environment in .venv
 demo: env ## Train, serve, compare and break a portfolio of digit readers
 	@$(RUN) examples.digits
 
-test: env postgresql ## Run all checks and all tests
+test: env postgresql curl ## Run all checks and all tests
 	@$(RUN) poethepoet check
 
 .uv/bin/uv:
@@ -35,6 +35,13 @@ postgresql:
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || \
 	  if [ "$$(id -u)" = 0 ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y postgresql; \
 	  else echo "the tests need PostgreSQL: sudo apt-get install postgresql" >&2; exit 1; fi
+
+# The README's commands are tested, too.
+.PHONY: curl
+curl:
+	@command -v curl >/dev/null || \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y curl; \
+	  else echo "the tests need curl: sudo apt-get install curl" >&2; exit 1; fi
 
 clean: ## Remove the environments and caches
 	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache benchmarks-results

@@ -1,4 +1,4 @@
-"""A fabric on Ray Serve for tests, what happens in its catalog, and requests that never stop."""
+"""A whole fabric for tests, what happens in its catalog, and requests that never stop."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
+import pytest
 from onnx_models import FLOAT, save
 
 from fabric.app import Fabric, FabricSettings
@@ -61,7 +62,7 @@ class OnRay:
     The fabric has a thread and a loop of its own, so that tests with loops of theirs share it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str = "ray") -> None:
         self.folder = folder
         """Modules of Python specialists are found in it; `sleeping` with `Sleeper` is one."""
         (folder / "sleeping.py").write_text(PYTHON)
@@ -70,7 +71,9 @@ class OnRay:
             (self.scaler("double", 2), self.scaler("triple", 3)),
             (route("scale", "double", "triple"),),
         )
-        settings = FabricSettings(state=self.state, listen="127.0.0.1:0", python_path=(folder,))
+        settings = FabricSettings(
+            state=self.state, host=host, listen="127.0.0.1:0", python_path=(folder,)
+        )
         self.fabric = Fabric(settings, portfolio)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="fabric")
         self._is_up = threading.Event()
@@ -100,8 +103,10 @@ class OnRay:
         return found
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        self._is_up.wait()
+        with pytest.MonkeyPatch.context() as patched:  # the gateway takes it at its start
+            patched.setenv("FABRIC_SHARED_MEMORY", "true")
+            self._thread.start()
+            self._is_up.wait()
         if self._error is not None:
             self._thread.join()
             raise self._error

@@ -8,7 +8,15 @@ from textwrap import dedent
 import pytest
 
 from fabric.config import PortfolioError, load, schema
-from fabric.core.cards import Card, Hosting, Model, Specialist
+from fabric.core.cards import (
+    Card,
+    Control,
+    Hosting,
+    Model,
+    Sequences,
+    Specialist,
+    StateTensor,
+)
 from fabric.core.errors import Code
 from fabric.core.plans import ChainEntry, Requirements, Route
 
@@ -95,6 +103,66 @@ def test_a_file_is_read_into_the_dataclasses_of_core(write, folder):
         ),
     )
     assert type(portfolio.routes[1]) is Route
+
+
+def test_a_stateful_model_is_declared_with_its_tensors(write):
+    """`no` and `yes` are keys as they stand."""
+    text = """\
+        specialists:
+          - name: total
+            model: general.onnx
+            batching: {max_size: 4}
+            sequences:
+              strategy: direct
+              idle_timeout: 5
+              states: [{input: sum, output: new_sum}]
+              controls:
+                - {input: start, kind: start, no: -1, yes: 2}
+                - {input: id, kind: id}
+          - name: chat
+            python: chat:Chat
+            sequences: {}
+        """
+    total, chat = load(write(text)).specialists
+    assert total.hosting.sequences == Sequences(
+        strategy="direct",
+        idle_timeout=5,
+        states=(StateTensor(input="sum", output="new_sum"),),
+        controls=(
+            Control(input="start", kind="start", no=-1, yes=2),
+            Control(input="id", kind="id"),
+        ),
+    )
+    assert chat.hosting.sequences == Sequences()
+
+
+def test_mistakes_in_sequences_are_named(refused):
+    """By place, with what is right."""
+    text = """\
+        specialists:
+          - name: total
+            model: general.onnx
+            sequences:
+              max_sequence: 3
+              states:
+                - input: sum
+              controls:
+                - {input: end, kind: end, maybe: 3}
+          - name: chat
+            python: chat:Chat
+            sequences: {strategy: newest, controls: [{input: start, kind: begin}]}
+          - name: count
+            python: count:Count
+            sequences: {strategy: newest}
+        """
+    kinds, strategies = "use start, end, ready or id", "use direct or oldest"
+    assert refused(text) == [
+        "5: specialists[0].sequences.max_sequence: unknown key; did you mean 'max_sequences'?",
+        "7: specialists[0].sequences.states[0].output: is missing",
+        "9: specialists[0].sequences.controls[0].maybe: unknown key; did you mean 'yes'?",
+        f"12: specialists[1].sequences.controls[0].kind: kind is 'begin'; {kinds}",
+        f"15: specialists[2].sequences.strategy: strategy is 'newest'; {strategies}",
+    ]
 
 
 def test_all_mistakes_are_named_at_once_with_their_lines(refused, folder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from fabric.cli.commands import app
 from fabric.config import load
 from fabric.config.onnx_file import read_tensors
 from fabric.config.triton import LEFT_OUT, read_repository
+from fabric.conformance import writing
 from fabric.core.cards import Batching, Control, Replicas, Sequences, StateTensor
 from fabric.core.errors import InvalidRequest
 from fabric.core.plans import ChainEntry, Route
@@ -198,6 +200,22 @@ def test_an_ensemble_of_one_step_is_a_route(repository):
     ]
 
 
+def test_the_conformance_models_are_the_same_for_triton_and_for_fabric(tmp_path):
+    """Imported they are what their own portfolio declares, but for what Triton says otherwise."""
+    writing.write(tmp_path)
+    imported = read_repository(tmp_path / "triton")
+    said = {each.key: each.hosting for each in imported.portfolio.specialists}
+    own = {each.key: each.hosting for each in load(tmp_path / "portfolio.yaml").specialists}
+    in_python = {key for key, hosting in own.items() if hosting.python}
+    for_triton = {key for key in own if (tmp_path / "triton" / key.partition(":")[0]).is_dir()}
+    assert for_triton - said.keys() == in_python
+    assert sorted(f"{name}:1" for name in imported.left_out) == sorted(in_python)
+    for key, hosting in said.items():
+        sequences = own[key].sequences and replace(own[key].sequences, idle_timeout=1.0)
+        assert (hosting.batching, hosting.sequences) == (own[key].batching, sequences)
+        assert hosting.classes.keys() == own[key].classes.keys()
+
+
 def test_names_are_made_valid_and_told(repository):
     """A name that is valid already is never taken by another."""
     for name in ("Résumé Net", "double", "Double"):
@@ -337,6 +355,9 @@ def test_nothing_is_written_without_a_model_unless_told(repository, tmp_path):
     assert shown.exit_code == 1
     assert "left out: py; to go on without, give --skip" in shown.stderr
     assert not file.exists()
+    shown = run(repository, "--output", "json")
+    assert (shown.exit_code, shown.stdout) == (1, "")
+    assert "py" in {each["model"] for each in json.loads(shown.stderr)}
     shown = run(repository, "--skip", "--output", "json")
     assert shown.exit_code == 0
     assert {f["model"]: f["effect"] for f in json.loads(shown.stderr)}["py"] == "left out"

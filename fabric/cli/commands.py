@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fabric.cli import importing
 from fabric.cli import output as out
-from fabric.cli.output import Output
+from fabric.cli.output import Output, OutputOption, reporting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # Rich takes longer to load than the rest of `fabric --help`
 )
+app.add_typer(importing.app, name="import")
 
 
 class Resources(StrEnum):
@@ -54,7 +56,6 @@ class Dialect(StrEnum):
 ServerOption = Annotated[
     str, typer.Option("--server", "-s", envvar="FABRIC_SERVER", help="`host:port` of a fabric.")
 ]
-OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How results are printed.")]
 FileOption = Annotated[
     Path, typer.Option("--file", "-f", help="The portfolio file.", show_default=False)
 ]
@@ -78,22 +79,10 @@ _SERVER = "localhost:8080"
 
 
 @contextmanager
-def _reporting() -> Iterator[None]:
-    """Errors of fabric end the command with their message and status 1."""
-    from fabric.core.errors import FabricError
-
-    try:
-        yield
-    except FabricError as error:
-        out.fail(error.message)
-        raise typer.Exit(1) from None
-
-
-@contextmanager
 def _connected(server: str) -> Iterator[Client]:
     from fabric.client import Client
 
-    with _reporting(), Client(server) as client:
+    with reporting(), Client(server) as client:
         yield client
 
 
@@ -116,7 +105,7 @@ def up(
     """Start a fabric on this machine. Ctrl-C drains and ends it."""
     from fabric.cli.running import detached, foreground
 
-    with _reporting():
+    with reporting():
         run = detached if detach else foreground
         raise typer.Exit(run(file, host.value, port, state))
 
@@ -126,7 +115,7 @@ def down(state: StateOption = None) -> None:
     """Drain and end the fabric that runs on a state directory."""
     from fabric.cli.running import end
 
-    with _reporting():
+    with reporting():
         end(state)
 
 
@@ -326,64 +315,6 @@ def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
     return pairs
 
 
-# ------------------------------------------------------------------ from elsewhere
-importing = typer.Typer(
-    help="Make a portfolio file of what another server serves.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-app.add_typer(importing, name="import")
-
-
-@importing.command()
-def triton_repository(
-    folder: Annotated[Path, typer.Argument(help="The model repository.")],
-    file: Annotated[
-        Path | None,
-        typer.Option("--file", "-f", help="The portfolio file to write, instead of to stdout."),
-    ] = None,
-    skip: Annotated[
-        bool, typer.Option("--skip", help="Leave out models that cannot be served.")
-    ] = False,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Make a portfolio file of a Triton model repository.
-
-    What is not as it was there is told on stderr. Nothing is written where a model has to be left
-    out, unless `--skip` is given.
-    """
-    from fabric.cli import views
-    from fabric.config import written
-    from fabric.config.triton import read_repository
-    from fabric.core.errors import InvalidRequest
-
-    with _reporting():
-        imported = read_repository(folder.resolve())
-        if output is not Output.TABLE:
-            out.write(imported.findings, output, sys.stderr)
-        elif imported.findings:
-            out.table(*views.findings(imported.findings), sys.stderr)
-        if imported.left_out and not skip:
-            out.fail(f"left out: {', '.join(imported.left_out)}; to go on without, give --skip")
-            raise typer.Exit(1)
-        if not imported.portfolio.specialists:
-            raise InvalidRequest(f"nothing is left of {folder} to serve")
-        _write_portfolio(written(imported.portfolio, file and file.parent), file)
-
-
-def _write_portfolio(said: dict[str, Any], file: Path | None) -> None:
-    from fabric.core.errors import InvalidRequest
-
-    if file is None:
-        out.write(said, Output.YAML)
-        return
-    try:
-        with file.open("w", encoding="utf-8") as opened:
-            out.write(said, Output.YAML, opened)
-    except OSError as error:
-        raise InvalidRequest(f"{file} cannot be written: {error.strerror}") from error
-
-
 # ------------------------------------------------------------------ checking
 @app.command()
 def conformance(
@@ -408,7 +339,7 @@ def conformance(
     """
     from fabric.cli import checking
 
-    with _reporting():
+    with reporting():
         if models is not None:
             checking.write_models(models)
             return

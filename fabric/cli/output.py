@@ -7,12 +7,15 @@ import json
 import math
 import sys
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import Console
 
@@ -21,6 +24,21 @@ class Output(StrEnum):
     TABLE = "table"
     JSON = "json"
     YAML = "yaml"
+
+
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How results are printed.")]
+
+
+@contextmanager
+def reporting() -> Iterator[None]:
+    """Errors of fabric end the command with their message and status 1."""
+    from fabric.core.errors import FabricError
+
+    try:
+        yield
+    except FabricError as error:
+        fail(error.message)
+        raise typer.Exit(1) from None
 
 
 def plain(value: Any) -> Any:

@@ -19,8 +19,9 @@ from fabric.config.portfolio import Portfolio
 from fabric.core.cards import NAME, Model
 from fabric.core.errors import InvalidRequest
 from fabric.core.plans import ChainEntry, Route
+from fabric.wire.config_hosting import ON_GPU
 from fabric.wire.config_notes import Effect, Note, unread
-from fabric.wire.configured import ON_GPU, configured, new_specialist
+from fabric.wire.configured import configured, new_specialist
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -15,16 +15,22 @@ from fabric import telemetry
 from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from fabric.core.errors import FabricError, Internal, Unimplemented
 from fabric.gateway import grpc, rest
+from fabric.gateway.compression import Compression
+from fabric.gateway.descriptors import described
 from fabric.gateway.duplex import converse
+from fabric.gateway.health import Health
 from fabric.gateway.inference import Inference
+from fabric.gateway.intake import Disconnected, Intake
 from fabric.gateway.mirror import channel_to, follow
 from fabric.gateway.observing import Logs, Tracing
 from fabric.gateway.queries import Queries
+from fabric.gateway.reflection import Reflection
 from fabric.gateway.replicas import ReplicaPool
 from fabric.gateway.repository import Repository
 from fabric.gateway.rest import Rest
 from fabric.gateway.routing import Routing
 from fabric.gateway.settings import GatewaySettings
+from fabric.gateway.shared_memory import SharedMemory
 from fabric.gateway.statistics import ModelStatistics
 from fabric.gateway.streams import Streams
 from fabric.gateway.view import View
@@ -46,7 +52,13 @@ class Application:
         self._settings = settings
         self._handlers: dict[str, Handler] = {}
         self._calls = 0
-        self._rest = Rest(self._handlers, settings.max_message_bytes)
+        self._max_bytes = settings.max_message_bytes
+        self._intake = Intake(
+            settings.max_message_bytes, settings.max_held_bytes, settings.patience
+        )
+        most_inflated = min(settings.max_inflated_bytes, settings.max_message_bytes)
+        self._compression = Compression(most_inflated)
+        self._rest = Rest(self._handlers, self._intake, most_inflated)
         self._stream_handlers: dict[str, StreamHandler] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,6 +71,8 @@ class Application:
         path = scope["path"]
         handler = self._handlers.get(path)
         fail = grpc.fail
+        self._calls += 1
+        scope[grpc.ARRIVAL] = (self._calls, receive)
         try:
             if handler is None and not grpc.is_grpc(scope):
                 fail = rest.fail
@@ -69,12 +83,12 @@ class Application:
                 return
             self._calls += 1
             scope[grpc.ARRIVAL] = (self._calls, receive)
-            payload = await grpc.read(receive, self._settings.max_message_bytes)
+            payload = await grpc.read(scope, receive, self._intake, self._compression)
             parts = await grpc.unless_gone(receive, handler(payload, scope))
-            await grpc.respond(send, *parts)
+            await grpc.respond(scope, send, parts, self._compression)
         except FabricError as error:
             await fail(send, error)
-        except grpc.Disconnected:
+        except Disconnected:
             return
         except Exception as error:  # noqa: BLE001 - logged, and told to the caller by number
             await fail(send, _explained(path, error))
@@ -83,8 +97,9 @@ class Application:
         handler = self._stream_handlers.get(path)
         if handler is None:
             raise Unimplemented(f"there is no call {path}")
-        max_bytes = self._settings.max_message_bytes
-        await converse(handler, scope, receive, send, max_bytes, partial(_explained, path))
+        explained = partial(_explained, path)
+        limits = self._max_bytes, self._compression
+        await converse(handler, scope, receive, send, *limits, explained)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         """From the start of Envoy to its end."""
@@ -104,6 +119,7 @@ class Application:
             watch.cancel()
         release()
         self._rest.close()
+        self._compression.close()
         await asyncio.to_thread(telemetry.shutdown)
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -112,20 +128,32 @@ def _handlers(
     view: View, stub: CatalogServiceStub, settings: GatewaySettings
 ) -> tuple[dict[str, Handler], dict[str, StreamHandler]]:
     """By path: those of calls with one message each way, and those of the others."""
+    pool = described()
     tracing = Tracing(view)
-    inference = Inference(view, tracing)
+    health = Health(view, settings.strict, pool)
+    inference = Inference(view, tracing, settings.dialect)
+    memory = SharedMemory(settings)
     parts = (
         inference,
         Queries(view, settings),
         Repository(view, stub),
         ModelStatistics(view),
+        memory,
         Routing(view),
+        health,
         tracing,
         Logs(),
     )
-    streaming = (Streams(view, inference, settings.dialect),)
+    unary = {path: handler for part in parts for path, handler in part.handlers().items()}
+    if settings.shared_memory:  # nobody else pays for it
+        unary |= {path: memory.around(each) for path, each in inference.handlers().items()}
+    streaming = (
+        Streams(view, inference, settings.dialect, memory),
+        health,
+        Reflection(pool),
+    )
     return (
-        {path: handler for part in parts for path, handler in part.handlers().items()},
+        unary,
         {path: handler for part in streaming for path, handler in part.stream_handlers().items()},
     )
 

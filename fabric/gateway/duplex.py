@@ -7,27 +7,23 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from fabric.core.errors import (
-    DeadlineExceeded,
-    FabricError,
-    InvalidRequest,
-    Overloaded,
-    Unimplemented,
-)
+from fabric.core.errors import DeadlineExceeded, FabricError, InvalidRequest, Overloaded
 from fabric.gateway.grpc import (
     OK_TRAILERS,
-    START,
+    WORTH_COMPRESSING,
     Departure,
-    Disconnected,
     deadline_of,
     fail,
     header,
+    start_in,
     status_of,
 )
+from fabric.gateway.intake import Disconnected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fabric.gateway.compression import Compression
     from fabric.gateway.grpc import Message, Parts, Receive, Scope, Send, StreamHandler
 
 _PREFIX = 5
@@ -43,11 +39,13 @@ class Requests(Departure):
     than is taken ahead, that is noticed only when something is read or sent.
     """
 
-    __slots__ = ("_at", "_chunks", "_data", "_is_held", "_length", "_max_bytes", "_news", "_unread")
-
-    def __init__(self, receive: Receive, max_bytes: int) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, max_bytes: int, compression: Compression
+    ) -> None:
         super().__init__(receive)
+        self._scope = scope
         self._max_bytes = max_bytes
+        self._compression = compression
         self._data = b""
         self._at = 0
         self._chunks: list[bytes] = []
@@ -55,6 +53,7 @@ class Requests(Departure):
         self._unread = 0
         self._length: int | None = None
         """Of the message that is being read."""
+        self._is_compressed = False
         self._is_held = False
         self._news: asyncio.Event | None = asyncio.Event()
         """None from the end of the body on."""
@@ -67,8 +66,8 @@ class Requests(Departure):
         """
         Raises:
             InvalidRequest: the body ends in the middle of a message.
-            Overloaded: the message is larger than is allowed.
-            Unimplemented: it is compressed.
+            Overloaded: the message is larger than is allowed, or what comes out of it.
+            Unimplemented: it is compressed in a way that is not known.
         """
         while (message := self._message()) is None:
             if self._news is None:
@@ -80,6 +79,8 @@ class Requests(Departure):
                 self._look()
             self._news.clear()
             await self._news.wait()
+        if self._is_compressed:
+            return await self._compression.inflated(message, self._scope)
         return message
 
     def _message(self) -> bytes | None:
@@ -92,10 +93,7 @@ class Requests(Departure):
                 raise Overloaded(
                     f"the message has {self._length} bytes, {self._max_bytes} are allowed"
                 )
-            if prefix[0]:
-                raise Unimplemented(
-                    "compressed messages are not supported; send grpc-encoding: identity"
-                )
+            self._is_compressed = prefix[0] != 0
         message = self._take(self._length)
         if message is not None:
             self._length = None
@@ -140,8 +138,10 @@ class Requests(Departure):
 class Responses:
     """The half of a call that goes to the client."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send, compression: Compression) -> None:
         self._send = send
+        self._compression = compression
+        self._coding = compression.agreed(scope)
         self._is_begun = False
 
     async def message(self, parts: Parts) -> None:
@@ -150,9 +150,12 @@ class Responses:
         Raises:
             Disconnected: the client left.
         """
-        size = sum(map(len, parts))
+        flag, size = b"\0", sum(map(len, parts))
+        if self._coding is not None and size >= WORTH_COMPRESSING:
+            parts = (await self._compression.deflated(parts, self._coding),)
+            flag, size = b"\1", len(parts[0])
         await self._begin()
-        body = b"".join((b"\0", size.to_bytes(4, "big"), *parts))
+        body = b"".join((flag, size.to_bytes(4, "big"), *parts))
         try:
             # Envoy resolves the future, which is not to be cancelled with whoever waits for it.
             await asyncio.shield(
@@ -178,7 +181,7 @@ class Responses:
     async def _begin(self) -> None:
         if not self._is_begun:
             self._is_begun = True
-            await self._send(START)
+            await self._send(start_in(self._coding))
 
     async def _end(self, trailers: Message) -> None:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -191,6 +194,7 @@ async def converse(
     receive: Receive,
     send: Send,
     max_bytes: int,
+    compression: Compression,
     explained: Callable[[Exception], FabricError],
 ) -> None:
     """Answers a call with what *handler* gives, and its error as *explained*.
@@ -198,7 +202,8 @@ async def converse(
     Raises:
         Disconnected: the client left; *handler* was closed.
     """
-    requests, responses = Requests(receive, max_bytes), Responses(send)
+    requests = Requests(scope, receive, max_bytes, compression)
+    responses = Responses(scope, send, compression)
     try:
         left = deadline_of(header(scope, b"grpc-timeout")).remaining(time.monotonic())
         async with asyncio.timeout(left if left < float("inf") else None):

@@ -17,14 +17,15 @@ from collections.abc import (
     Coroutine,
     MutableMapping,
 )
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
 
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
 from fabric.core.deadlines import NEVER, Deadline
-from fabric.core.errors import FabricError, InvalidRequest, Overloaded, Unimplemented
+from fabric.core.errors import FabricError, InvalidRequest
+from fabric.gateway.intake import PREFIX, Disconnected
 from fabric.wire.status import DETAILS_KEY, to_details
 
 Scope = MutableMapping[str, Any]
@@ -37,11 +38,18 @@ Handler = Callable[[bytes, Scope], Coroutine[Any, Any, Parts]]
 StreamHandler = Callable[[AsyncIterator[bytes], Scope], AsyncGenerator[Parts, None]]
 """The same for the messages of a call that may have any number of them, both ways."""
 
+if TYPE_CHECKING:
+    from fabric.gateway.coding import Coding
+    from fabric.gateway.compression import Compression
+    from fabric.gateway.intake import Intake
+
 T = TypeVar("T")
 M = TypeVar("M", bound=ProtoMessage)
 
 SERVICE = "/inference.GRPCInferenceService/"
 """Where the calls of the Open Inference Protocol are."""
+LARGE = 1 << 20
+"""Bytes from which on an answer is sent in its parts, and not copied together."""
 ARRIVAL = "fabric.arrival"
 """In a scope: the number of the call in the order of arrival, and its `receive`."""
 
@@ -50,21 +58,20 @@ _FIRST_LOOK = 0.005
 _LONGEST_LOOK = 0.5
 """Seconds between two questions whether the client is still there; each costs some 0.1 ms."""
 _HEADERS = [(b"content-type", b"application/grpc")]
-START = {
+_ACCEPTED = (b"grpc-accept-encoding", b"identity,deflate,gzip")
+START: Message = {
     "type": "http.response.start",
     "status": 200,
     "headers": _HEADERS,
     "trailers": True,
 }
+WORTH_COMPRESSING = 512
+"""Bytes of an answer from which on it is compressed for clients that compress their requests."""
 OK_TRAILERS = {
     "type": "http.response.trailers",
     "headers": [(b"grpc-status", b"0")],
     "more_trailers": False,
 }
-
-
-class Disconnected(Exception):
-    """The client is gone; nobody waits for an answer."""
 
 
 def decoded(cls: type[M], payload: bytes) -> M:
@@ -83,50 +90,23 @@ def is_grpc(scope: Scope) -> bool:
     )
 
 
-async def read(receive: Receive, max_bytes: int) -> bytes:
+async def read(scope: Scope, receive: Receive, intake: Intake, compression: Compression) -> bytes:
     """The one message of a unary request.
 
     Raises:
         Disconnected: the client left before it was complete.
         InvalidRequest: it is not one whole message.
-        Overloaded: it is larger than *max_bytes*.
-        Unimplemented: it is compressed.
+        Overloaded: it is larger than it may be, or what comes out of it.
+        DeadlineExceeded: it stopped coming.
+        Unimplemented: it is compressed in a way that is not known.
     """
-    event = await receive()
-    body: bytes = event.get("body", b"")
-    if event.get("more_body", False) or event["type"] != "http.request":
-        body = await whole(event, receive, max_bytes)
-    if len(body) < 5:
-        raise InvalidRequest("the request holds no gRPC message")
-    if len(body) - 5 != int.from_bytes(body[1:5], "big"):
-        raise InvalidRequest("a unary request holds exactly one gRPC message")
-    if len(body) > max_bytes:
-        raise Overloaded(f"the message has {len(body)} bytes, {max_bytes} are allowed")
+    body = await intake.message(receive)
     if body[0]:
-        raise Unimplemented("compressed messages are not supported; send grpc-encoding: identity")
-    return body[5:]
-
-
-async def whole(event: Message, receive: Receive, max_bytes: int) -> bytes:
-    """The body of a request, of which *event* is the first part.
-
-    Raises:
-        Disconnected: the client left before it was complete.
-        Overloaded: it is larger than *max_bytes*.
-    """
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        if event["type"] != "http.request":
-            raise Disconnected
-        chunk = event.get("body", b"")
-        size += len(chunk)
-        if size > max_bytes:
-            raise Overloaded(f"the message has over {max_bytes} bytes, which is the limit")
-        chunks.append(chunk)
-        if not event.get("more_body", False):
-            return b"".join(chunks)
-        event = await receive()
+        return await compression.inflated(bytes(body[PREFIX:]), scope)
+    if isinstance(body, bytes):
+        return body[PREFIX:]
+    del body[:PREFIX]  # of a large one, which is not copied
+    return cast("bytes", body)  # whatever reads a message takes any buffer
 
 
 async def unless_gone(receive: Receive, answer: Coroutine[Any, Any, T]) -> T:
@@ -208,18 +188,38 @@ async def all_before(receive: Receive) -> None:
     await asyncio.shield(asyncio.ensure_future(receive()))
 
 
-async def respond(send: Send, *parts: bytes | memoryview) -> None:
+async def respond(scope: Scope, send: Send, parts: Parts, compression: Compression) -> None:
     """Answers with the message that *parts* make."""
     size = sum(map(len, parts))
-    await send(START)
-    body = b"".join((b"\0", size.to_bytes(4, "big"), *parts))
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    flag, start = b"\0", START
+    if size >= WORTH_COMPRESSING and (coding := compression.agreed(scope)) is not None:
+        flag, start = b"\1", start_in(coding)
+        parts = (await compression.deflated(parts, coding),)
+        size = len(parts[0])
+    await send(start)
+    prefix = flag + size.to_bytes(4, "big")
+    if size > LARGE:
+        await send({"type": "http.response.body", "body": prefix, "more_body": True})
+        for part in parts:
+            # pyvoy takes nothing but bytes
+            await send({"type": "http.response.body", "body": bytes(part), "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    else:
+        body = b"".join((prefix, *parts))
+        await send({"type": "http.response.body", "body": body, "more_body": False})
     await send(OK_TRAILERS)
+
+
+def start_in(coding: Coding | None) -> Message:
+    """The start of an answer whose messages may be in *coding*."""
+    if coding is None:
+        return START
+    return {**START, "headers": [*_HEADERS, (b"grpc-encoding", coding.value.encode())]}
 
 
 async def fail(send: Send, error: FabricError) -> None:
     """Answers with the status of *error* and its details, as trailers only."""
-    headers = [*_HEADERS, *status_of(error)]
+    headers = [*_HEADERS, _ACCEPTED, *status_of(error)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from fabric import telemetry
 from fabric.core.requests import InferRequest
-from fabric.gateway.grpc import ARRIVAL, SERVICE, all_before, deadline_of
+from fabric.gateway.grpc import ARRIVAL, SERVICE, all_before, deadline_of, header
 from fabric.wire.heads import head_of
 from fabric.wire.parameters import provenance, read_into
+from fabric.wire.reserved import WANTS_TYPED, is_typed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -24,15 +25,18 @@ if TYPE_CHECKING:
     from fabric.gateway.observing import Tracing
     from fabric.gateway.view import View
 
+DIALECT = b"fabric-dialect"
+"""The metadata that names the dialect of a call."""
 _MOST_KEPT = 4096
 
 
 class Inference:
     """The protocol's calls for answers."""
 
-    def __init__(self, view: View, tracing: Tracing) -> None:
+    def __init__(self, view: View, tracing: Tracing, dialect: str) -> None:
         self._view = view
         self._tracing = tracing
+        self._dialect = dialect
         self._provenance: dict[tuple[str, ...], bytes] = {}
 
     def handlers(self) -> dict[str, Handler]:
@@ -41,7 +45,10 @@ class Inference:
     async def model_infer(self, payload: bytes, scope: Scope) -> Parts:
         """The specialist's own response with who gave it appended."""
         deadline, trace = call_of(scope)
-        request = request_of(head_of(payload), payload, trace)
+        message = head_of(payload)
+        if not message.raw_input_contents and self._wants_typed(message, scope):
+            payload += WANTS_TYPED
+        request = request_of(message, payload, trace)
         if request.sequence and ARRIVAL in scope:
             request.order, receive = scope[ARRIVAL]
             request.settled = partial(all_before, receive)
@@ -52,6 +59,11 @@ class Inference:
             answer = await self._view.dispatcher.infer(request, deadline)
             _describe(span, answer)
             return answer.response.payload, self._who(request.model, answer)
+
+    def _wants_typed(self, message: ModelInferRequest, scope: Scope) -> bool:
+        """Servers of MLServer's dialect answer typed whom asks typed."""
+        dialect = header(scope, DIALECT).decode("latin-1") or self._dialect
+        return dialect == "mlserver" and is_typed(message)
 
     async def answers(
         self, request: InferRequest, deadline: Deadline

@@ -61,7 +61,7 @@ class Queries:
 
     async def server_ready(self, payload: bytes, scope: Scope) -> Parts:
         """True once the catalog has arrived, and under `strict` while every model is ready."""
-        ready = self._view.is_ready and (not self._settings.strict or self._view.can_serve_all)
+        ready = self._view.is_ready_for(self._settings.strict)
         return (pb.ServerReadyResponse(ready=ready).SerializeToString(),)
 
     async def server_metadata(self, payload: bytes, scope: Scope) -> Parts:

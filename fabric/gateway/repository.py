@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fabric.gateway.view import View
 
 _FILE = re.compile(r"file:([A-Za-z0-9._-]{1,64})/[^/]+\.onnx")
+_KINDS = ("a text", "bytes")
 _MARGIN = 10.0
 """Seconds beyond the time that a replica has for its start."""
 _STATES = {State.PENDING: "LOADING", State.READY: "READY", State.DEGRADED: "READY"}
@@ -167,7 +168,7 @@ class Repository:
         left = deadline.remaining(time.monotonic())
         try:
             async with asyncio.timeout(left if deadline is not NEVER else None):
-                await self._view.next_change()
+                await self._view.news.wait()
         except TimeoutError:
             raise DeadlineExceeded(f"it is not done in time: {state}") from None
 
@@ -177,10 +178,13 @@ def _read_parameters(
 ) -> None:
     """Raises InvalidRequest for a parameter that loading does not have."""
     for name, value in parameters.items():
-        if name == "config":
+        match = _FILE.fullmatch(name)
+        if name == "config" and value.HasField("string_param"):
             asked.config = value.string_param
-        elif match := _FILE.fullmatch(name):
+        elif match and value.HasField("bytes_param"):
             asked.models[match[1]] = value.bytes_param
+        elif match or name == "config":
+            raise InvalidRequest(f"parameter '{name}' of loading must be {_KINDS[bool(match)]}")
         else:
             raise InvalidRequest(
                 f"unknown parameter '{name}' of loading: there are 'config', a model "

@@ -9,7 +9,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
-from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
+from fabric.api.inference.v2.open_inference_pb2 import (
+    ModelInferRequest,
+    ModelInferResponse,
+    ModelMetadataRequest,
+    ModelMetadataResponse,
+)
 from fabric.core.errors import FabricError, InvalidRequest, Overloaded, Unimplemented
 from fabric.gateway import grpc, openapi
 from fabric.gateway.coding import Coding, accepted, deflated, inflated
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
 
     from fabric.gateway.endpoints import Endpoint
     from fabric.gateway.grpc import Handler, Receive, Scope, Send
+    from fabric.gateway.intake import Intake
 
 T = TypeVar("T")
 Header = tuple[bytes, bytes]
@@ -70,9 +76,12 @@ async def _send(send: Send, reply: Reply, *, is_head: bool = False) -> None:
 class Rest:
     """Answers by *handlers*, which are by gRPC path. Has a thread for large bodies until closed."""
 
-    def __init__(self, handlers: Mapping[str, Handler], max_bytes: int) -> None:
+    def __init__(
+        self, handlers: Mapping[str, Handler], intake: Intake, max_inflated_bytes: int
+    ) -> None:
         self._handlers = handlers
-        self._max_bytes = max_bytes
+        self._intake = intake
+        self._max_inflated_bytes = max_inflated_bytes
         self._worker = ThreadPoolExecutor(1, "fabric-rest")
         self._root = Node()
         for endpoint in (*ENDPOINTS, DOCUMENT):
@@ -93,7 +102,7 @@ class Rest:
             text = f"{scope['method']} is not allowed for {scope['path']}"
             raise Refused(405, text, _allowed(node))
         try:
-            body = await grpc.whole(await receive(), receive, self._max_bytes)
+            body = await self._intake.body(receive, _length(scope))
         except Overloaded as error:
             raise Refused(413, error.message) from error
         answer = self._reply(node.endpoints[verb], values, body, scope)
@@ -120,10 +129,12 @@ class Rest:
         headers = dict(scope["headers"])
         names = dict(zip(endpoint.variables, values, strict=True))
         scope = _with_deadline(scope, headers.get(_TIMEOUT))
+        body = await self._inflated(body, headers.get(b"content-encoding", b""))
         request: Any = endpoint.request(**names)
         if isinstance(request, ModelInferRequest):
             return await self._infer(handler, request, body, headers, scope)
-        endpoint.read(request, await self._run(body, self._document, body, headers))
+        document = await self._run(len(body), loads, body) if body else {}
+        endpoint.read(request, object_of(document, "the request"))
         for field, value in names.items():  # a body may name them, too
             setattr(request, field, value)
         parts = await handler(request.SerializeToString(), scope)
@@ -132,7 +143,7 @@ class Rest:
         if endpoint.truth:
             status = 200 if getattr(response, endpoint.truth) else 400
             return Reply(status, dumps(names | said))
-        return Reply(200, b"" if said is None else dumps(said))
+        return Reply(200, b"", ()) if said is None else Reply(200, dumps(said))
 
     async def _infer(
         self,
@@ -142,35 +153,38 @@ class Rest:
         headers: Mapping[bytes, bytes],
         scope: Scope,
     ) -> Reply:
-        wish = await self._run(body, self._decode, request, body, headers)
-        parts = await handler(request.SerializeToString(), scope)
+        length = _json_length(headers.get(_JSON_LENGTH), body)
+        if length or not body:
+            wish = await self._run(len(body), rest.decode, body, length, request)
+        else:
+            wish = rest.decode_raw(body, request, await self._model(request, scope))
+        payload = b"".join(await handler(request.SerializeToString(), scope))
         coding = accepted(headers.get(b"accept-encoding", b""))
-        return await self._run(parts[0], _encode, b"".join(parts), wish, coding)
+        return await self._run(len(payload), _encode, payload, wish, coding)
 
-    async def _run(self, like: bytes | memoryview, work: Callable[..., T], *arguments: Any) -> T:
-        """What *work* gives, done in a thread of its own where what it is about is large."""
-        if len(like) <= _LARGE:
-            return work(*arguments)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._worker, work, *arguments)
+    async def _model(self, request: ModelInferRequest, scope: Scope) -> ModelMetadataResponse:
+        asked = ModelMetadataRequest(name=request.model_name, version=request.model_version)
+        metadata = self._handlers[f"{grpc.SERVICE}ModelMetadata"]
+        parts = await metadata(asked.SerializeToString(), scope)
+        return ModelMetadataResponse.FromString(b"".join(parts))
 
-    def _document(self, body: bytes, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
-        body = self._inflated(body, headers)
-        return object_of(loads(body), "the request") if body else {}
-
-    def _decode(
-        self, request: ModelInferRequest, body: bytes, headers: Mapping[bytes, bytes]
-    ) -> rest.Wish:
-        body = self._inflated(body, headers)
-        return rest.decode(body, _json_length(headers, body), request)
-
-    def _inflated(self, body: bytes, headers: Mapping[bytes, bytes]) -> bytes:
+    async def _inflated(self, body: bytes, coding: bytes) -> bytes:
+        if not coding:
+            return body
+        most = self._max_inflated_bytes
         try:
-            return inflated(body, headers.get(b"content-encoding", b""), self._max_bytes)
+            return await self._run(most, inflated, body, coding, most)
         except Overloaded as error:
             raise Refused(413, error.message) from error
         except Unimplemented as error:
             raise Refused(415, error.message) from error
+
+    async def _run(self, size: int, work: Callable[..., T], *arguments: Any) -> T:
+        """What *work* on so many bytes gives, done in a thread of its own if they are many."""
+        if size <= _LARGE:
+            return work(*arguments)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, work, *arguments)
 
 
 def _encode(payload: bytes, wish: rest.Wish, coding: Coding) -> Reply:
@@ -188,8 +202,7 @@ def _allowed(node: Node) -> Header:
     return b"allow", ", ".join(sorted(verbs)).encode()
 
 
-def _json_length(headers: Mapping[bytes, bytes], body: bytes) -> int:
-    value = headers.get(_JSON_LENGTH)
+def _json_length(value: bytes | None, body: bytes) -> int:
     if value is None:
         return len(body)
     if not value.isdigit() or len(value) > 19 or int(value) > len(body):
@@ -198,6 +211,11 @@ def _json_length(headers: Mapping[bytes, bytes], body: bytes) -> int:
             f"length of the JSON in a body of {len(body)} bytes"
         )
     return int(value)
+
+
+def _length(scope: Scope) -> int | None:
+    length = grpc.header(scope, b"content-length")
+    return int(length) if length.isdigit() else None
 
 
 def _with_deadline(scope: Scope, value: bytes | None) -> Scope:

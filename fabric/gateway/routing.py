@@ -1,10 +1,8 @@
-"""`RoutingService`, `grpc.health.v1`: what the gateway says of itself."""
+"""`RoutingService`: what the gateway says of its decisions."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-from grpc_health.v1 import health_pb2
 
 from fabric.api.routing.v1 import routing_service_pb2 as pb
 from fabric.core.plans import Requirements
@@ -23,10 +21,7 @@ class Routing:
         self._view = view
 
     def handlers(self) -> dict[str, Handler]:
-        return {
-            "/fabric.api.routing.v1.RoutingService/Explain": self.explain,
-            "/grpc.health.v1.Health/Check": self.check,
-        }
+        return {"/fabric.api.routing.v1.RoutingService/Explain": self.explain}
 
     async def explain(self, payload: bytes, scope: Scope) -> Parts:
         request = decoded(pb.ExplainRequest, payload)
@@ -55,11 +50,3 @@ class Routing:
             revision=self._view.catalog.revision,
         )
         return (response.SerializeToString(),)
-
-    async def check(self, payload: bytes, scope: Scope) -> Parts:
-        """`grpc.health.v1.Health/Check`: of the gateway, or of one model by its name."""
-        service = decoded(health_pb2.HealthCheckRequest, payload).service
-        ready = self._view.can_serve(service, "") if service else self._view.is_ready
-        states = health_pb2.HealthCheckResponse
-        status = states.SERVING if ready else states.NOT_SERVING
-        return (health_pb2.HealthCheckResponse(status=status).SerializeToString(),)

@@ -21,10 +21,17 @@ class GatewaySettings:
     """Whether the server is ready only while every model that is to be loaded is; else it is from
     its first catalog on."""
     dialect: str = "triton"
-    """Of ModelStreamInfer where a call names none by the metadata `fabric-dialect`: `triton`, or
-    `mlserver`, which sends answers bare and ends the stream with the first error."""
+    """Where a call names none by the metadata `fabric-dialect`: `triton`, or `mlserver`, in which
+    typed requests have typed answers, and ModelStreamInfer sends answers bare and ends with the
+    first error."""
     max_message_bytes: int = 2**31 - 1
     """Larger requests are refused."""
+    max_held_bytes: int = 4 << 30
+    """Of large requests, all together; while there is no room for one its sender is held back."""
+    patience: float = 60.0
+    """Seconds without a byte after which a request that has begun is given up."""
+    max_inflated_bytes: int = 1 << 28
+    """The same for what comes out of compressed ones, which may be a thousand times as large."""
     shared_memory: bool = False
     """Whether clients on this machine may pass tensors in its shared memory."""
     cors_origins: tuple[str, ...] = ()

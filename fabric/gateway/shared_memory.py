@@ -25,16 +25,16 @@ from fabric.core.errors import (
 )
 from fabric.core.tensors import DTYPES
 from fabric.gateway.grpc import SERVICE, decoded, header
-from fabric.gateway.regions import Regions
+from fabric.gateway.regions import Region, Regions
+from fabric.wire.heads import head_of
 from fabric.wire.reserved import BINARY_DATA, BINARY_DATA_OUTPUT
 from fabric.wire.tensors import Place, from_contents, to_raw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable, Mapping, MutableMapping
 
     from fabric.api.inference.v2.open_inference_pb2 import InferParameter
     from fabric.gateway.grpc import Handler, Parts, Scope
-    from fabric.gateway.regions import Region
     from fabric.gateway.settings import GatewaySettings
 
     _Input = ModelInferRequest.InferInputTensor
@@ -119,9 +119,21 @@ class SharedMemory:
         return (b"",)
 
     # ------------------------------------------------------------------ inference
+    def around(self, infer: Handler) -> Handler:
+        """*infer* for requests that may name regions."""
+
+        async def infer_by_region(payload: bytes, scope: Scope) -> Parts:
+            if not self.regions:
+                return await infer(payload, scope)
+            payload, outputs = await self.taken(head_of(payload), payload, scope)
+            response, *who = await infer(payload, scope)
+            return (await self.given(response, outputs) if outputs else response, *who)
+
+        return infer_by_region
+
     async def taken(
         self, message: ModelInferRequest, payload: bytes, scope: Scope
-    ) -> tuple[bytes, dict[str, Slot]]:
+    ) -> tuple[bytes, Mapping[str, Slot]]:
         """The request with its elements in place of regions, and where its outputs belong.
 
         *message* is the head of *payload*, which is given back as it is when it names no region.
@@ -145,7 +157,7 @@ class SharedMemory:
         outputs = self._outputs(request)
         return await _away(size, lambda: _filled(request, inputs)), outputs
 
-    async def given(self, payload: bytes | memoryview, outputs: dict[str, Slot]) -> bytes:
+    async def given(self, payload: bytes | memoryview, outputs: Mapping[str, Slot]) -> bytes:
         """The response without the elements of *outputs*, which are in their regions.
 
         Raises:
@@ -157,7 +169,7 @@ class SharedMemory:
             raise SpecialistFailed("the specialist's response is no ModelInferResponse") from error
         return await _away(len(payload), lambda: _emptied(response, outputs))
 
-    def _outputs(self, request: ModelInferRequest) -> dict[str, Slot]:
+    def _outputs(self, request: ModelInferRequest) -> Mapping[str, Slot]:
         """Where the outputs belong. All elements come raw where some do, which these are."""
         found: dict[str, Slot] = {}
         for output in request.outputs:
@@ -168,7 +180,7 @@ class SharedMemory:
         if found:
             request.parameters[BINARY_DATA_OUTPUT].bool_param = True
             for output in request.outputs:
-                output.parameters.pop(BINARY_DATA, None)
+                _forget(output.parameters, BINARY_DATA)
         return found
 
     def _slot(self, tensor: str, parameters: MutableMapping[str, InferParameter]) -> Slot | None:
@@ -188,9 +200,14 @@ class SharedMemory:
             _whole(parameters, _OFFSET, tensor),
             _whole(parameters, _SIZE, tensor),
         )
-        for name in (_REGION, _OFFSET, _SIZE):
-            parameters.pop(name, None)
+        _forget(parameters, _REGION, _OFFSET, _SIZE)
         return slot
+
+
+def _forget(parameters: MutableMapping[str, InferParameter], *names: str) -> None:
+    for name in names:
+        if name in parameters:
+            del parameters[name]
 
 
 def _names_regions(message: ModelInferRequest) -> bool:
@@ -229,7 +246,7 @@ def _raw(tensor: _Input, model: str) -> bytes:
     return to_raw(array, tensor.datatype)
 
 
-def _emptied(response: ModelInferResponse, outputs: dict[str, Slot]) -> bytes:
+def _emptied(response: ModelInferResponse, outputs: Mapping[str, Slot]) -> bytes:
     for output, raw in zip(response.outputs, response.raw_output_contents, strict=True):
         slot = outputs.get(output.name)
         if slot is not None and len(raw) > slot.byte_size:

@@ -15,10 +15,11 @@ from fabric.api.inference.v2.extensions_pb2 import ModelStreamInferResponse
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferResponse
 from fabric.core.errors import FabricError, InvalidRequest
 from fabric.gateway.grpc import SERVICE, header
-from fabric.gateway.inference import call_of, request_of
+from fabric.gateway.inference import DIALECT, call_of, request_of
 from fabric.gateway.settings import check_dialect
 from fabric.wire.heads import head_of
 from fabric.wire.kinds import varint
+from fabric.wire.reserved import WANTS_TYPED, is_typed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from fabric.api.inference.v2.open_inference_pb2 import InferParameter, ModelInferRequest
     from fabric.gateway.grpc import Parts, Scope, StreamHandler
     from fabric.gateway.inference import Inference
+    from fabric.gateway.shared_memory import SharedMemory, Slot
     from fabric.gateway.view import View
 
 _AT_ONCE = 64
@@ -50,10 +52,13 @@ _IS_FINAL = {is_final: _final(is_final) for is_final in (False, True)}
 class Streams:
     """The protocol's call for answers on a stream, in the dialect of Triton or of MLServer."""
 
-    def __init__(self, view: View, inference: Inference, dialect: str) -> None:
+    def __init__(
+        self, view: View, inference: Inference, dialect: str, memory: SharedMemory
+    ) -> None:
         self._view = view
         self._inference = inference
         self._dialect = dialect
+        self._memory = memory
 
     def stream_handlers(self) -> dict[str, StreamHandler]:
         return {f"{SERVICE}ModelStreamInfer": self.model_stream_infer}
@@ -62,12 +67,14 @@ class Streams:
         self, requests: AsyncIterator[bytes], scope: Scope
     ) -> AsyncGenerator[Parts, None]:
         """Ends when all is answered after the client has closed its half."""
-        dialect = header(scope, b"fabric-dialect").decode("latin-1") or self._dialect
+        dialect = header(scope, DIALECT).decode("latin-1") or self._dialect
         try:
             check_dialect(dialect)
         except ValueError as error:
             raise InvalidRequest(f"fabric-{error}") from None
-        async with _Exchange(self._view, self._inference, requests, scope, dialect) as exchange:
+        async with _Exchange(
+            self._view, self._inference, self._memory, requests, scope, dialect
+        ) as exchange:
             while (parts := await exchange.next()) is not None:
                 yield parts
 
@@ -79,13 +86,16 @@ class _Exchange:
         self,
         view: View,
         inference: Inference,
+        memory: SharedMemory,
         requests: AsyncIterator[bytes],
         scope: Scope,
         dialect: str,
     ) -> None:
         self._view = view
         self._inference = inference
+        self._memory = memory
         self._requests = requests
+        self._scope = scope
         self._deadline, self._trace = call_of(scope)
         self._is_bare = dialect == "mlserver"
         self._ends_with_error = self._is_bare or header(scope, b"triton_grpc_error") == b"true"
@@ -152,14 +162,22 @@ class _Exchange:
         """
         try:
             wants_empty = _wants_empty(message.parameters)
+            outputs: Mapping[str, Slot] = {}
+            if self._memory.regions:
+                payload, outputs = await self._memory.taken(message, payload, self._scope)
+            if self._is_bare and is_typed(message):
+                payload += WANTS_TYPED
             request = request_of(message, payload, self._trace)
             async with aclosing(self._inference.answers(request, self._deadline)) as answers:
                 async for answer, who in answers:
                     response = answer.response
                     if response.payload:
+                        given = response.payload
+                        if outputs:
+                            given = await self._memory.given(given, outputs)
                         if response.is_last:
                             await before.wait()
-                        await self._give(response.payload, who, _IS_FINAL[response.is_last])
+                        await self._give(given, who, _IS_FINAL[response.is_last])
                     elif wants_empty:
                         empty = ModelInferResponse(model_version=answer.version, id=message.id)
                         await self._give(empty.SerializeToString(), who, _IS_FINAL[True])

@@ -27,7 +27,8 @@ class View:
         dispatcher = Dispatcher(self.planner, pool)
         self.tallies = dispatcher.tallies
         self.dispatcher = Sequences(dispatcher, self.planner, pool, self.catalog.find)
-        self._news = asyncio.Event()
+        self.news = asyncio.Event()
+        """Set when the catalog or the links change; then there is another one."""
 
     def changed(self) -> None:
         self.pool.sync(self.catalog.replicas)
@@ -35,12 +36,8 @@ class View:
 
     def _changed(self) -> None:
         self.planner.forget()
-        self._news.set()
-        self._news = asyncio.Event()
-
-    async def next_change(self) -> None:
-        """Returns once the catalog or the links are others than now."""
-        await self._news.wait()
+        self.news.set()
+        self.news = asyncio.Event()
 
     @property
     def is_ready(self) -> bool:
@@ -52,6 +49,10 @@ class View:
         """Whether every specialist that is to be loaded has a replica."""
         loaded = (s for s in self.catalog.specialists.values() if s.hosting.loaded)
         return all(self.pool.count(specialist.key) for specialist in loaded)
+
+    def is_ready_for(self, strict: bool) -> bool:
+        """Whether a catalog has arrived, and if *strict* every model can be served."""
+        return self.is_ready and (not strict or self.can_serve_all)
 
     def check_ready(self) -> None:
         """Raises Unavailable while nobody knows what is unknown: a caller may come again."""

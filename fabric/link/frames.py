@@ -142,6 +142,8 @@ class FramedProtocol(asyncio.Protocol):
         self._flush_is_due = False
         self._blocked: asyncio.Future[None] | None = None
         self._heard = self._loop.time()
+        self._due = 0.0
+        """When silence is looked at next."""
         self._waiting = 0
         self._ping_timer: asyncio.TimerHandle | None = None
 
@@ -215,6 +217,7 @@ class FramedProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=self.limits.high_water_bytes)
+        self._due = self._loop.time() + self.limits.ping_interval
         self._ping_timer = self._loop.call_later(self.limits.ping_interval, self._ping)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -267,11 +270,14 @@ class FramedProtocol(asyncio.Protocol):
     def _ping(self) -> None:
         if self._transport is None:
             return
+        now = self._loop.time()
         waiting = self._transport.get_write_buffer_size()
         if waiting < self._waiting:  # a long frame holds back the pings behind it, not the link
-            self._heard = self._loop.time()
+            self._heard = now
         self._waiting = waiting
-        silent = self._loop.time() - self._heard
+        self._heard += max(0.0, now - self._due)  # the loop was busy: nobody could be heard
+        self._due = now + self.limits.ping_interval
+        silent = now - self._heard
         if silent > self.limits.silence:
             self.abort(f"nothing was heard for {silent:.1f} s")
             return

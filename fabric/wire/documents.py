@@ -170,8 +170,11 @@ def read_trace_settings(request: ext.TraceSettingRequest, document: dict[str, An
 
 
 def read_log_settings(request: ext.LogSettingsRequest, document: dict[str, Any]) -> None:
+    """Null names a setting without a value, as a client may by gRPC."""
     for name, value in document.items():
-        _choose(request.settings[name], value, name, whole="uint32_param")
+        setting = request.settings[name]
+        if value is not None:
+            _choose(setting, value, name, whole="uint32_param")
 
 
 def _choose(parameter: Message, value: Any, name: str, whole: str) -> None:

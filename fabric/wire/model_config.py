@@ -23,15 +23,9 @@ from fabric.api.inference.v2.model_config_pb2 import (
     ModelVersionPolicy,
 )
 from fabric.core.errors import InvalidRequest
+from fabric.wire.config_hosting import ACCELERATORS, GRAPH_LEVELS, THREADS
 from fabric.wire.config_notes import Effect
-from fabric.wire.configured import (
-    ACCELERATORS,
-    CONTROLS,
-    GRAPH_LEVELS,
-    THREADS,
-    configured,
-    new_specialist,
-)
+from fabric.wire.configured import CONTROLS, configured, new_specialist
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

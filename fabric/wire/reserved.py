@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest
 from fabric.core.errors import InvalidRequest
 from fabric.wire.kinds import Step
 
@@ -104,6 +105,23 @@ def truth(name: str, parameter: InferParameter) -> bool:
     if parameter.WhichOneof("parameter_choice") != "bool_param":
         raise _mistyped(name, "bool_param")
     return parameter.bool_param
+
+
+def is_typed(request: ModelInferRequest) -> bool:
+    """Whether the elements of inputs are typed, and nothing is said of those of outputs."""
+    return BINARY_DATA_OUTPUT not in request.parameters and any(
+        tensor.HasField("contents") for tensor in request.inputs
+    )
+
+
+def _wish(*, binary: bool) -> bytes:
+    request = ModelInferRequest()
+    request.parameters[BINARY_DATA_OUTPUT].bool_param = binary
+    return bytes(request.SerializeToString())
+
+
+WANTS_TYPED = _wish(binary=False)
+"""A field of a request, to be appended to its others: the elements of outputs come typed."""
 
 
 def _whole(name: str, parameter: InferParameter, *, texts: bool = False) -> int:

@@ -7,6 +7,7 @@ The rules are those of the protocol's REST form and of its binary tensor data ex
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         InferParameter,
         ModelInferRequest,
         ModelInferResponse,
+        ModelMetadataResponse,
     )
 
 _BINARY_SIZE = "binary_data_size"
@@ -63,7 +65,8 @@ def decode(body: bytes, header: int, request: ModelInferRequest) -> Wish:
     parameters = dict(object_of(document.get("parameters"), "'parameters'"))
     by_default = _flag(parameters, _BINARY_BY_DEFAULT)
     _set_parameters(request.parameters, parameters)
-    request.id = _text(document, "id", "the request") if "id" in document else ""
+    if document.get("id") is not None:
+        request.id = _text(document, "id", "the request")
     at = header
     for tensor in _tensors(document, "inputs"):
         at = _add_input(request, tensor, body, at)
@@ -78,6 +81,39 @@ def decode(body: bytes, header: int, request: ModelInferRequest) -> Wish:
         if is_binary is not None:
             by_name[name] = is_binary
     return Wish(bool(by_default), by_name)
+
+
+def decode_raw(body: bytes, request: ModelInferRequest, model: ModelMetadataResponse) -> Wish:
+    """Makes *body* the elements of the one input that *model* has, in the only shape they fit.
+
+    That of the batch is 1 if another dimension is variable, too. Answers are binary.
+
+    Raises:
+        InvalidRequest: the model has another number of inputs, or more than one shape would do.
+    """
+    if len(model.inputs) != 1:
+        raise InvalidRequest(
+            f"a raw binary request is for a model with one input, '{model.name}' has "
+            f"{len(model.inputs)}: send JSON with the binary data behind it"
+        )
+    (spec,) = model.inputs
+    shape = list(spec.shape)
+    if spec.datatype == "BYTES":
+        shape = [abs(size) for size in shape]
+        body = len(body).to_bytes(4, "little") + body
+    elif shape.count(-1) > 1:
+        shape[0] = abs(shape[0])
+    if shape.count(-1) > 1:
+        raise InvalidRequest(
+            f"a raw binary request is for a model whose input has one variable dimension, "
+            f"'{spec.name}' of '{model.name}' has {shape}: send JSON with the binary data behind it"
+        )
+    if -1 in shape:
+        known = math.prod(size for size in shape if size >= 0) * DTYPES[spec.datatype].itemsize
+        shape[shape.index(-1)] = len(body) // known if known else 0
+    request.inputs.add(name=spec.name, datatype=spec.datatype, shape=shape)
+    request.raw_input_contents.append(bytes(body))
+    return Wish(True, {})
 
 
 def _add_input(request: ModelInferRequest, tensor: dict[str, Any], body: bytes, at: int) -> int:
@@ -99,9 +135,9 @@ def _add_input(request: ModelInferRequest, tensor: dict[str, Any], body: bytes, 
                 f"unexpected size for input '{name}', expecting {size} bytes of binary data "
                 f"for model '{request.model_name}' but {len(body) - at} are there"
             )
-        request.raw_input_contents.append(body[at : at + size])
+        request.raw_input_contents.append(bytes(memoryview(body)[at : at + size]))
         return at + size
-    if "data" in tensor:
+    if tensor.get("data") is not None:
         request.raw_input_contents.append(_raw(tensor["data"], datatype, name))
     elif _REGION not in parameters:
         raise InvalidRequest(

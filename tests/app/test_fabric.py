@@ -13,6 +13,7 @@ import grpc
 import numpy as np
 import pytest
 from models import save_scaler
+from onnx_models import accumulating
 
 from fabric import AsyncClient
 from fabric.api.catalog.v1.card_pb2 import Replica
@@ -22,7 +23,7 @@ from fabric.app import Fabric, FabricSettings
 from fabric.app.family import Identity
 from fabric.app.state import is_held, read
 from fabric.config import load
-from fabric.core.errors import Conflict, FabricError, Unavailable
+from fabric.core.errors import Conflict, FabricError, SequenceLost, Unavailable
 
 PORTFOLIO = """
 specialists:
@@ -30,6 +31,19 @@ specialists:
   - {name: triple, model: triple.onnx, domains: [odd]}
 routes:
   - {name: scale, chain: [double, triple]}
+"""
+STATEFUL = """
+specialists:
+  - name: sum
+    model: sum.onnx
+    replicas: {min: 2, max: 2}
+    timeouts: {drain: 0.1}
+    sequences:
+      max_sequences: 8
+      states: [{input: sum, output: new_sum}]
+      controls: [{input: start, kind: start}]
+routes:
+  - {name: total, chain: [sum]}
 """
 PYTHON = """
 from fabric.core.tensors import Signature, TensorSpec
@@ -112,6 +126,33 @@ async def test_children_that_are_killed_come_back(settings, portfolio):
         assert {replica.pid for replica in await fabric.client.list("replica")} == before
         family = fabric._family
     assert not family.alive()
+
+
+async def test_a_sequence_is_lost_with_its_replica(settings, tmp_path):
+    """The caller is told, and may start it again, with another replica if there is one."""
+    accumulating(tmp_path / "sum.onnx")
+    (tmp_path / "portfolio.yaml").write_text(STATEFUL)
+    async with Fabric(settings, load(tmp_path / "portfolio.yaml")) as fabric:
+        assert await fabric.ready() == {}
+        pids: dict[str, int] = {}
+        while len(pids) < 2:
+            pids = {each.id: each.pid for each in await fabric.client.list("replica")}
+
+        async def ask(name, **said):
+            parameters = {"sequence_id": 7, **said}
+            x = {"x": np.ones((1, 1), np.float32)}
+            return await fabric.client.infer(name, x, parameters=parameters, timeout=5)
+
+        first = await ask("total", sequence_start=True)
+        assert (await ask("total"))["y"].item() == 2
+        os.kill(pids[first.replica], signal.SIGKILL)
+        await until(lambda: Identity.of(pids[first.replica]) is None)
+        for _ in range(2):
+            with pytest.raises(SequenceLost, match=r"^sequence 7 of .total. was lost with its"):
+                await ask("total")
+        again = await ask("total", sequence_start=True)
+        assert (again["y"].item(), again.route) == (1, "total")
+        assert again.replica != first.replica
 
 
 async def test_a_watch_ends_with_the_control_plane(settings):

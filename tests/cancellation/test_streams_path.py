@@ -18,11 +18,14 @@ from fabric.core.cards import Batching
 from fabric.core.changes import Changes, Hosted
 from fabric.core.replicas import Status
 from fabric.core.tensors import Signature, TensorSpec
+from fabric.gateway.compression import Compression
 from fabric.gateway.duplex import converse
 from fabric.gateway.grpc import Disconnected
 from fabric.gateway.inference import Inference
 from fabric.gateway.observing import Tracing
 from fabric.gateway.replicas import ReplicaPool
+from fabric.gateway.settings import GatewaySettings
+from fabric.gateway.shared_memory import SharedMemory
 from fabric.gateway.streams import Streams
 from fabric.gateway.view import View
 from fabric.link.frames import CREDIT_AT_FIRST, Hello
@@ -38,6 +41,9 @@ SIGNATURE = Signature(
     outputs=(TensorSpec(name="y", datatype="FP32", shape=(1,)),),
     decoupled=True,
 )
+
+
+PLAIN = Compression(0)
 
 
 class Generator:
@@ -67,7 +73,9 @@ class Client:
         self.sent = 0
         self.blocked = asyncio.Event()
         self.task = asyncio.create_task(
-            converse(handler, {"headers": []}, self.events.get, self.send, 1 << 20, lambda e: e)
+            converse(
+                handler, {"headers": []}, self.events.get, self.send, 1 << 20, PLAIN, lambda e: e
+            )
         )
 
     async def send(self, event):
@@ -143,8 +151,9 @@ async def path():
         view.catalog.update(Changes(revision=1, specialists=(hosted,), replicas=(found,)))
         view.changed()
         await until(lambda: pool.count("s:1"))
-        inference = Inference(view, Tracing(view))
-        yield Path(generator, Streams(view, inference, "triton"), server, runner, pool)
+        inference = Inference(view, Tracing(view), "triton")
+        streams = Streams(view, inference, "triton", SharedMemory(GatewaySettings()))
+        yield Path(generator, streams, server, runner, pool)
 
 
 async def test_while_the_first_answer_is_awaited(path):

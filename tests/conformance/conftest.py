@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 import tritonclient.grpc as triton
 from onnx import TensorProto
-from onnx_models import FLOAT, INT64, accumulating, copying, doubling, save
+from onnx_models import FLOAT, INT64, STRING, accumulating, copying, doubling, save
 from running import OnnxHost
 from tritonclient.grpc import service_pb2_grpc
 
 import fabric
 from fabric.core.cards import Batching, Control, Model, Sequences, StateTensor, Timeouts
+from fabric.core.errors import NotFound, Unavailable
 from fabric.core.plans import ChainEntry, Route
 from fabric.core.tensors import Signature, TensorSpec
 from fabric.testing import specialist
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from running import Running
 
@@ -147,3 +150,35 @@ def stub(models: Running) -> Iterator[service_pb2_grpc.GRPCInferenceServiceStub]
     """The stub that everybody generates from the protocol's file."""
     with grpc.insecure_channel(models.address, UNLIMITED) as channel:
         yield service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+
+@pytest.fixture(scope="session", params=["local", pytest.param("ray", marks=pytest.mark.ray)])
+def hosted(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a fabric on either host, with `double`, `triple`, the route `scale` over
+    both, and `spare`, `echo` and `counting` for a while."""
+    on = request.getfixturevalue(f"on_{request.param}")
+    shutil.copy(Path(__file__).parent / "counting.py", on.folder)
+    more = [
+        on.scaler("spare", 2),
+        specialist("echo", model=Model(uri=str(copying(on.folder / "echo.onnx", STRING)))),
+        specialist("counting", python="counting:Counting"),
+    ]
+    with fabric.Client(on.server) as client:
+        client.apply(more)
+        until_ready(client, *(each.card.name for each in more))
+        yield on.server
+        for each in more:
+            client.delete("specialist", each.key)
+
+
+def until_ready(client: fabric.Client, *names: str, seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    for name in names:
+        while True:
+            try:
+                if client.ready(name):
+                    break
+            except (NotFound, Unavailable):
+                pass
+            assert time.monotonic() < end, f"{name} is not ready"
+            time.sleep(0.05)

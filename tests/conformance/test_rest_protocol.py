@@ -207,6 +207,22 @@ def test_all_outputs_are_binary_where_the_request_says_so(http):
     assert data_of(ask(http, "double", parameters=wish, outputs=outputs)) == [2, 4]
 
 
+@pytest.mark.parametrize("model", ["double", "doubling"])
+def test_a_body_may_be_the_elements_alone(http, model):
+    """Of a model with one input, for the header that says that there is no JSON."""
+    x = np.array([[1, 2], [3, 4]], np.float32)
+    path, headers = f"/v2/models/{model}/infer", {JSON_LENGTH: "0"}
+    response = http.post(path, content=x.tobytes(), headers=headers)
+    document = json.loads(response.content[: int(response.headers[JSON_LENGTH])])
+    assert document["outputs"][0]["shape"] == [2, 2]
+    assert np.frombuffer(response.content[-16:], np.float32).tolist() == [2, 4, 6, 8]
+    status, text = refusal(http.post(path, content=x.tobytes()[:-1], headers=headers))
+    assert (status, text) == (
+        400,
+        "input byte size mismatch for input 'x' for model 'double'. Expected 8, got 15",
+    )
+
+
 @pytest.mark.parametrize("datatype", ["FP16", "BF16"])
 def test_half_floats_are_binary_only(http, datatype):
     """Clients know the words."""
@@ -218,6 +234,26 @@ def test_half_floats_are_binary_only(http, datatype):
     response = http.post(f"/v2/models/{model}/infer", content=body, headers=headers)
     text = f"sending {datatype} data via JSON is not supported. Please use the binary data format for output x"
     assert refusal(response) == (400, text.replace("output x", "output y"))
+
+
+def test_a_sequence_is_one_by_rest_too(http):
+    """Its parameters are those of gRPC."""
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 1]}
+    sums = []
+    for place, value in enumerate((1, 2, 4)):
+        said = {"sequence_start": place == 0, "sequence_end": place == 2}
+        parameters = {"sequence_id": "by-rest", **said}
+        answer = ask(http, "accumulate", tensor | {"data": [value]}, parameters=parameters)
+        sums += data_of(answer)
+    assert sums == [1, 3, 7]
+
+
+def test_an_output_may_be_classes_instead(http):
+    """Texts of value and index, the best first."""
+    outputs = [{"name": "y", "parameters": {"classification": 1}}]
+    response = ask(http, "double", {**X, "data": [1, 3]}, outputs=outputs)
+    assert response.json()["outputs"][0]["datatype"] == "BYTES"
+    assert [text.split(":")[1] for text in data_of(response)] == ["1"]
 
 
 # ------------------------------------------------------------------ codings

@@ -213,13 +213,18 @@ def test_a_streams_timeout_ends_it(repeating, results):
         client.stop_stream()
 
 
-def test_streams_are_compressed_for_who_asks(repeating, results):
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_streams_are_compressed_for_who_asks(repeating, results, algorithm):
     """Both ways."""
+    x = np.ones((1000, 2), np.float32)
+    tensor = triton.InferInput("x", list(x.shape), "FP32").set_data_from_numpy(x)
     with triton.InferenceServerClient(repeating.address) as client:
-        client.start_stream(results, compression_algorithm="gzip")
-        client.async_stream_infer("double", double_inputs(1))
-        assert results.next().as_numpy("y").tolist() == [[2, 2]]
+        client.start_stream(results, compression_algorithm=algorithm)
+        client.async_stream_infer("double", [tensor])
+        assert (results.next().as_numpy("y") == 2).all()
         client.stop_stream()
+        answer = client.infer("double", [tensor], compression_algorithm=algorithm)
+        assert (answer.as_numpy("y") == 2).all()
 
 
 # ------------------------------------------------------------------ asyncio

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
 import random
 
 import pytest
 
-from fabric.core.errors import InvalidRequest, NotFound, Overloaded, Unimplemented
+from fabric.core.errors import InvalidRequest, NotFound, Overloaded
+from fabric.gateway.compression import Compression
 from fabric.gateway.duplex import Requests, converse
 from fabric.gateway.grpc import Disconnected
 
+COMPRESSION = Compression(5000)
 DISCONNECT = {"type": "http.disconnect"}
 
 
@@ -58,12 +61,15 @@ class Client:
 
     def converse(self, handler, headers=(), max_bytes=1000):
         scope = {"headers": list(headers), "path": "/a/B"}
-        return converse(handler, scope, self.receive, self.send, max_bytes, lambda error: error)
+        return converse(
+            handler, scope, self.receive, self.send, max_bytes, COMPRESSION, lambda error: error
+        )
 
 
-async def read(*events, max_bytes=1000):
+async def read(*events, max_bytes=1000, encoding=b"gzip"):
     """The messages that *events* make."""
-    requests = Requests(Client(*events).receive, max_bytes)
+    scope = {"headers": [(b"grpc-encoding", encoding)]}
+    requests = Requests(scope, Client(*events).receive, max_bytes, COMPRESSION)
     try:
         return [message async for message in requests]
     finally:
@@ -97,7 +103,7 @@ async def test_a_call_may_have_no_message():
     [
         (framed(b"abc")[:-1], InvalidRequest),
         (framed(b"") + b"\0", InvalidRequest),
-        (framed(b"abc", flag=1), Unimplemented),
+        (framed(b"abc", flag=1), InvalidRequest),
         (framed(b"a" * 1001), Overloaded),
         (b"\0\xff\xff\xff\xff", Overloaded),
     ],
@@ -108,10 +114,28 @@ async def test_what_is_no_plain_message_is_refused(data, error):
         await read(body(data), body(b"", more=False))
 
 
+async def test_each_message_may_be_compressed():
+    """Or not, on one call."""
+    data = framed(b"a") + framed(gzip.compress(bytes(900)), flag=1) + framed(b"b")
+    assert await read(body(data), body(b"", more=False)) == [b"a", bytes(900), b"b"]
+
+
+async def test_answers_are_compressed_as_the_requests():
+    """Those that are worth it."""
+    client = Client(body(framed(b"a") + framed(bytes(900)), more=False))
+    accepted = [(b"grpc-encoding", b"gzip"), (b"grpc-accept-encoding", b"gzip")]
+    await client.converse(echo, accepted)
+    small, large = [event["body"] for event in client.sent if event.get("body")]
+    assert dict(client.sent[0]["headers"])[b"grpc-encoding"] == b"gzip"
+    assert small == framed(b"a!")
+    assert large[0] == 1
+    assert gzip.decompress(large[5:]) == bytes(900) + b"!"
+
+
 async def test_no_more_is_taken_ahead_than_a_little():
     """A client that sends and is not read is held back, and read on when somebody asks."""
     client = Client(*[body(framed(b"x" * 99_995)) for _ in range(100)])
-    requests = Requests(client.receive, 1 << 20)
+    requests = Requests({"headers": []}, client.receive, 1 << 20, COMPRESSION)
     while client.asked < 11:
         await asyncio.sleep(0)
     for _ in range(100):
@@ -252,7 +276,9 @@ async def test_a_client_that_leaves_between_answers_is_noticed_by_sending():
         await client.send(event)
 
     with pytest.raises(Disconnected):
-        await converse(endless, {"headers": []}, client.receive, send, 1000, lambda error: error)
+        await converse(
+            endless, {"headers": []}, client.receive, send, 1000, COMPRESSION, lambda error: error
+        )
     assert endless.ended.is_set()
 
 

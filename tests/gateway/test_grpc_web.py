@@ -7,6 +7,7 @@ import base64
 import httpx
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2
 from running import Running, Saying, served, unique
 
 from fabric.api.catalog.v1 import catalog_service_pb2 as catalog_pb2
@@ -90,14 +91,21 @@ async def test_an_error_is_a_status(http, kind):
     assert "grpc-status-details-bin" in response.headers
 
 
+STREAMS = {
+    "/fabric.api.catalog.v1.CatalogService/Watch": (catalog_pb2.WatchResponse, "snapshot", True),
+    "/grpc.health.v1.Health/Watch": (health_pb2.HealthCheckResponse, "status", 1),
+}
+
+
 @pytest.mark.parametrize("kind", TYPES)
-async def test_a_stream_of_answers_arrives_as_it_is_sent(http, kind):
-    """The first message long before the last."""
-    path = "/fabric.api.catalog.v1.CatalogService/Watch"
-    body = coded(kind, framed(catalog_pb2.WatchRequest()))
+@pytest.mark.parametrize("path", STREAMS)
+async def test_a_stream_of_answers_arrives_as_it_is_sent(http, kind, path):
+    """The first message long before the last, from the control plane and from the gateway."""
+    cls, field, value = STREAMS[path]
+    body = coded(kind, framed(health_pb2.HealthCheckRequest()))
     headers = {"content-type": kind, "accept": kind}
     async with http.stream("POST", path, content=body, headers=headers) as response:
-        came = b""
+        came, found = b"", []
         async for chunk in response.aiter_raw():
             came += chunk
             whole = came[: len(came) // 4 * 4] if "text" in kind else came
@@ -105,7 +113,7 @@ async def test_a_stream_of_answers_arrives_as_it_is_sent(http, kind):
                 break
         (flag, message), *_ = found
         assert flag == 0
-        assert catalog_pb2.WatchResponse.FromString(message).snapshot
+        assert getattr(cls.FromString(message), field) == value
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,6 @@ import grpc
 import httpx
 import numpy as np
 import pytest
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health_pb2_grpc import HealthStub
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from running import Failing, Held, Saying, served, unique
 
 from fabric import AsyncClient, telemetry
@@ -153,12 +150,30 @@ async def test_a_unary_call_takes_one_message(channel, messages):
     assert (code, "message" in text) == (grpc.StatusCode.INVALID_ARGUMENT, True)
 
 
-async def test_compressed_messages_are_refused(channel):
-    """With the way out."""
-    call = channel.unary_unary(INFER)
-    request = ModelInferRequest(model_name="a" * 1000).SerializeToString()
-    code, text = await code_of(call(request, compression=grpc.Compression.Gzip, timeout=5))
-    assert (code, "grpc-encoding: identity" in text) == (grpc.StatusCode.UNIMPLEMENTED, True)
+@pytest.mark.parametrize("how", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+@pytest.mark.parametrize("size", [10, 2000, 2_000_000])
+async def test_compressed_messages_are_read_and_answered(running, client, channel, how, size):
+    """As gRPC's own library writes and reads them."""
+    held, name = Held(), unique("held")
+    async with served(running, client, name, held):
+        request = ModelInferRequest(model_name=name, raw_input_contents=[bytes(size)])
+        call = channel.unary_unary(INFER)(request.SerializeToString(), compression=how, timeout=20)
+        asked = await held.next()
+        assert bytes(asked.payload) == request.SerializeToString()
+        response = ModelInferResponse(id="a", raw_output_contents=[bytes(size)])
+        asked.respond(response.SerializeToString())
+        answer = ModelInferResponse.FromString(await call)
+        assert answer.raw_output_contents == response.raw_output_contents
+
+
+async def test_an_unknown_compression_is_unimplemented(running):
+    """With what could be used instead."""
+    headers = {"content-type": "application/grpc", "grpc-encoding": "br"}
+    async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+        url = f"http://{running.address}{LIVE}"
+        answer = await http.post(url, content=b"\1\0\0\0\3abc", headers=headers)
+    assert answer.headers["grpc-status"] == "12"
+    assert answer.headers["grpc-accept-encoding"] == "identity,deflate,gzip"
 
 
 @pytest.mark.parametrize("path", ["/inference.GRPCInferenceService/Nothing", "/a.B/C"])
@@ -178,9 +193,9 @@ FRAME = b"\0\0\0\0\0"
         (b"", "3"),
         (b"\0\0", "3"),
         (b"\0\0\0\0\4abc", "3"),
-        (b"\0\xff\xff\xff\xffabc", "3"),
+        (b"\0\xff\xff\xff\xffabc", "8"),
         (FRAME + b"\0", "3"),
-        (b"\1\0\0\0\0", "12"),
+        (b"\1\0\0\0\0", "3"),
     ],
 )
 async def test_frames_that_are_cut_or_wrong_get_a_status(running, body, status):
@@ -232,8 +247,8 @@ async def test_noise_on_the_port_disturbs_nobody(running, client):
 
 
 # ------------------------------------------------------------------ the other services
-async def test_the_control_planes_calls_pass_through_the_same_port(running, client, channel):
-    """Lists, watches and reflection, with the control plane's own errors."""
+async def test_the_control_planes_calls_pass_through_the_same_port(running, client):
+    """Lists and watches, with the control plane's own errors."""
     name = unique("listed")
     async with served(running, client, name, Saying()):
         listed = await client.list("specialist")
@@ -244,27 +259,3 @@ async def test_the_control_planes_calls_pass_through_the_same_port(running, clie
             break
     with pytest.raises(NotFound, match="no specialist none"):
         await client.get("specialist", "none")
-    request = reflection_pb2.ServerReflectionRequest(list_services="")
-    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-    async for response in stub.ServerReflectionInfo(iter([request])):
-        services = {service.name for service in response.list_services_response.service}
-    assert "fabric.api.catalog.v1.CatalogService" in services
-
-
-async def test_health_is_that_of_the_gateway_or_of_a_model(running, client, channel):
-    """A model that nobody hosts is not serving, and an unknown one not found."""
-    states = health_pb2.HealthCheckResponse
-    name = unique("healthy")
-    check = HealthStub(channel).Check
-
-    async def health(service):
-        return (await check(health_pb2.HealthCheckRequest(service=service))).status
-
-    async with served(running, client, name, Saying()):
-        assert await health("") == states.SERVING
-        assert await health(name) == states.SERVING
-    while await health(name) == states.SERVING:
-        await asyncio.sleep(0.005)
-    assert await health(name) == states.NOT_SERVING
-    request = health_pb2.HealthCheckRequest(service="none")
-    assert (await code_of(check(request)))[0] == grpc.StatusCode.NOT_FOUND

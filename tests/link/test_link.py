@@ -576,3 +576,16 @@ async def test_a_replica_says_what_it_has_done():
     async with linked(Held()) as (_, link):
         assert await link.ask_statistics(Deadline.after(5)) == b"counted"
         assert link.in_flight == 0
+
+
+async def test_a_loop_that_was_busy_blames_nobody():
+    """While nothing could be heard, nothing counts as silence."""
+    limits = Limits(ping_interval=0.01, silence=0.05)
+    handler = Held()
+    async with linked(handler, limits) as (_server, link):
+        call = asyncio.create_task(link.call(b"x", NEVER))
+        held = await handler.calls.get()
+        time.sleep(0.2)
+        await asyncio.sleep(0.05)
+        held.respond(b"ok")
+        assert await call == b"ok"

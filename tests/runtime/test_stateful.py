@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import replace
 
 import numpy as np
@@ -61,13 +62,17 @@ async def opened():
         await replica.close()
 
 
-def ask(link, array, sequence=0, *, start=False, end=False):
+def payload_of(array, sequence=0, *, start=False, end=False):
     message = ModelInferRequest(model_name="s")
     said = {"sequence_id": sequence, "sequence_start": start, "sequence_end": end}
     for name, value in said.items():
         set_value(message.parameters[name], value)
     encode_inputs(message, {"x": array})
-    return asyncio.create_task(link.call(message.SerializeToString(), NEVER))
+    return message.SerializeToString()
+
+
+def ask(link, array, sequence=0, **said):
+    return asyncio.create_task(link.call(payload_of(array, sequence, **said), NEVER))
 
 
 async def outputs(call):
@@ -239,6 +244,42 @@ async def test_a_python_specialist_takes_its_sequence_as_an_argument(specialist,
     """One that does not, or wants tensors for it, does not open."""
     with pytest.raises(Conflict, match=text):
         await Replica(specialist, NOBODY).open()
+
+
+class Telling:
+    """Gives all `x` of its sequence so far, one by one; fails behind the first negative one."""
+
+    signature = Counting.signature
+
+    async def infer(self, inputs, sequence):
+        said = sequence.state["said"] = [*sequence.state.get("said", []), inputs["x"].item()]
+        for value in said:
+            yield {"y": np.array([value], np.float32)}
+            if value < 0:
+                raise ValueError("negative")
+
+
+async def test_a_decoupled_specialist_keeps_a_state_too(opened):
+    """With its last answer; a stream that fails has not happened."""
+    _, link = await opened(python("Telling"))
+
+    async def told(value, **said):
+        payload = payload_of(row(value), 1, **said)
+        heard = []
+        async with aclosing(link.stream(payload, NEVER)) as responses:
+            async for response, _ in responses:
+                if response:
+                    message = ModelInferResponse.FromString(bytes(response))
+                    heard.append(decode_outputs(message)["y"].item())
+        return heard
+
+    assert await told(1, start=True) == [1]
+    assert await told(2) == [1, 2]
+    with pytest.raises(SpecialistFailed, match="negative"):
+        await told(-1)
+    assert await told(3, end=True) == [1, 2, 3]
+    with pytest.raises(InvalidRequest, match="START flag"):
+        await told(4)
 
 
 # ------------------------------------------------------------------ drain

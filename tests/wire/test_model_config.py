@@ -23,8 +23,9 @@ from fabric.core.cards import (
 from fabric.core.errors import InvalidRequest
 from fabric.core.tensors import DTYPES, Signature, TensorSpec
 from fabric.testing import specialist
+from fabric.wire.config_hosting import ACCELERATORS
 from fabric.wire.config_notes import READ, SAID, Effect
-from fabric.wire.configured import ACCELERATORS, configured, new_specialist
+from fabric.wire.configured import configured, new_specialist
 from fabric.wire.model_config import overridden, to_config, to_route_config
 
 MODEL = Model(uri="/models/m/3/model.onnx")

@@ -8,9 +8,13 @@ import re
 import numpy as np
 import pytest
 
-from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
+from fabric.api.inference.v2.open_inference_pb2 import (
+    ModelInferRequest,
+    ModelInferResponse,
+    ModelMetadataResponse,
+)
 from fabric.core.errors import InvalidRequest
-from fabric.wire.rest import Wish, decode, encode
+from fabric.wire.rest import Wish, decode, decode_raw, encode
 
 JSON = Wish(False, {})
 BINARY = Wish(True, {})
@@ -51,6 +55,13 @@ def test_an_input_in_shared_memory_takes_no_raw_elements():
     request, _ = decoded({"inputs": [shared, tensor([1, 2])]})
     assert len(request.raw_input_contents) == 1
     assert request.inputs[0].parameters["shared_memory_byte_size"].int64_param == 8
+
+
+def test_null_is_as_good_as_nothing():
+    """Clients write it for what they were not told."""
+    said = tensor([1, 2], parameters=None)
+    request, wish = decoded({"inputs": [said], "id": None, "outputs": None, "parameters": None})
+    assert (request.id, len(request.outputs), wish.is_binary("y")) == ("", 0, False)
 
 
 def test_parameters_keep_their_types():
@@ -123,6 +134,39 @@ def test_large_documents_are_parsed_as_small_ones_are():
         decoded({"inputs": [tensor([*values, 0.5])]})
     with pytest.raises(InvalidRequest, match="parse the request JSON"):
         decode(b"9" * 70_000, 70_000, ModelInferRequest())
+
+
+def metadata(datatype, *shapes):
+    inputs = [{"name": "x", "datatype": datatype, "shape": shape} for shape in shapes]
+    return ModelMetadataResponse(name="m", inputs=inputs)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "shape", "body", "found"),
+    [
+        ("FP32", [-1, 2], bytes(24), [3, 2]),
+        ("FP32", [-1, -1], bytes(24), [1, 6]),
+        ("FP32", [2, 3], bytes(24), [2, 3]),
+        ("FP32", [], bytes(4), []),
+        ("INT8", [0, -1], b"", [0, 0]),
+        ("BYTES", [-1, 1], b"any", [1, 1]),
+    ],
+)
+def test_a_body_without_json_is_the_one_input(datatype, shape, body, found):
+    """In the shape that fits; a text is one element."""
+    request = ModelInferRequest()
+    wish = decode_raw(body, request, metadata(datatype, shape))
+    assert list(request.inputs[0].shape) == found
+    length = b"\3\0\0\0" if datatype == "BYTES" else b""
+    assert list(request.raw_input_contents) == [length + body]
+    assert wish.is_binary("y")
+
+
+@pytest.mark.parametrize("shapes", [(), ([1], [1]), ([-1, -1, -1],), ([2, -1, -1],)])
+def test_a_body_that_could_be_anything_is_refused(shapes):
+    """It says what is sent instead."""
+    with pytest.raises(InvalidRequest, match="send JSON with the binary data behind it"):
+        decode_raw(b"", ModelInferRequest(), metadata("FP32", *shapes))
 
 
 # ------------------------------------------------------------------ responses

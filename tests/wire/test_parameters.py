@@ -1,0 +1,43 @@
+"""What a request's parameters ask of the gateway."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest
+from fabric.core.errors import InvalidRequest
+from fabric.core.plans import Requirements
+from fabric.core.requests import InferRequest
+from fabric.wire.parameters import read_into, set_value
+
+
+def read(**said):
+    message = ModelInferRequest()
+    for name, value in said.items():
+        set_value(message.parameters[name], value)
+    request = InferRequest("m", "", b"")
+    read_into(request, message.parameters)
+    return request
+
+
+def test_requirements_and_sequences_are_read():
+    """Whatever else there is, is for the specialist."""
+    request = read(
+        fabric_task="t", fabric_substitute=False, sequence_id=7, sequence_end=True, other=1
+    )
+    assert request.requirements == Requirements(task="t")
+    assert not request.substitute
+    assert (request.sequence, request.starts, request.ends) == ("7", False, True)
+
+
+@pytest.mark.parametrize("sequence", [0, ""])
+def test_no_sequence_is_none(sequence):
+    """0 and nothing name none."""
+    request = read(sequence_id=sequence, sequence_start=True)
+    assert (request.sequence, request.starts, request.ends) == ("", False, False)
+
+
+def test_a_sequence_of_the_wrong_type_is_refused():
+    """At the gateway already."""
+    with pytest.raises(InvalidRequest, match="invalid value type for 'sequence_id'"):
+        read(sequence_id=True)
