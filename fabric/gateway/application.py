@@ -52,7 +52,6 @@ class Application:
         self._settings = settings
         self._handlers: dict[str, Handler] = {}
         self._calls = 0
-        self._max_bytes = settings.max_message_bytes
         self._intake = Intake(
             settings.max_message_bytes, settings.max_held_bytes, settings.patience
         )
@@ -96,7 +95,7 @@ class Application:
         if handler is None:
             raise Unimplemented(f"there is no call {path}")
         explained = partial(_explained, path)
-        limits = self._max_bytes, self._compression
+        limits = self._intake, self._compression
         await converse(handler, scope, receive, send, *limits, explained)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:

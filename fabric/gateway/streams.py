@@ -136,6 +136,7 @@ class _Exchange:
                     else:
                         tasks.create_task(self._answer(message, payload, before, after))
                         before = after
+                    del payload  # it may be large, and the next one be long in coming
         except ExceptionGroup as group:
             end = group.exceptions[0]
         await self._out.put(end)
@@ -168,6 +169,7 @@ class _Exchange:
             if self._is_bare and is_typed(message):
                 payload += WANTS_TYPED
             request = request_of(message, payload, self._trace)
+            del payload
             async with aclosing(self._inference.answers(request, self._deadline)) as answers:
                 async for answer, who in answers:
                     response = answer.response
