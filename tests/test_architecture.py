@@ -12,6 +12,7 @@ import pytest
 
 from fabric import AsyncClient, Client
 from fabric.api.catalog.v1 import catalog_service_pb2
+from fabric.api.inference.v2 import open_inference_service_pb2
 from fabric.api.routing.v1 import routing_service_pb2
 from fabric.control.servicer import CatalogServicer
 from fabric.gateway.application import _handlers
@@ -65,12 +66,16 @@ def test_every_call_of_the_catalog_has_both_ends():
 
 async def test_every_call_of_the_gateways_services_has_both_ends():
     """A handler under its path, and a method of both clients."""
-    handlers = _handlers(View(ReplicaPool()), None, GatewaySettings())
+    handlers, streaming = _handlers(View(ReplicaPool()), None, GatewaySettings())
     service = routing_service_pb2.DESCRIPTOR.services_by_name["RoutingService"]
     for method in service.methods:
         assert f"/{service.full_name}/{method.name}" in handlers
         assert hasattr(AsyncClient, method.name.lower())
         assert hasattr(Client, method.name.lower())
+    protocol = open_inference_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+    for method in protocol.methods:
+        table = streaming if method.client_streaming else handlers
+        assert f"/inference.GRPCInferenceService/{method.name}" in table
 
 
 def test_every_service_is_in_one_of_these_tests():

@@ -162,9 +162,16 @@ def ray(scratch: Path, environ: Mapping[str, str]) -> tuple[Program, str]:
 
 # ------------------------------------------------------------------ ports
 def free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens at, and that no client is given before somebody does.
+
+    Raises:
+        Unavailable: there seems to be none.
+    """
+    for _ in range(100):
+        port = random.randrange(_FIRST_PORT, _LAST_PORT)  # noqa: S311
+        if is_free(host, port):
+            return port
+    raise Unavailable(f"no free port from {_FIRST_PORT} to {_LAST_PORT}")
 
 
 def free_block(count: int) -> int:

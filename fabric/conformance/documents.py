@@ -43,9 +43,9 @@ async def ask(server: Server, model: str, *inputs: Any, **fields: Any) -> dict[s
 
 
 def expect_refusal(response: httpx.Response) -> str:
-    """The error of *response*. Raises Broken unless it is a client error as the protocol has it."""
+    """The error of *response*. Raises Broken unless it is one as the protocol has it."""
     status = response.status_code
-    expect(400 <= status < 500, "a status of 4xx", f"{status}: {response.text[:200]}")
+    expect(400 <= status < 600, "an error status", f"{status}: {response.text[:200]}")
     error = object_of(response).get("error")
     expect(isinstance(error, str) and error, 'an object {"error": text}', response.text[:200])
     return str(error)

@@ -137,6 +137,10 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
 def _write_triton(folder: Path, backend: str) -> None:
     repository = folder / ("triton" if backend == "onnxruntime" else "triton-python")
     for sample in SAMPLES:
+        if any(not spec.shape for spec in sample.inputs):
+            continue  # Triton has no scalars
+        if backend == "python" and any(spec.datatype == "BF16" for spec in sample.inputs):
+            continue  # nor has NumPy BF16
         own = "python" if sample.python else backend
         for version in sample.versions:
             place = repository / sample.name / version
@@ -176,9 +180,7 @@ def _pbtxt_tensors(kind: str, specs: Iterable[TensorSpec], sample: Sample) -> li
     for spec in specs:
         datatype = "STRING" if spec.datatype == "BYTES" else spec.datatype
         dims = ", ".join(map(str, spec.shape[1:] if sample.batches else spec.shape))
-        said = f'name: "{spec.name}" data_type: TYPE_{datatype} dims: [ {dims or 1} ]'
-        if not dims:
-            said += " reshape { shape: [ ] }"
+        said = f'name: "{spec.name}" data_type: TYPE_{datatype} dims: [ {dims} ]'
         if spec.optional:
             said += " optional: true"
         if sample.name == CLASSES and kind == "output":
@@ -201,6 +203,7 @@ def _write_mlserver(folder: Path) -> None:
             settings = {
                 "name": sample.name,
                 "implementation": "mlserver_model.OnnxModel",
+                "platform": "onnx_onnxv1",
                 "inputs": [_mlserver_tensor(spec) for spec in sample.inputs],
                 "outputs": [_mlserver_tensor(spec) for spec in sample.outputs],
                 "parameters": {"version": version, "uri": "./model.onnx"},

@@ -71,7 +71,7 @@ async def _start(
         }
         envoy = await asyncio.create_subprocess_exec(
             get_envoy_path(),
-            "--use-dynamic-base-id",
+            "--disable-hot-restart",  # which would leave an object in shared memory
             *(text for pair in arguments.items() for text in pair),
             env={**os.environ, **get_envoy_environ(), LIFELINE: str(lifeline)},
             pass_fds=(lifeline,),

@@ -20,6 +20,7 @@ from fabric.gateway.descriptors import described
 from fabric.gateway.duplex import converse
 from fabric.gateway.health import Health
 from fabric.gateway.inference import Inference
+from fabric.gateway.intake import Disconnected, Intake
 from fabric.gateway.mirror import channel_to, follow
 from fabric.gateway.observing import Logs, Tracing
 from fabric.gateway.queries import Queries
@@ -52,9 +53,12 @@ class Application:
         self._handlers: dict[str, Handler] = {}
         self._calls = 0
         self._max_bytes = settings.max_message_bytes
+        self._intake = Intake(
+            settings.max_message_bytes, settings.max_held_bytes, settings.patience
+        )
         most_inflated = min(settings.max_inflated_bytes, settings.max_message_bytes)
         self._compression = Compression(most_inflated)
-        self._rest = Rest(self._handlers, settings.max_message_bytes, most_inflated)
+        self._rest = Rest(self._handlers, self._intake, most_inflated)
         self._stream_handlers: dict[str, StreamHandler] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,12 +81,12 @@ class Application:
             if handler is None:
                 await self._stream(path, scope, receive, send)
                 return
-            payload = await grpc.read(scope, receive, self._max_bytes, self._compression)
+            payload = await grpc.read(scope, receive, self._intake, self._compression)
             parts = await grpc.unless_gone(receive, handler(payload, scope))
             await grpc.respond(scope, send, parts, self._compression)
         except FabricError as error:
             await fail(send, error)
-        except grpc.Disconnected:
+        except Disconnected:
             return
         except Exception as error:  # noqa: BLE001 - logged, and told to the caller by number
             await fail(send, _explained(path, error))

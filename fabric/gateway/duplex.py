@@ -12,13 +12,13 @@ from fabric.gateway.grpc import (
     OK_TRAILERS,
     WORTH_COMPRESSING,
     Departure,
-    Disconnected,
     deadline_of,
     fail,
     header,
     start_in,
     status_of,
 )
+from fabric.gateway.intake import Disconnected
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -74,7 +74,7 @@ def configuration(settings: GatewaySettings) -> dict[str, Any]:
         "initial_stream_window_size": _MIB,
         "initial_connection_window_size": 4 * _MIB,
     }
-    manager["stream_idle_timeout"] = "0s"  # a watch may be quiet for long
+    manager["stream_idle_timeout"] = "3600s"  # streams may be quiet for long, but not for ever
     manager["drain_timeout"] = f"{settings.drain}s"
     return made
 
@@ -107,7 +107,7 @@ def _share(manager: dict[str, Any]) -> None:
     host["routes"] = [
         {
             "match": {"prefix": prefix},
-            "route": {"cluster": _CONTROL, "timeout": "0s"},
+            "route": {"cluster": _CONTROL, "timeout": "0s", "idle_timeout": "0s"},
             "typed_per_filter_config": passed_by,
         }
         for prefix in _CONTROL_PREFIXES

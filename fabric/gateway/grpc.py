@@ -17,14 +17,15 @@ from collections.abc import (
     Coroutine,
     MutableMapping,
 )
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
 
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
 from fabric.core.deadlines import NEVER, Deadline
-from fabric.core.errors import FabricError, InvalidRequest, Overloaded
+from fabric.core.errors import FabricError, InvalidRequest
+from fabric.gateway.intake import PREFIX, Disconnected
 from fabric.wire.status import DETAILS_KEY, to_details
 
 Scope = MutableMapping[str, Any]
@@ -40,12 +41,15 @@ StreamHandler = Callable[[AsyncIterator[bytes], Scope], AsyncGenerator[Parts, No
 if TYPE_CHECKING:
     from fabric.gateway.coding import Coding
     from fabric.gateway.compression import Compression
+    from fabric.gateway.intake import Intake
 
 T = TypeVar("T")
 M = TypeVar("M", bound=ProtoMessage)
 
 SERVICE = "/inference.GRPCInferenceService/"
 """Where the calls of the Open Inference Protocol are."""
+LARGE = 1 << 20
+"""Bytes from which on an answer is sent in pieces, and of one of them."""
 ARRIVAL = "fabric.arrival"
 """In a scope: the number of the call in the order of arrival, and its `receive`."""
 
@@ -70,10 +74,6 @@ OK_TRAILERS = {
 }
 
 
-class Disconnected(Exception):
-    """The client is gone; nobody waits for an answer."""
-
-
 def decoded(cls: type[M], payload: bytes) -> M:
     """Raises InvalidRequest unless *payload* is a message of *cls*."""
     try:
@@ -90,50 +90,23 @@ def is_grpc(scope: Scope) -> bool:
     )
 
 
-async def read(scope: Scope, receive: Receive, max_bytes: int, compression: Compression) -> bytes:
+async def read(scope: Scope, receive: Receive, intake: Intake, compression: Compression) -> bytes:
     """The one message of a unary request.
 
     Raises:
         Disconnected: the client left before it was complete.
         InvalidRequest: it is not one whole message.
-        Overloaded: it is larger than *max_bytes*, or than what may come out of it.
+        Overloaded: it is larger than it may be, or what comes out of it.
+        DeadlineExceeded: it stopped coming.
         Unimplemented: it is compressed in a way that is not known.
     """
-    event = await receive()
-    body: bytes = event.get("body", b"")
-    if event.get("more_body", False) or event["type"] != "http.request":
-        body = await whole(event, receive, max_bytes)
-    if len(body) < 5:
-        raise InvalidRequest("the request holds no gRPC message")
-    if len(body) - 5 != int.from_bytes(body[1:5], "big"):
-        raise InvalidRequest("a unary request holds exactly one gRPC message")
-    if len(body) > max_bytes:
-        raise Overloaded(f"the message has {len(body)} bytes, {max_bytes} are allowed")
+    body = await intake.message(receive)
     if body[0]:
-        return await compression.inflated(body[5:], scope)
-    return body[5:]
-
-
-async def whole(event: Message, receive: Receive, max_bytes: int) -> bytes:
-    """The body of a request, of which *event* is the first part.
-
-    Raises:
-        Disconnected: the client left before it was complete.
-        Overloaded: it is larger than *max_bytes*.
-    """
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        if event["type"] != "http.request":
-            raise Disconnected
-        chunk = event.get("body", b"")
-        size += len(chunk)
-        if size > max_bytes:
-            raise Overloaded(f"the message has over {max_bytes} bytes, which is the limit")
-        chunks.append(chunk)
-        if not event.get("more_body", False):
-            return b"".join(chunks)
-        event = await receive()
+        return await compression.inflated(bytes(body[PREFIX:]), scope)
+    if isinstance(body, bytes):
+        return body[PREFIX:]
+    del body[:PREFIX]  # of a large one, which is not copied
+    return cast("bytes", body)  # whatever reads a message takes any buffer
 
 
 async def unless_gone(receive: Receive, answer: Coroutine[Any, Any, T]) -> T:
@@ -216,17 +189,38 @@ async def all_before(receive: Receive) -> None:
 
 
 async def respond(scope: Scope, send: Send, parts: Parts, compression: Compression) -> None:
-    """Answers with the message that *parts* make."""
+    """Answers with the message that *parts* make.
+
+    Raises:
+        Disconnected: the client left meanwhile.
+    """
     size = sum(map(len, parts))
     flag, start = b"\0", START
     if size >= WORTH_COMPRESSING and (coding := compression.agreed(scope)) is not None:
         flag, start = b"\1", start_in(coding)
         parts = (await compression.deflated(parts, coding),)
         size = len(parts[0])
-    await send(start)
-    body = b"".join((flag, size.to_bytes(4, "big"), *parts))
-    await send({"type": "http.response.body", "body": body, "more_body": False})
-    await send(OK_TRAILERS)
+    prefix = flag + size.to_bytes(4, "big")
+    try:
+        await send(start)
+        if size > LARGE:
+            await _send_in_pieces(send, (prefix, *parts))
+        else:
+            body = b"".join((prefix, *parts))
+            await send({"type": "http.response.body", "body": body, "more_body": False})
+        await send(OK_TRAILERS)
+    except OSError:  # as ASGI has it
+        raise Disconnected from None
+
+
+async def _send_in_pieces(send: Send, parts: Parts) -> None:
+    """As fast as the client takes them, and never the whole in one more copy."""
+    for part in parts:
+        view = memoryview(part)
+        for at in range(0, len(view), LARGE):
+            piece = bytes(view[at : at + LARGE])
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def start_in(coding: Coding | None) -> Message:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from fabric.core.errors import DeadlineExceeded, InvalidRequest, Overloaded
 
@@ -111,12 +111,12 @@ class Intake:
         if len(body) < PREFIX:
             raise InvalidRequest("the request holds no gRPC message")
         size = PREFIX + int.from_bytes(body[1:PREFIX], "big")
-        self._check(size)
         if len(body) != size:
             raise InvalidRequest("a unary request holds exactly one gRPC message")
+        self._check(size)
         return body
 
-    async def body(self, receive: Receive, length: int | None) -> bytes | bytearray:
+    async def body(self, receive: Receive, length: int | None) -> bytes:
         """The body of an HTTP request of the given Content-Length.
 
         Raises:
@@ -125,29 +125,25 @@ class Intake:
             Overloaded: it is larger than it may be.
             DeadlineExceeded: it stopped coming.
         """
-        event = await self._next(receive)
-        body: bytes | bytearray = event.get("body", b"")
+        event = await receive()
+        if event["type"] != "http.request":
+            raise Disconnected
+        body: bytes = event.get("body", b"")
         if not event.get("more_body", False):
             return body
         size = length if length is not None else SMALL
-        try:
-            return await self._rest(receive, body, size)
-        except InvalidRequest:
-            if length is not None:
-                raise
-            raise InvalidRequest(
-                f"a body of more than {SMALL} bytes comes with its Content-Length"
-            ) from None
+        body = cast("bytes", await self._rest(receive, body, size))  # as good as
+        if len(body) > size:
+            raise InvalidRequest(f"a body of more than {size} bytes comes with its Content-Length")
+        return body
 
     async def _rest(self, receive: Receive, start: bytes | bytearray, size: int) -> bytearray:
-        """The body of *size* bytes at most that begins with *start*."""
+        """The body that begins with *start*; of one that is longer than *size* some more."""
         self._check(size)
         body = await self._room.take(size) if size > SMALL else bytearray()
         body += start
         more = True
-        while more:
-            if len(body) > size:
-                raise InvalidRequest("the request is longer than it says")
+        while more and len(body) <= size:
             event = await self._next(receive)
             body += event.get("body", b"")
             more = event.get("more_body", False)

@@ -15,6 +15,8 @@ from fabric.core.errors import AlreadyExists, InvalidRequest, NotFound, Overload
 
 FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is
 _MOST = 1024
+_RESERVED = "envoy_shared_memory"
+"""How the objects of other Envoys begin, which are not for clients to write in."""
 
 
 @dataclass(eq=False)
@@ -104,6 +106,11 @@ class Regions:
         if len(self._regions) >= _MOST:
             raise Overloaded(
                 f"{len(self._regions)} shared memory regions are registered: unregister some"
+            )
+        if key.removeprefix("/").startswith(_RESERVED):
+            raise InvalidRequest(
+                f"cannot register shared memory region '{name}' with key '{key}' as the key "
+                f"contains the reserved prefix '{_RESERVED}'"
             )
         file = self._opened(key)
         region = Region(name, key, offset, byte_size, file)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from fabric.gateway.endpoints import Endpoint
     from fabric.gateway.grpc import Handler, Receive, Scope, Send
+    from fabric.gateway.intake import Intake
 
 T = TypeVar("T")
 Header = tuple[bytes, bytes]
@@ -76,10 +77,10 @@ class Rest:
     """Answers by *handlers*, which are by gRPC path. Has a thread for large bodies until closed."""
 
     def __init__(
-        self, handlers: Mapping[str, Handler], max_bytes: int, max_inflated_bytes: int
+        self, handlers: Mapping[str, Handler], intake: Intake, max_inflated_bytes: int
     ) -> None:
         self._handlers = handlers
-        self._max_bytes = max_bytes
+        self._intake = intake
         self._max_inflated_bytes = max_inflated_bytes
         self._worker = ThreadPoolExecutor(1, "fabric-rest")
         self._root = Node()
@@ -101,7 +102,7 @@ class Rest:
             text = f"{scope['method']} is not allowed for {scope['path']}"
             raise Refused(405, text, _allowed(node))
         try:
-            body = await grpc.whole(await receive(), receive, self._max_bytes)
+            body = await self._intake.body(receive, _length(scope))
         except Overloaded as error:
             raise Refused(413, error.message) from error
         answer = self._reply(node.endpoints[verb], values, body, scope)
@@ -210,6 +211,11 @@ def _json_length(value: bytes | None, body: bytes) -> int:
             f"length of the JSON in a body of {len(body)} bytes"
         )
     return int(value)
+
+
+def _length(scope: Scope) -> int | None:
+    length = grpc.header(scope, b"content-length")
+    return int(length) if length.isdigit() else None
 
 
 def _with_deadline(scope: Scope, value: bytes | None) -> Scope:

@@ -26,6 +26,10 @@ class GatewaySettings:
     first error."""
     max_message_bytes: int = 2**31 - 1
     """Larger requests are refused."""
+    max_held_bytes: int = 4 << 30
+    """Of large requests, all together; while there is no room for one its sender is held back."""
+    patience: float = 60.0
+    """Seconds without a byte after which a request that has begun is given up."""
     max_inflated_bytes: int = 1 << 28
     """The same for what comes out of compressed ones, which may be a thousand times as large."""
     shared_memory: bool = False

@@ -2,7 +2,8 @@
 
 A sequence lives from its first request to the answer of its last, or until it has been idle for
 too long. It has a slot all that time; those that begin while all slots are taken wait for one.
-What failed, and what nobody waited for any more, has not happened: the sequence is as it was.
+What failed, and what nobody waited for any more, has not happened: the sequence is as it was. If
+its first request failed, it has not begun; if the caller left that one, the next is the first.
 """
 
 from __future__ import annotations
@@ -185,8 +186,8 @@ class Sequencer:
         step = self._checked(job.inputs)
         key = str(step.id)
         live = self._live.get(key)
-        if live is None or live.is_ending:
-            self._check_starts(step)
+        if not step.starts and (live is None or live.is_ending):
+            raise self._unknown(step)
         if live is None:
             live = self._live[key] = self._backlog[key] = Live(key)
             self._none_lives.clear()
@@ -245,12 +246,11 @@ class Sequencer:
             self._memory.check(step)
         return step
 
-    def _check_starts(self, step: Step) -> None:
-        if not step.starts:
-            raise InvalidRequest(
-                f"inference request for sequence {step.id} to model '{self._model}' must specify "
-                "the START flag on the first request of the sequence"
-            )
+    def _unknown(self, step: Step) -> InvalidRequest:
+        return InvalidRequest(
+            f"inference request for sequence {step.id} to model '{self._model}' must specify "
+            "the START flag on the first request of the sequence"
+        )
 
     def _refuse(self, ordered: Ordered, error: FabricError) -> None:
         self.statistics.failed(1, self._clock() - ordered.arrived)
@@ -259,19 +259,24 @@ class Sequencer:
     # ------------------------------------------------------------------ runs
     def _go_on(self, live: Live) -> None:
         """Begins the next request of *live*, which has a slot and runs none."""
-        while live.current is None and live.waiting:
+        while live.waiting:
             ordered = next(iter(live.waiting))
-            if (late := lateness(ordered, self._clock())) is not None:
-                self.skip(ordered)
-                self._refuse(ordered, late)
-            else:
-                del live.waiting[ordered]
-                self._waiting -= 1
+            self._take(ordered)
+            if (late := lateness(ordered, self._clock())) is None:
                 self._begin(live, ordered)
-        if live.current is None:
-            live.idle_since = self._clock()
-            self._idle[live.key] = live
-            self._set_timer()
+                return
+            self.meter.left(self._clock())
+            self._refuse(ordered, late)
+            if ordered.starts:
+                self._abandon(live)
+                return
+        live.idle_since = self._clock()
+        self._idle[live.key] = live
+        self._set_timer()
+
+    def _take(self, ordered: Ordered) -> None:
+        del ordered.live.waiting[ordered]
+        self._waiting -= 1
 
     def _begin(self, live: Live, ordered: Ordered) -> None:
         assert live.slot is not None  # noqa: S101
@@ -311,16 +316,19 @@ class Sequencer:
                 self._go_on(live)
 
     def failed(self, ordered: Ordered, error: FabricError) -> None:
-        """The request has not happened."""
+        """The request has not happened; if it is the first, nor has the sequence."""
         live = ordered.live
         live.current = None
-        live.begins |= ordered.starts
         self.meter.left(self._clock())
         ordered.job.fail(error)
-        self._go_on(live)
+        if ordered.starts and not ordered.job.is_gone:
+            self._abandon(live)
+        else:
+            live.begins |= ordered.starts
+            self._go_on(live)
 
     def skip(self, ordered: Ordered) -> None:
-        """Takes out a request that waits; the one behind a first is the first."""
+        """Takes out a request that nobody waits for; the one behind a first is the first."""
         live = ordered.live
         if ordered.starts:
             rest = dropwhile(lambda other: other is not ordered, live.waiting)
@@ -329,8 +337,7 @@ class Sequencer:
                 live.begins = True
             else:
                 behind.starts = True
-        del live.waiting[ordered]
-        self._waiting -= 1
+        self._take(ordered)
         self.meter.left(self._clock())
         if live.slot is None and not live.waiting:
             del self._backlog[live.key]
@@ -350,6 +357,14 @@ class Sequencer:
             return None
         self._next_slot += 1
         return self._next_slot - 1
+
+    def _abandon(self, live: Live) -> None:
+        """Its first request has failed: there is no sequence for those behind that."""
+        while live.waiting and not (ordered := next(iter(live.waiting))).starts:
+            self._take(ordered)
+            self.meter.left(self._clock())
+            self._refuse(ordered, self._unknown(ordered.step))
+        self._end(live)
 
     def _end(self, live: Live) -> None:
         """Frees the slot; requests that wait already begin the next sequence of this id."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fabric.wire.decoding import Decoder
 from fabric.wire.encoding import Encoder
+from fabric.wire.heads import parted
 from fabric.wire.kinds import kind_of
 
 if TYPE_CHECKING:
@@ -54,9 +55,9 @@ class Codec:
         for kind in self._kinds.get(len(payload), ()):
             if (inputs := kind.read(payload)) is not None:
                 return inputs
-        payload = bytes(payload)
-        request, inputs = self._decoder.decode(payload)
-        learnt = kind_of(payload, request, inputs)
+        request, raw = parted(payload)
+        inputs = self._decoder.decode(request, raw)
+        learnt = kind_of(payload, request, raw, inputs)
         if learnt is not None and (not request.parameters or self._has_met(learnt)):
             self._remember_kind(len(payload), learnt)
         return inputs

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf.message import DecodeError
-
-from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest
 from fabric.core.errors import InvalidRequest
 from fabric.wire.classes import UNRANKED
 from fabric.wire.kinds import Inputs
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fabric.api.inference.v2.open_inference_pb2 import InferParameter
+    from fabric.api.inference.v2.open_inference_pb2 import InferParameter, ModelInferRequest
     from fabric.core.tensors import Signature, Tensors, TensorSpec
 
     _Input = ModelInferRequest.InferInputTensor
@@ -45,20 +42,16 @@ class Decoder:
         self._model = model
         self._max_rows = max_rows
 
-    def decode(self, payload: bytes) -> tuple[ModelInferRequest, Inputs]:
-        """The `ModelInferRequest` *payload*, and the inputs in it.
+    def decode(self, request: ModelInferRequest, raw: Sequence[bytes | memoryview]) -> Inputs:
+        """The inputs in *request*, whose raw elements are *raw*.
 
         Raises:
             InvalidRequest: the request is not one that the signature takes.
         """
-        try:
-            request = ModelInferRequest.FromString(payload)
-        except DecodeError as error:
-            raise InvalidRequest(f"the request is no ModelInferRequest: {error}") from error
         terms = terms_of(request.parameters)
-        self._check_names(request)
+        self._check_names(request, is_raw=bool(raw))
         rows = self._checked_rows(request)
-        tensors = self._tensors(request)
+        tensors = self._tensors(request, raw)
         shapes = tuple(
             tensors[name].shape[1:] if name in tensors else None for name in self._inputs
         )
@@ -68,10 +61,10 @@ class Decoder:
             self._ask(inputs, request.outputs, binary)
         elif not binary:
             inputs.typed = self._can_type(inputs)
-        return request, inputs
+        return inputs
 
     # ------------------------------------------------------------------ inputs
-    def _check_names(self, request: ModelInferRequest) -> None:
+    def _check_names(self, request: ModelInferRequest, *, is_raw: bool) -> None:
         seen: dict[str, None] = {}
         for tensor in request.inputs:
             if tensor.name in seen:
@@ -80,7 +73,7 @@ class Decoder:
                 raise InvalidRequest(
                     f"unexpected inference input '{tensor.name}' for model '{self._model}'"
                 )
-            if tensor.HasField("contents") and request.raw_input_contents:
+            if is_raw and tensor.HasField("contents"):
                 raise InvalidRequest(
                     "contents field must not be specified when using raw_input_contents for "
                     f"'{tensor.name}' for model '{self._model}'"
@@ -141,18 +134,18 @@ class Decoder:
             )
         return shape[0]
 
-    def _tensors(self, request: ModelInferRequest) -> Tensors:
+    def _tensors(self, request: ModelInferRequest, raw: Sequence[bytes | memoryview]) -> Tensors:
         """Raw elements belong to the inputs that have no other, in order."""
-        raw = iter(request.raw_input_contents)
-        tensors = {tensor.name: self._tensor(tensor, raw) for tensor in request.inputs}
-        if next(raw, None) is not None:
+        elements = iter(raw)
+        tensors = {tensor.name: self._tensor(tensor, elements) for tensor in request.inputs}
+        if next(elements, None) is not None:
             raise InvalidRequest(
                 f"expected {len(request.inputs)} raw_input_contents but got "
-                f"{len(request.raw_input_contents)} for model '{self._model}'"
+                f"{len(raw)} for model '{self._model}'"
             )
         return tensors
 
-    def _tensor(self, tensor: _Input, raw: Iterator[bytes]) -> NDArray[Any]:
+    def _tensor(self, tensor: _Input, raw: Iterator[bytes | memoryview]) -> NDArray[Any]:
         place = Place(tensor.name, self._model)
         if tensor.HasField("contents"):
             return from_contents(tensor.contents, tensor.datatype, tensor.shape, place)

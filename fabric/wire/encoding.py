@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from fabric.wire.kinds import Inputs
 
 _RAW_OUTPUT = b"\x32"  # raw_output_contents = 6, length-delimited
+_LARGE = 1 << 16
+"""Bytes from which on elements are copied once, not twice."""
 _MAX_KINDS = 256
 """Kinds of responses remembered at most."""
 
@@ -63,13 +65,17 @@ class Encoder:
             return self._encode_as_asked(inputs, arrays)
         key = (inputs.model, inputs.wanted, *[array.shape for array in arrays])
         prefixes = self._prefixes.get(key) or self._remember_prefixes(key, inputs, arrays)
-        pieces = [ModelInferResponse(id=inputs.id).SerializeToString()] if inputs.id else []
+        pieces: list[bytes | memoryview] = []
+        if inputs.id:
+            pieces.append(ModelInferResponse(id=inputs.id).SerializeToString())
         for array, (prefix, dtype, spec) in zip(arrays, prefixes, strict=True):
             if array.dtype != dtype:
                 self._check_dtype(spec, array)
             if spec.datatype == "BYTES":
                 raw = to_raw(array, "BYTES")
                 pieces += (prefix, varint(len(raw)), raw)
+            elif array.nbytes > _LARGE and array.flags.c_contiguous:
+                pieces += (prefix, array.data)
             else:
                 pieces += (prefix, array.tobytes())
         return b"".join(pieces)

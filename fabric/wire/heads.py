@@ -1,11 +1,16 @@
-"""The head of a large request: everything but its raw elements, which nobody copies to read it."""
+"""Large requests in parts: the raw elements, which nobody copies to read them, and all else."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest
 from fabric.core.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SMALL = 1 << 17
 """Bytes up to which parsing all of a request is cheaper than looking for its parts."""
@@ -19,20 +24,33 @@ def head_of(payload: bytes | bytearray | memoryview) -> ModelInferRequest:
     Raises:
         InvalidRequest: it is no `ModelInferRequest`.
     """
+    return parted(payload)[0]
+
+
+def parted(
+    payload: bytes | bytearray | memoryview,
+) -> tuple[ModelInferRequest, Sequence[bytes | memoryview]]:
+    """The request *payload*, and its raw elements, which of a large one it may lack itself.
+
+    Raises:
+        InvalidRequest: it is no `ModelInferRequest`.
+    """
     try:
         if len(payload) <= SMALL:
-            return ModelInferRequest.FromString(payload)  # type: ignore[arg-type] # any buffer
-        return ModelInferRequest.FromString(b"".join(_others(memoryview(payload))))
+            request = ModelInferRequest.FromString(payload)  # type: ignore[arg-type] # any buffer
+            return request, request.raw_input_contents
+        others, raw = _parts(memoryview(payload))
+        return ModelInferRequest.FromString(b"".join(others)), raw
     except (DecodeError, IndexError) as error:
         raise InvalidRequest(
             f"the request is no {ModelInferRequest.DESCRIPTOR.full_name}"
         ) from error
 
 
-def _others(payload: memoryview) -> list[memoryview]:
-    """The fields of the message *payload* but for its raw elements
+def _parts(payload: memoryview) -> tuple[list[memoryview], list[memoryview]]:
+    """The fields of the message *payload* but for its raw elements, and those
     (https://protobuf.dev/programming-guides/encoding/)."""
-    fields = []
+    fields, raw = [], []
     start = kept = 0
     while start < len(payload):
         tag, at = _varint(payload, start)
@@ -48,12 +66,13 @@ def _others(payload: memoryview) -> list[memoryview]:
             raise DecodeError("a group")
         if end > len(payload):
             raise DecodeError("a field that is cut off")
-        if number == _RAW_INPUT:
+        if number == _RAW_INPUT and kind == _LENGTH:
             fields.append(payload[kept:start])
+            raw.append(payload[at:end])
             kept = end
         start = end
     fields.append(payload[kept:])
-    return fields
+    return fields, raw
 
 
 def _varint(payload: memoryview, at: int) -> tuple[int, int]:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest
 from fabric.core.tensors import DTYPES, Tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _RAW_INPUT = b"\x3a"  # raw_input_contents = 7, length-delimited
 _MAX_HEAD_BYTES = 4096
@@ -93,25 +96,29 @@ class Kind:
         )
 
 
-def kind_of(payload: bytes, request: ModelInferRequest, inputs: Inputs) -> Kind | None:
-    """The kind of *payload*, if it ends with its raw elements, all of fixed size.
+def kind_of(
+    payload: bytes | memoryview,
+    request: ModelInferRequest,
+    contents: Sequence[bytes | memoryview],
+    inputs: Inputs,
+) -> Kind | None:
+    """The kind of *payload*, if it ends with its raw elements *contents*, all of fixed size.
 
     A message is the sum of the fields that follow one another. Where the head is a message of
     its own and the rest is raw elements, other elements of the same lengths after the same
     head make the same request with other elements.
     """
-    contents = request.raw_input_contents
     if not contents or request.id or inputs.sequence:  # an id is seldom the same twice
         return None
     markers = [_RAW_INPUT + varint(len(raw)) for raw in contents]
     size = len(payload) - sum(map(len, markers)) - sum(map(len, contents))
-    if not 0 < size <= _MAX_HEAD_BYTES or not _is_head(payload[:size], request):
+    if not 0 < size <= _MAX_HEAD_BYTES or not _is_head(bytes(payload[:size]), request):
         return None
     like = replace(inputs, tensors={})
-    kind = Kind(payload[: size + len(markers[0])], [], [], like)
+    kind = Kind(bytes(payload[: size + len(markers[0])]), [], [], like)
     at = size
     for tensor, marker, raw in zip(request.inputs, markers, contents, strict=True):
-        if tensor.datatype in ("BYTES", "BOOL") or not payload.startswith(marker, at):
+        if tensor.datatype in ("BYTES", "BOOL") or (payload[at : at + len(marker)] != marker):
             return None
         kind.markers.append((marker, at))
         at += len(marker)

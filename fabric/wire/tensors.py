@@ -64,14 +64,16 @@ class Place:
         return f"{self.kind} '{self.name}' for model '{self.model}'"
 
 
-def from_raw(raw: bytes, datatype: str, shape: Sequence[int], place: Place) -> NDArray[Any]:
+def from_raw(
+    raw: bytes | memoryview, datatype: str, shape: Sequence[int], place: Place
+) -> NDArray[Any]:
     """The array whose elements are *raw*; it shares their memory where it can and is read-only.
 
     Raises:
         InvalidRequest: *raw* does not hold exactly the elements of *shape*.
     """
     if datatype == "BYTES":
-        return _of_bytes(_split(raw, math.prod(shape), place), shape, place)
+        return _of_bytes(_split(bytes(raw), math.prod(shape), place), shape, place)
     dtype = DTYPES[datatype]
     _check_size(len(raw), dtype.itemsize * math.prod(shape), place)
     if datatype == "BOOL":

@@ -134,8 +134,9 @@ async def test_a_sequence_is_lost_with_its_replica(settings, tmp_path):
     (tmp_path / "portfolio.yaml").write_text(STATEFUL)
     async with Fabric(settings, load(tmp_path / "portfolio.yaml")) as fabric:
         assert await fabric.ready() == {}
-        pids = {replica.id: replica.pid for replica in await fabric.client.list("replica")}
-        assert len(pids) == 2
+        pids: dict[str, int] = {}
+        while len(pids) < 2:
+            pids = {each.id: each.pid for each in await fabric.client.list("replica")}
 
         async def ask(name, **said):
             parameters = {"sequence_id": 7, **said}

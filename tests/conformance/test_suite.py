@@ -16,8 +16,9 @@ NOT_HERE = "shared-memory.cuda."
 
 
 @pytest.mark.timeout(300)
-async def test_a_fabric_keeps_every_rule(tmp_path):
+async def test_a_fabric_keeps_every_rule(tmp_path, monkeypatch):
     """Over gRPC and REST, with all models of the suite, and without an exception."""
+    monkeypatch.setenv("FABRIC_SHARED_MEMORY", "true")  # of the gateway
     write(tmp_path)
     portfolio = load(tmp_path / "portfolio.yaml")
     settings = FabricSettings(state=tmp_path / "state", host="local", listen="127.0.0.1:0")

@@ -75,13 +75,12 @@ def test_a_route_gives_its_specialists_refusal_without_trying_others(stub):
     assert (code, "attempts" in text) == (INVALID, False)
 
 
-@pytest.mark.parametrize("extension", ["shared_memory_region", "classification"])
-def test_extensions_that_are_not_served_are_refused_by_name(stub, extension):
-    """As unimplemented."""
+def test_a_region_that_nobody_registered_is_refused(stub):
+    """Also where no shared memory is served at all."""
     request = request_of(X, outputs=[{"name": "y"}])
-    request.outputs[0].parameters[extension].int64_param = 1
+    request.outputs[0].parameters["shared_memory_region"].string_param = "r"
     code, text = refusal(stub.ModelInfer, request)
-    assert (code, extension in text) == (grpc.StatusCode.UNIMPLEMENTED, True)
+    assert (code, "find shared memory region: 'r'" in text) == (INVALID, True)
 
 
 @pytest.mark.parametrize("call", ["ModelInfer", "ModelReady", "ModelMetadata"])

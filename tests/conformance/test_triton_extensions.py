@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from base64 import b64encode
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+import tritonclient.http as http
 from onnx_models import FLOAT, copying, doubling, shifting
 from running import OnnxHost, Running
 from tritonclient.grpc import service_pb2, service_pb2_grpc
@@ -18,6 +20,7 @@ from tritonclient.utils import InferenceServerException, shared_memory
 import fabric
 from fabric.core.cards import Batching, Model
 from fabric.core.tensors import Signature, TensorSpec
+from fabric.gateway.regions import FOLDER
 from fabric.testing import route, specialist
 
 if TYPE_CHECKING:
@@ -88,6 +91,18 @@ def test_classes_come_with_their_labels(server, model):
         [b"6.000000:2:fox", b"1.000000:0:cat"],
         [b"2.000000:1:dog", b"-1.000000:0:cat"],
     ]
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_classes_come_by_rest_too(extended, binary):
+    """As texts in JSON, or behind it."""
+    x = http.InferInput("x", list(X.shape), "FP32")
+    x.set_data_from_numpy(X)
+    wanted = [http.InferRequestedOutput("y", binary_data=binary, class_count=1)]
+    with http.InferenceServerClient(extended.address) as client:
+        result = client.infer("scores", [x], outputs=wanted, priority=1, timeout=5_000_000)
+    ((found,),) = result.as_numpy("y").tolist()
+    assert found == (b"6.000000:2:fox" if binary else "6.000000:2:fox")
 
 
 # ------------------------------------------------------------------ optional inputs
@@ -242,6 +257,36 @@ def test_regions_are_told_of_and_forgotten(server, region):
     assert not server.get_system_shared_memory_status().regions
     text = "Unable to find shared memory region: 'region'"
     refused(text, server.infer, "scores", [tensor(X)], outputs=[y])
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_rest_passes_tensors_in_shared_memory_too(extended, region, binary):
+    """The same regions, by the other protocol."""
+    shared_memory.set_shared_memory_region(region, [X], offset=64)
+    x = http.InferInput("x", list(X.shape), "FP32")
+    x.set_shared_memory("region", X.nbytes, offset=64)
+    y = http.InferRequestedOutput("y", binary_data=binary)
+    y.set_shared_memory("region", 64, offset=128)
+    with http.InferenceServerClient(extended.address) as client:
+        (said,) = client.get_system_shared_memory_status()
+        output = client.infer("scores", [x], outputs=[y]).get_output("y")
+    assert said["key"] == "/fabric_test_region"
+    assert output["parameters"]["shared_memory_byte_size"] == X.nbytes
+    found = shared_memory.get_contents_as_numpy(region, np.float32, output["shape"], offset=128)
+    assert found.tolist() == (2 * X).tolist()
+
+
+def test_an_object_that_is_cut_costs_its_client_only(server, region):
+    """Whoever mapped it would be killed by reading it; the server is there as before."""
+    x = triton.InferInput("x", list(X.shape), "FP32")
+    x.set_shared_memory("region", X.nbytes, offset=64)
+    y = triton.InferRequestedOutput("y")
+    y.set_shared_memory("region", 64, offset=128)
+    os.truncate(FOLDER / "fabric_test_region", 0)
+    text = "the object '/fabric_test_region' is smaller than when it was registered"
+    refused(text, server.infer, "scores", [x])
+    refused(text, server.infer, "scores", [tensor(X)], outputs=[y])
+    assert server.infer("scores", [tensor(X)]).as_numpy("y").tolist() == (2 * X).tolist()
 
 
 def test_who_is_forwarded_has_no_memory_here(server):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
+import tritonclient.http as triton_http
 from running import unique
 from tritonclient.utils import InferenceServerException
 
@@ -85,6 +86,18 @@ async def test_requests_of_an_asyncio_client_may_be_too(models):
 
         names = [unique("sequence") for _ in range(50)]
         assert await asyncio.gather(*map(one, names)) == [list(range(1, 11))] * 50
+
+
+@pytest.mark.parametrize("sequence", [7, "a text"])
+def test_sequences_are_the_same_over_rest(models, server, sequence):
+    """One may even go on over the other protocol."""
+    with triton_http.InferenceServerClient(models.address) as client:
+        made = triton_http.InferInput("x", [1, 1], "FP32")
+        made.set_data_from_numpy(np.ones((1, 1), np.float32))
+        for place in (0, 1):
+            result = client.infer("accumulate", [made], **said(sequence, place, 3))
+            assert total(result) == place + 1
+    assert total(server.infer("accumulate", x(10), sequence_id=sequence, sequence_end=True)) == 12
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -19,6 +19,7 @@ from fabric.core.errors import InvalidRequest, NotFound, Overloaded, Unimplement
 from fabric.gateway import grpc
 from fabric.gateway.compression import Compression
 from fabric.gateway.grpc import Disconnected, deadline_of, fail, unless_gone
+from fabric.gateway.intake import Intake
 from fabric.wire.status import from_details
 
 DISCONNECT = {"type": "http.disconnect"}
@@ -47,7 +48,7 @@ def compression():
 def read(compression):
     def read(receive, max_bytes, encoding=b"gzip"):
         scope = {"headers": [(b"grpc-encoding", encoding)] if encoding else []}
-        return grpc.read(scope, receive, max_bytes, compression)
+        return grpc.read(scope, receive, Intake(max_bytes, 1 << 26, 60.0), compression)
 
     return read
 
@@ -88,9 +89,9 @@ async def test_what_is_not_one_whole_message_is_refused(read, data, error):
 
 
 async def test_a_message_that_is_too_large_is_refused_before_it_is_whole(read):
-    """No more than the limit is ever held."""
-    with pytest.raises(Overloaded, match="over 100 bytes"):
-        await read(receiving(body(bytes(60), more=True), body(bytes(60), more=True)), 100)
+    """By the length that it says, so that no more than the limit is ever held."""
+    with pytest.raises(Overloaded, match="205 bytes, 100 are allowed"):
+        await read(receiving(body(framed(bytes(200))[:60], more=True)), 100)
 
 
 async def test_a_client_that_leaves_in_the_middle_is_noticed(read):
@@ -175,7 +176,8 @@ async def test_a_large_message_is_inflated_off_the_loop():
     message = random.Random(1).randbytes(1 << 16) * 100
     scope = {"headers": [(b"grpc-encoding", b"gzip")]}
     data = framed(gzip.compress(message, 1), flag=1)
-    reading = asyncio.create_task(grpc.read(scope, receiving(body(data)), len(data), compression))
+    intake = Intake(len(data), 1 << 26, 60.0)
+    reading = asyncio.create_task(grpc.read(scope, receiving(body(data)), intake, compression))
     turns = 0
     while not reading.done():
         turns += 1

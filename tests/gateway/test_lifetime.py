@@ -54,6 +54,14 @@ def is_alive(pid):
     return False
 
 
+async def test_a_gateway_leaves_nothing_in_shared_memory(own):
+    """Envoy's means to hand over to a successor are off: nothing removes their objects."""
+    running, _ = own
+    (envoy,) = children(running.gateway.pid)
+    opened = [str(each.readlink()) for each in Path(f"/proc/{envoy}/fd").iterdir()]
+    assert not [path for path in opened if path.startswith("/dev/shm/")]  # noqa: S108
+
+
 async def test_a_second_gateway_on_a_port_fails(own, tmp_path):
     """Envoy shares no port, so that no other fabric gets a part of the requests."""
     running, client = own

@@ -85,6 +85,13 @@ def test_a_key_names_an_object_and_nothing_else(regions, tmp_path, key):
     assert not regions
 
 
+def test_objects_of_envoy_are_not_for_clients(regions, tmp_path):
+    """What is written there would be read by a gateway."""
+    (tmp_path / "envoy_shared_memory_0").write_bytes(b"x")
+    with pytest.raises(InvalidRequest, match="contains the reserved prefix 'envoy_shared_memory'"):
+        regions.register("r", "/envoy_shared_memory_0", 0, 1)
+
+
 @pytest.mark.parametrize(
     ("name", "offset", "byte_size"),
     [("r", 0, 17), ("r", 16, 1), ("r", 0, 0), ("r", 2**64 - 1, 1), ("", 0, 1)],

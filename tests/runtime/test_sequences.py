@@ -227,14 +227,34 @@ async def test_a_failed_run_leaves_the_state_as_it_was(sequencer_of):
     assert await answers(*submitted(sequencer, Job(7, 2), Job(8, 1))) == [3, 6]
 
 
-async def test_after_a_start_that_failed_the_next_request_is_the_first(sequencer_of, model):
-    """The model is told so."""
-    sequencer = sequencer_of()
-    bad, next_ = submitted(sequencer, Job(7, -1, starts=True), Job(7, 2))
+async def test_a_sequence_whose_start_failed_has_not_begun(sequencer_of, model):
+    """Those that are here already are told so, up to the next start; nothing is left of it."""
+    sequencer = sequencer_of(max_sequences=1)
+    bad, behind, again, more = submitted(
+        sequencer,
+        Job(7, -1, starts=True),
+        Job(7, 2),
+        Job(7, 3, starts=True),
+        Job(7, 4, ends=True),
+    )
     with pytest.raises(SpecialistFailed):
         await bad.answer
-    assert await next_.answer == 2
-    assert model.starts == [[1], [1]]
+    with pytest.raises(InvalidRequest, match="sequence 7 to model 'm' must specify the START"):
+        await behind.answer
+    assert await answers(again, more) == [3, 7]
+    assert not sequencer._live
+
+
+async def test_a_start_that_is_late_begins_no_sequence(sequencer_of, clock):
+    """Its slot is free for the next one."""
+    sequencer = sequencer_of(max_sequences=1)
+    late, behind = submitted(
+        sequencer, Job(1, 1, starts=True, expires=clock.now + 1), Job(2, 2, starts=True)
+    )
+    clock.advance(1)
+    with pytest.raises(DeadlineExceeded):
+        await late.answer
+    assert await behind.answer == 2
 
 
 async def test_a_failed_end_does_not_end(sequencer_of):

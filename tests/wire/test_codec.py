@@ -179,7 +179,7 @@ def test_a_head_that_is_no_message_is_not_remembered():
 
 def test_a_payload_that_is_no_message_is_refused():
     """Garbage is the caller's error."""
-    with pytest.raises(InvalidRequest, match="no ModelInferRequest"):
+    with pytest.raises(InvalidRequest, match="ModelInferRequest"):
         codec_of(spec()).decode(b"\xff\xff")
 
 

@@ -21,6 +21,7 @@ from fabric.conformance.samples import (
     FP32,
     VERSIONS,
 )
+from fabric.conformance.server import check_versions
 
 if TYPE_CHECKING:
     from fabric.conformance.server import Server
@@ -56,16 +57,25 @@ _WRONG: dict[str, tuple[str, dict[str, Any]]] = {
     "no_inputs": ("without inputs", {}),
     "inputs_of_no_list": ("whose inputs are an object", {"inputs": {"x": X}}),
     "inputs_of_numbers": ("whose inputs are numbers", {"inputs": [1, 2]}),
-    "input_twice": ("with an input twice", {"inputs": [X, X]}),
 }
 for _name, (_what, _fields) in _WRONG.items():
     if "inputs" in _fields or not _fields:
         errors.add(
             _name,
-            f"A request {_what} has a status of 4xx and an error object.",
+            f"A request {_what} has an error status and an error object.",
             partial(_refused, model=FP32, fields=_fields),
             FP32,
         )
+
+
+@errors()
+async def wrong_requests_are_the_callers(server: Server) -> None:
+    """What a caller did wrong has a status of 4xx, typically 400, and not one of the server's
+    own faults."""
+    path = f"/v2/models/{FP32}/infer"
+    for what, fields in _WRONG.values():
+        status = (await server.rest("POST", path, json=fields)).status_code
+        expect(400 <= status < 500, f"a status of 4xx for a request {what}", status)
 
 
 async def _body_refused(server: Server, content: bytes) -> None:
@@ -83,7 +93,7 @@ for _name, _content in {
 }.items():
     errors.add(
         f"body_of_{_name}",
-        "A body that is no JSON object has a status of 4xx and an error object.",
+        "A body that is no JSON object has an error status and an error object.",
         partial(_body_refused, content=_content),
         FP32,
     )
@@ -91,14 +101,15 @@ for _name, _content in {
 
 @errors()
 async def naming_an_unknown_model(server: Server) -> None:
-    """A request for a model that does not exist has a status of 4xx and an error that names it."""
+    """A request for a model that does not exist has an error status and an error that names it."""
     text = await refused(server, UNKNOWN, X)
     expect(UNKNOWN in text, f"a text that names {UNKNOWN!r}", text)
 
 
 @errors(VERSIONS)
 async def naming_an_unknown_version(server: Server) -> None:
-    """A request for a version that does not exist has a status of 4xx and an error object."""
+    """A request for a version that does not exist has an error status and an error object."""
+    check_versions(server)
     await refused(server, f"{VERSIONS}/versions/987654", X)
 
 

@@ -41,7 +41,7 @@ class TritonPythonModel:
             given = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
             if not self._inputs:
                 return pb_utils.InferenceResponse([_tensor("y", given["x"])])
-            feeds = {name: array for name, array in given.items() if name in self._inputs}
+            feeds = {name: _text(array) for name, array in given.items() if name in self._inputs}
             if "state" in self._inputs:
                 who = int(given["corrid"].flat[0])
                 fresh = bool(given["start"].flat[0])
@@ -75,8 +75,17 @@ class TritonPythonModel:
         sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
+def _text(array):
+    """*array* as ONNX Runtime wants it: text, where Triton has bytes."""
+    if array.dtype != np.object_:
+        return array
+    flat = np.empty(array.size, np.object_)
+    flat[:] = [item.decode() for item in array.flat]
+    return flat.reshape(array.shape)
+
+
 def _tensor(name, array):
-    if array.dtype == np.object_:  # ONNX Runtime gives text, Triton wants bytes
+    if array.dtype == np.object_:
         items = [item if isinstance(item, bytes) else item.encode() for item in array.flat]
         flat = np.empty(len(items), np.object_)
         flat[:] = items
