@@ -93,7 +93,7 @@ class Application:
     async def _stream(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         handler = self._stream_handlers.get(path)
         if handler is None:
-            raise Unimplemented(f"there is no call {path}")
+            raise Unimplemented(f"there is no call {path}, or its headers cannot be read")
         explained = partial(_explained, path)
         limits = self._intake, self._compression
         await converse(handler, scope, receive, send, *limits, explained)

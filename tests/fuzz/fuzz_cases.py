@@ -83,7 +83,7 @@ def _template(r) -> pb.ModelInferRequest:
     for spec in sample.inputs:
         shape = [size if size >= 0 else r.randint(1, 3) for size in spec.shape]
         if sample.batches:
-            shape[0] = rows
+            shape[0] = 1 if sample.sequences else rows
         count = int(np.prod(shape))
         request.inputs.add(name=spec.name, datatype=spec.datatype, shape=shape)
         if spec.datatype == "BYTES":
