@@ -130,6 +130,7 @@ class Intake:
             raise Disconnected
         body: bytes = event.get("body", b"")
         if not event.get("more_body", False):
+            self._check(len(body))
             return body
         size = length if length is not None else SMALL
         body = cast("bytes", await self._rest(receive, body, size))  # as good as
