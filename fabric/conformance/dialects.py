@@ -12,12 +12,14 @@ from fabric.api.inference.v2 import open_inference_pb2 as pb
 from fabric.conformance.checks import Broken
 from fabric.conformance.requests import request, typed
 from fabric.conformance.samples import FAILING, FP32, VERSIONS, identity
-from fabric.conformance.server import INDEX, INFER, LOAD, SERVER_METADATA, Refused
+from fabric.conformance.server import INFER, LOAD, SERVER_METADATA, UNLOAD, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from fabric.conformance.server import Server
+    from google.protobuf.message import Message
+
+    from fabric.conformance.server import Call, M, Server
 
 NAMES = ("triton", "mlserver", "kserve")
 UNKNOWN = "oip_no_such_model"
@@ -82,7 +84,9 @@ async def _quietly(ask: Callable[[Server], Awaitable[str]], server: Server) -> s
     try:
         return await ask(server)
     except (Refused, Broken) as error:
-        return "none" if isinstance(error, Refused) and error.code == "UNIMPLEMENTED" else ""
+        if isinstance(error, Broken):
+            return ""
+        return "none" if error.code == "UNIMPLEMENTED" else f"none: {error.code}"
 
 
 async def _refusal(server: Server, asked: pb.ModelInferRequest) -> Refused | None:
@@ -118,18 +122,23 @@ async def _stream(server: Server) -> str:
 
 
 async def _load(server: Server) -> str:
-    await server.call(INDEX, ext.RepositoryIndexRequest())
+    """The fields in which a name is looked for: the texts of the errors have it."""
     fields = []
-    for number, asked in (
-        (1, ext.RepositoryModelLoadRequest(repository_name=UNKNOWN)),
-        (2, ext.RepositoryModelLoadRequest(model_name=UNKNOWN)),
-    ):
-        try:
-            await server.call(LOAD, asked)
-        except Refused as refused:
-            if UNKNOWN in refused.text:
-                fields.append(str(number))
-    return " and ".join(fields)
+    for number, name in (("1", "repository_name"), ("2", "model_name")):
+        loaded = await _text_of(server, LOAD, ext.RepositoryModelLoadRequest(), name)
+        unloaded = await _text_of(server, UNLOAD, ext.RepositoryModelUnloadRequest(), name)
+        if UNKNOWN in loaded + unloaded:
+            fields.append(number)
+    return " and ".join(fields) or "none"
+
+
+async def _text_of(server: Server, call: Call[M], message: Message, field: str) -> str:
+    setattr(message, field, UNKNOWN)
+    try:
+        await server.call(call, message)
+    except Refused as refused:
+        return refused.text
+    return ""
 
 
 async def _versions(server: Server) -> str:
@@ -144,6 +153,9 @@ async def _messages(server: Server) -> str:
     largest = "under 1 MB"
     for size in _SIZES:
         x = np.zeros((1, size * 1_000_000), np.uint8)
-        await server.infer(request(identity("UINT8"), {"x": x}), timeout=30)
+        try:
+            await server.infer(request(identity("UINT8"), {"x": x}), timeout=30)
+        except Refused as refused:
+            return f"{largest}, then {refused.code}"
         largest = f"at least {size} MB"
     return largest

@@ -138,6 +138,11 @@ def typed(model: str, datatype: str, array: NDArray[Any], **options: Any) -> pb.
 
 def outputs_of(response: pb.ModelInferResponse) -> Tensors:
     """The outputs, raw or typed, by name. Raises Broken where the response contradicts itself."""
+    if response.raw_output_contents and any(o.HasField("contents") for o in response.outputs):
+        raw, response = response, type(response)()  # the elements are raw, whatever else is there
+        response.CopyFrom(raw)
+        for each in response.outputs:
+            each.ClearField("contents")
     try:
         return decode_outputs(response)
     except FabricError as error:

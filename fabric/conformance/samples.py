@@ -105,6 +105,7 @@ SAMPLES: tuple[Sample, ...] = (
         does="y = x + bias, and bias may be left out",
         inputs=(*_specs(("x", "FP32", (-1, 4))), _OPTIONAL_BIAS),
         outputs=_specs(("y", "FP32", (-1, 4))),
+        batches=True,
     ),
     Sample(
         name=CLASSES,

@@ -98,12 +98,21 @@ class Server:
         self.extensions: frozenset[str] = frozenset()
         self.codes: Counter[str] = Counter()
         """How often each status was given, over all calls."""
+        self.has_versions = True
+        """Whether it heeds the version that is asked for."""
+        self.names_models_first = False
+        """Whether the name of a model to load is in field 1 of the message, as KServe has it."""
         self._models: dict[str, bool] = {}
-        self._has_streams = False
+        self._streams: set[str] = set()
+        """Streaming calls that there are."""
 
     async def __aenter__(self) -> Self:
         self._channel = grpc.aio.insecure_channel(self.address, options=_OPTIONS)
-        self._rest = httpx.AsyncClient(timeout=self.patience, trust_env=False)
+        self._rest = httpx.AsyncClient(
+            timeout=self.patience,
+            trust_env=False,
+            limits=httpx.Limits(max_keepalive_connections=0),  # servers may end them at any time
+        )
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -173,22 +182,26 @@ class Server:
         Raises:
             Refused: the server has no streams.
         """
-        if not self._has_streams:  # gRPC hides the status of a stream that ends during a write
-            async with self._opened() as stream:
-                await stream.close()
-                await stream.raw()
-            self._has_streams = True
-        async with self._opened(metadata) as stream:
+        path = f"{SERVICE}ModelStreamInfer"
+        await self._check_streams(path)
+        async with self._opened(path, metadata) as stream:
             yield stream
 
+    async def _check_streams(self, path: str) -> None:
+        """Raises Refused unless there is a streaming call *path*: gRPC hides the status of one
+        that ends during a write."""
+        if path not in self._streams:
+            async with self._opened(path) as stream:
+                await stream.close()
+                await stream.raw()
+            self._streams.add(path)
+
     @contextlib.asynccontextmanager
-    async def _opened(self, metadata: Metadata = ()) -> AsyncIterator[Stream]:
-        method = self._channel.stream_stream(
-            f"{SERVICE}ModelStreamInfer", lambda message: message.SerializeToString()
-        )
+    async def _opened(self, path: str, metadata: Metadata = ()) -> AsyncIterator[Stream]:
+        method = self._channel.stream_stream(path, lambda message: message.SerializeToString())
         call = method(timeout=3 * self.patience, metadata=metadata)
         try:
-            yield Stream(self, call)
+            yield Stream(self, path.rpartition("/")[2], call)
         finally:
             call.cancel()
 
@@ -202,6 +215,7 @@ class Server:
         name = path.rpartition("/")[2]
         options = (path, lambda message: message.SerializeToString(), answer.FromString)
         if streams:
+            await self._check_streams(path)
             call = self._channel.stream_stream(*options)(iter((request,)), timeout=self.patience)
         else:
             call = self._channel.unary_stream(*options)(request, timeout=self.patience)
@@ -252,6 +266,8 @@ class Server:
         """
         if not self.http:
             raise NotOffered("the server answers no HTTP here; name its address by --http")
+        if content is not None:
+            headers = {"content-type": "application/json", **(headers or {})}
         try:
             return await self._rest.request(
                 method, f"http://{self.http}{path}", json=json, content=content, headers=headers
@@ -263,10 +279,11 @@ class Server:
 
 
 class Stream:
-    """An open ModelStreamInfer call."""
+    """An open call that streams both ways."""
 
-    def __init__(self, server: Server, call: Any) -> None:
+    def __init__(self, server: Server, name: str, call: Any) -> None:
         self._server = server
+        self._name = name
         self._call = call
 
     async def send(self, *requests: pb.ModelInferRequest) -> None:
@@ -331,7 +348,13 @@ class Stream:
     async def _fail(self) -> None:
         code = (await self._call.code()).name
         self._server.codes[code] += 1
-        raise Refused("ModelStreamInfer", code, await self._call.details() or "")
+        raise Refused(self._name, code, await self._call.details() or "")
+
+
+def check_versions(server: Server) -> None:
+    """Raises NotOffered where *server* does not heed the version that is asked for."""
+    if not server.has_versions:
+        raise NotOffered("the server does not heed versions")
 
 
 def shortened(value: object, most: int = 300) -> str:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _LONGEST = 120.0
 """Seconds for one check, whatever its calls say."""
+_SILENT = frozenset({"classification", "sequence", "binary_tensor_data"})
+"""Extensions without calls of their own: a server has them if it says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,8 @@ async def run(
         found = await find(server)
         server.dialect = found.name = dialect or found.name
         server.extensions = frozenset(found.extensions)
+        server.has_versions = found.versions != "ignored"
+        server.names_models_first = found.load == "1"
         outcomes = []
         checks = chosen(only, server.dialect)
         for done, check in enumerate(checks):
@@ -145,6 +149,8 @@ async def _outcome(server: Server, check: Check) -> Outcome:
 
 
 async def _check_offered(server: Server, check: Check) -> None:
+    if check.extension in _SILENT and check.extension not in server.extensions:
+        raise NotOffered(f"the server does not name the extension {check.extension!r}")
     for model in check.models:
         if not await server.has(model):
             raise NotOffered(f"the server has no model {model!r}")

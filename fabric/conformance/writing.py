@@ -203,6 +203,7 @@ def _write_mlserver(folder: Path) -> None:
             settings = {
                 "name": sample.name,
                 "implementation": "mlserver_model.OnnxModel",
+                "platform": "onnx_onnxv1",
                 "inputs": [_mlserver_tensor(spec) for spec in sample.inputs],
                 "outputs": [_mlserver_tensor(spec) for spec in sample.outputs],
                 "parameters": {"version": version, "uri": "./model.onnx"},

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import grpc
+from google.protobuf.message import DecodeError
 
-from fabric.core.errors import FabricError, Internal
+from fabric.core.errors import FabricError, Internal, InvalidRequest
 from fabric.wire.status import DETAILS_KEY, to_details
 
 if TYPE_CHECKING:
@@ -38,16 +39,26 @@ class Errors(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             "stream" if handler.response_streaming else "unary"
         )
         return getattr(grpc, f"{shape}_rpc_method_handler")(
-            _guarded(getattr(handler, shape), handler_call_details.method),
-            handler.request_deserializer,
+            _guarded(handler, getattr(handler, shape), handler_call_details.method),
+            None,  # what cannot be read is the caller's fault, gRPC would call it ours
             handler.response_serializer,
         )
 
 
-def _guarded(call: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
+def _guarded(
+    handler: grpc.RpcMethodHandler, call: Callable[..., Awaitable[Any]], method: str
+) -> Callable[..., Awaitable[Any]]:
+    def read(message: bytes) -> Any:
+        try:
+            return handler.request_deserializer(message)
+        except DecodeError as error:
+            raise InvalidRequest(f"{method} was sent a message that is none of its own") from error
+
     async def guarded(request: Any, context: grpc.aio.ServicerContext) -> Any:
         try:
-            return await call(request, context)
+            if handler.request_streaming:
+                return await call((read(message) async for message in request), context)
+            return await call(read(request), context)
         except grpc.aio.AbortError:
             raise
         except FabricError as error:

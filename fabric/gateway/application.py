@@ -80,8 +80,6 @@ class Application:
             if handler is None:
                 await self._stream(path, scope, receive, send)
                 return
-            self._calls += 1
-            scope[grpc.ARRIVAL] = (self._calls, receive)
             payload = await grpc.read(scope, receive, self._intake, self._compression)
             parts = await grpc.unless_gone(receive, handler(payload, scope))
             await grpc.respond(scope, send, parts, self._compression)
@@ -95,7 +93,7 @@ class Application:
     async def _stream(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         handler = self._stream_handlers.get(path)
         if handler is None:
-            raise Unimplemented(f"there is no call {path}")
+            raise Unimplemented(f"there is no call {path}, or its headers cannot be read")
         explained = partial(_explained, path)
         limits = self._intake, self._compression
         await converse(handler, scope, receive, send, *limits, explained)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pyvoy import HTTPVersion, PyvoyServer, Upstream
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from fabric.gateway.settings import GatewaySettings
 
@@ -38,6 +38,11 @@ _NO_GRPC = {
     "string_match": {"safe_regex": {"regex": r"application/grpc(-web(-text)?)?([+;].*)?"}},
     "invert_match": True,
     "treat_missing_header_as_empty": True,
+}
+_READABLE = {  # what gRPC's own servers make of other values is an INTERNAL error
+    ":method": "POST",
+    "grpc-timeout": "[0-9]{1,8}[HMSmun]",
+    "grpc-encoding": "identity|gzip|deflate",
 }
 _CORS = "envoy.filters.http.cors"
 _TAKEN = (
@@ -68,11 +73,13 @@ def configuration(settings: GatewaySettings) -> dict[str, Any]:
     (chain,) = listener["filter_chains"]
     manager = chain["filters"][-1]["typed_config"]
     _share(manager)
+    _part_calls(made["static_resources"]["clusters"])
     _open_to_browsers(manager, settings.cors_origins)
     manager["http2_protocol_options"] = {
         "max_concurrent_streams": 1024,
         "initial_stream_window_size": _MIB,
         "initial_connection_window_size": 4 * _MIB,
+        "override_stream_error_on_invalid_http_message": True,  # else all calls beside it end too
     }
     manager["stream_idle_timeout"] = "3600s"  # streams may be quiet for long, but not for ever
     manager["drain_timeout"] = f"{settings.drain}s"
@@ -104,7 +111,13 @@ def _share(manager: dict[str, Any]) -> None:
         }
     }
     (host,) = manager["route_config"]["virtual_hosts"]
+    to_application = {"route": {"cluster": _CONTROL}}  # CORS is only for routes that lead on
     host["routes"] = [
+        {"match": {"prefix": prefix, "headers": headers}, **to_application}
+        for prefix in _CONTROL_PREFIXES
+        for headers in _unreadable()
+    ]
+    host["routes"] += [
         {
             "match": {"prefix": prefix},
             "route": {"cluster": _CONTROL, "timeout": "0s", "idle_timeout": "0s"},
@@ -112,7 +125,6 @@ def _share(manager: dict[str, Any]) -> None:
         }
         for prefix in _CONTROL_PREFIXES
     ]
-    to_application = {"route": {"cluster": _CONTROL}}  # CORS is only for routes that lead on
     host["routes"] += [
         {"match": {"path": _INFER, "headers": [_GRPC]}, **to_application},
         {
@@ -127,6 +139,28 @@ def _share(manager: dict[str, Any]) -> None:
             "typed_per_filter_config": passed_by,
         },
     ]
+
+
+def _unreadable() -> Iterator[list[dict[str, Any]]]:
+    """Matches of gRPC calls whose headers the control plane would not understand."""
+    for name, pattern in _READABLE.items():
+        value = {"name": name, "string_match": {"safe_regex": {"regex": pattern}}}
+        yield [
+            {**_NO_GRPC, "invert_match": False},
+            {"name": name, "present_match": True},
+            {**value, "invert_match": True},
+        ]
+
+
+def _part_calls(clusters: list[dict[str, Any]]) -> None:
+    """Keeps apart the calls that share a connection to the control plane.
+
+    A header that gRPC's C core cannot read, sent compressed, spoils what other calls send under
+    the same name afterwards: headers go uncompressed.
+    """
+    (control,) = (cluster for cluster in clusters if cluster["name"] == _CONTROL)
+    (options,) = control["typed_extension_protocol_options"].values()
+    options["explicit_http_config"]["http2_protocol_options"] = {"hpack_table_size": 0}
 
 
 def _open_to_browsers(manager: dict[str, Any], origins: Sequence[str]) -> None:

@@ -113,9 +113,9 @@ def main() -> None:
             continue
         if args.failures:
             for rule, _, _, expected, got in failures(reports[name])[1]:
-                print(f"{name}: {rule}: expected {expected[:200]}; got {got[:200]}")  # noqa: T201
+                print(f"{name}: {rule}: expected {expected[:200]}; got {got[:200]}")
     if reports:
-        print(table(reports))  # noqa: T201
+        print(table(reports))
 
 
 if __name__ == "__main__":

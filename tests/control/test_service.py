@@ -356,3 +356,20 @@ async def test_a_taken_port_is_refused(sqlite_url):
         with pytest.raises(ValueError, match="is the port taken"):
             async with control_plane(sqlite_url.replace(".db", "2.db"), port=plane.port):
                 pass
+
+
+@pytest.mark.parametrize("name", ["Delete", "Renew", "Watch"])
+async def test_what_is_no_message_is_the_callers_fault(plane, name):
+    """Of calls of every shape: it ends as an invalid request, not as a bug of ours."""
+    method = pb.DESCRIPTOR.services_by_name["CatalogService"].methods_by_name[name]
+    shape = ("stream" if method.client_streaming else "unary") + (
+        "_stream" if method.server_streaming else "_unary"
+    )
+    call = getattr(plane.channel, shape)(f"/fabric.api.catalog.v1.CatalogService/{name}")
+    garbage = iter([b"\xff"]) if method.client_streaming else b"\xff"
+    async with refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", f"{name} was sent"):
+        answer = call(garbage)
+        if method.server_streaming:
+            await answer.read()
+        else:
+            await answer

@@ -6,6 +6,9 @@ import asyncio
 import time
 
 import grpc
+import h2.config
+import h2.connection
+import h2.events
 import httpx
 import numpy as np
 import pytest
@@ -180,7 +183,55 @@ async def test_an_unknown_compression_is_unimplemented(running):
 async def test_a_call_that_does_not_exist_is_unimplemented(channel, path):
     """By its name."""
     code, text = await code_of(channel.unary_unary(path)(b"", timeout=5))
-    assert (code, text) == (grpc.StatusCode.UNIMPLEMENTED, f"there is no call {path}")
+    assert (code, text) == (
+        grpc.StatusCode.UNIMPLEMENTED,
+        f"there is no call {path}, or its headers cannot be read",
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "wrong", "right"),
+    [
+        ("grpc-timeout", "soon", "4S"),
+        ("grpc-encoding", "snappy", "gzip"),
+        ("x-own-bin", "!!!!", "AAEC"),
+    ],
+)
+async def test_a_wrong_header_of_one_caller_costs_no_other(running, header, wrong, right):
+    """Calls of the control plane share a connection behind the gateway; the next one is read."""
+    url = f"http://{running.address}/fabric.api.catalog.v1.CatalogService/List"
+    async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+        statuses = []
+        for value in (wrong, right):
+            headers = {"content-type": "application/grpc", "te": "trailers", header: value}
+            answer = await http.post(url, content=FRAME, headers=headers)
+            statuses.append(answer.headers["grpc-status"])
+    assert statuses[1] == "3"  # a list of nothing is an invalid argument
+    assert statuses[0] in ("12", "13")
+
+
+async def test_a_malformed_request_costs_no_other_on_its_connection(running):
+    """It ends alone."""
+    sent = h2.connection.H2Connection(
+        h2.config.H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False)
+    )
+    sent.initiate_connection()
+    headers = [(":method", "POST"), (":scheme", "http"), (":path", LIVE), (":authority", "x")]
+    grpc_headers = [("content-type", "application/grpc"), ("te", "trailers")]
+    sent.send_headers(1, [*headers, *grpc_headers, ("content-length", "many")])
+    sent.send_headers(3, [*headers, *grpc_headers])
+    sent.send_data(3, FRAME, end_stream=True)
+    host, _, port = running.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(sent.data_to_send())
+    ends: dict[int, str] = {}
+    async with asyncio.timeout(5):
+        while len(ends) < 2:
+            for event in sent.receive_data(await reader.read(65536)):
+                if isinstance(event, h2.events.StreamReset | h2.events.StreamEnded):
+                    ends.setdefault(event.stream_id, type(event).__name__)
+    writer.close()
+    assert ends == {1: "StreamReset", 3: "StreamEnded"}
 
 
 FRAME = b"\0\0\0\0\0"

@@ -57,13 +57,6 @@ async def twice(server: Server) -> None:
 
 
 @rules()
-async def twice_and_whole(server: Server) -> None:
-    """A request that has all inputs, and one of them again, is refused."""
-    given = [tensor(name, "INT32", [1, 4]) for name in ("a", "b", "a")]
-    await server.refused(INFER, request(ADD_SUB, given, raw=[bytes(16)] * 3))
-
-
-@rules()
 async def without_a_name(server: Server) -> None:
     """An input without a name is refused."""
     given = [tensor(name, "INT32", [1, 4]) for name in ("a", "")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fabric.api.inference.v2 import extensions_pb2 as ext
 from fabric.api.inference.v2 import model_config_pb2 as config_pb
 from fabric.api.inference.v2 import open_inference_pb2 as pb
-from fabric.conformance.checks import Broken, Rules, expect, expect_equal
+from fabric.conformance.checks import Broken, NotOffered, Rules, expect, expect_equal
 from fabric.conformance.dialects import UNKNOWN
 from fabric.conformance.samples import (
     ADD_SUB,
@@ -24,7 +24,7 @@ from fabric.conformance.samples import (
     VERSIONS,
     Sample,
 )
-from fabric.conformance.server import CONFIG, METADATA, MODEL_READY, Refused, named
+from fabric.conformance.server import CONFIG, METADATA, MODEL_READY, Refused, check_versions, named
 from fabric.core.tensors import DTYPES
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ async def not_of_an_unknown_model(server: Server) -> None:
 @ready()
 async def not_of_an_unknown_version(server: Server) -> None:
     """ModelReady is false of a version that does not exist, or ends with an error."""
+    check_versions(server)
     try:
         asked = pb.ModelReadyRequest(name=FP32, version="987654")
         answer = await server.call(MODEL_READY, asked)
@@ -114,6 +115,8 @@ async def has_a_platform(server: Server) -> None:
 async def has_all_versions(server: Server) -> None:
     """ModelMetadata name the versions that can be asked for."""
     versions = sorted((await _metadata(server, VERSIONS)).versions)
+    if not versions:
+        raise NotOffered("the server names no versions")
     expect_equal(versions, ["10", "2"], "versions")
 
 
@@ -134,6 +137,7 @@ async def none_of_an_unknown_model(server: Server) -> None:
 @metadata()
 async def none_of_an_unknown_version(server: Server) -> None:
     """ModelMetadata of a version that does not exist end with an error."""
+    check_versions(server)
     await server.refused(METADATA, pb.ModelMetadataRequest(name=FP32, version="987654"))
 
 

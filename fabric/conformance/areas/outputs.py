@@ -126,6 +126,7 @@ async def of_each_row(server: Server) -> None:
     """Each row of a batch is classified by itself."""
     x = np.array([[4, 3, 2, 1], [1, 2, 3, 4]], np.float32)
     answer = await _classes(server, x, 1)
+    expect_equal(answer.outputs[0].datatype, "BYTES", "datatype")
     rows = outputs_of(answer)["y"]
     expect_equal([bytes(row[0]).split(b":")[1] for row in rows], [b"0", b"3"], "indices")
 

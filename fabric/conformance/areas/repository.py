@@ -87,7 +87,10 @@ async def of_an_unknown_repository(server: Server) -> None:
 
 # ------------------------------------------------------------------ loading
 async def _load(server: Server, asked: ext.RepositoryModelLoadRequest | None = None) -> None:
-    asked = asked or ext.RepositoryModelLoadRequest(model_name=LOADING)
+    field = "repository_name" if server.names_models_first else "model_name"
+    if asked is None:
+        asked = ext.RepositoryModelLoadRequest()
+        setattr(asked, field, LOADING)
     try:
         await server.call(LOAD, asked, timeout=_LONG)
     except Refused as refused:
@@ -96,7 +99,8 @@ async def _load(server: Server, asked: ext.RepositoryModelLoadRequest | None = N
 
 
 async def _unload(server: Server) -> None:
-    asked = ext.RepositoryModelUnloadRequest(model_name=LOADING)
+    asked = ext.RepositoryModelUnloadRequest()
+    setattr(asked, "repository_name" if server.names_models_first else "model_name", LOADING)
     try:
         await server.call(UNLOAD, asked, timeout=_LONG)
     except Refused as refused:

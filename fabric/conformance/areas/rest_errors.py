@@ -21,6 +21,7 @@ from fabric.conformance.samples import (
     FP32,
     VERSIONS,
 )
+from fabric.conformance.server import check_versions
 
 if TYPE_CHECKING:
     from fabric.conformance.server import Server
@@ -56,7 +57,6 @@ _WRONG: dict[str, tuple[str, dict[str, Any]]] = {
     "no_inputs": ("without inputs", {}),
     "inputs_of_no_list": ("whose inputs are an object", {"inputs": {"x": X}}),
     "inputs_of_numbers": ("whose inputs are numbers", {"inputs": [1, 2]}),
-    "input_twice": ("with an input twice", {"inputs": [X, X]}),
 }
 for _name, (_what, _fields) in _WRONG.items():
     if "inputs" in _fields or not _fields:
@@ -109,6 +109,7 @@ async def naming_an_unknown_model(server: Server) -> None:
 @errors(VERSIONS)
 async def naming_an_unknown_version(server: Server) -> None:
     """A request for a version that does not exist has an error status and an error object."""
+    check_versions(server)
     await refused(server, f"{VERSIONS}/versions/987654", X)
 
 

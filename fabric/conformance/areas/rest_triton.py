@@ -91,7 +91,7 @@ for _name, _model, _fields, _text in (
     ("unknown_model", UNKNOWN, input_of(), f"Request for unknown model: '{UNKNOWN}' is not found"),
     ("wrong_datatype", FP32, input_of(datatype="INT64", data=[1, 2]), "data-type is 'INT64'"),
     ("unknown_output", FP32, {**input_of(), "outputs": [{"name": "z"}]}, "unexpected inference"),
-    ("no_json", FP32, {"inputs": 1}, ""),
+    ("input_twice", FP32, {"inputs": [X, X]}, "already exists in request"),
 ):
     triton.add(
         f"words_for_{_name}",

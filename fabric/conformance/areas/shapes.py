@@ -15,7 +15,6 @@ from fabric.conformance.requests import (
     tensor,
 )
 from fabric.conformance.samples import (
-    ADD_SUB,
     FP32,
     LITERAL,
     MAX_BATCH,
@@ -168,13 +167,6 @@ async def one_bad_request_costs_no_other(server: Server) -> None:
         assert isinstance(answer, pb.ModelInferResponse)  # noqa: S101 - for the type checker
         expect_output(answer, "y", x)
         expect(isinstance(refusal, Refused), "an error", refusal)
-
-
-@batches(ADD_SUB)
-async def are_of_one_size(server: Server) -> None:
-    """All inputs of a request have the same number of rows."""
-    a, b = np.zeros((2, 4), np.int32), np.zeros((1, 4), np.int32)
-    await server.refused(INFER, request(ADD_SUB, {"a": a, "b": b}))
 
 
 PARTS = (shapes, batches)

@@ -11,7 +11,7 @@ from fabric.api.inference.v2 import open_inference_pb2 as pb
 from fabric.conformance.checks import Rules, expect, expect_equal
 from fabric.conformance.requests import expect_output, request
 from fabric.conformance.samples import FP32, VERSIONS
-from fabric.conformance.server import INFER, METADATA
+from fabric.conformance.server import INFER, METADATA, check_versions
 
 if TYPE_CHECKING:
     from fabric.conformance.server import Server
@@ -22,6 +22,7 @@ _X = np.array([1.0], np.float32)
 
 
 async def _answers(server: Server, version: str) -> None:
+    check_versions(server)
     answer = await server.infer(request(VERSIONS, {"x": _X}, version=version))
     expect_output(answer, "y", _X + np.float32(version))
     expect_equal(answer.model_version, version, "model_version")
@@ -69,6 +70,7 @@ async def metadata_are_of_a_version(server: Server) -> None:
 
 
 async def _refused(server: Server, version: str) -> None:
+    check_versions(server)
     await server.refused(INFER, request(VERSIONS, {"x": _X}, version=version))
 
 

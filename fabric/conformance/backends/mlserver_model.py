@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnxruntime
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec, StringCodec
@@ -20,16 +21,10 @@ class OnnxModel(MLModel):
         return True
 
     async def predict(self, payload):
-        feeds = {}
-        for given in payload.inputs:
-            if given.datatype == "BYTES":
-                array = NumpyCodec.decode_input(given).astype(object)
-            else:
-                array = NumpyCodec.decode_input(given)
-            feeds[given.name] = array.reshape(given.shape)
-        wanted = [output.name for output in payload.outputs or ()]
-        names = wanted or [output.name for output in self._session.get_outputs()]
+        wanted = dict.fromkeys(output.name for output in payload.outputs or ())
+        names = list(wanted) or [output.name for output in self._session.get_outputs()]
         try:
+            feeds = {given.name: _array(given) for given in payload.inputs}
             arrays = self._session.run(names, feeds)
         except Exception as error:
             raise InferenceError(str(error)) from error
@@ -38,10 +33,24 @@ class OnnxModel(MLModel):
             id=payload.id, model_name=self.name, model_version=self.version, outputs=outputs
         )
 
+    async def predict_stream(self, payloads):
+        async for payload in payloads:
+            yield await self.predict(payload)
+
+
+def _array(given):
+    if given.datatype != "BYTES":
+        return NumpyCodec.decode_input(given).reshape(given.shape)
+    items = StringCodec.decode_input(given)
+    flat = np.empty(len(items), object)
+    flat[:] = items
+    return flat.reshape(given.shape)
+
 
 def _output(name, array) -> ResponseOutput:
-    if array.dtype == object:
+    if array.dtype.kind == "O":
         made = StringCodec.encode_output(name, list(array.flat))
-        made.shape = list(array.shape)
-        return made
-    return NumpyCodec.encode_output(name, array)
+    else:
+        made = NumpyCodec.encode_output(name, array)
+    made.shape = list(array.shape)  # the codecs add a dimension to some
+    return made

@@ -1,0 +1,206 @@
+"""Sends cases to a whole fabric and judges what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+from fuzz_cases import SERVED, UNARY, Case, case, connection
+from fuzz_wires import Connection, Lost, Response, pour
+
+from fabric.app import Fabric, FabricSettings
+from fabric.config import load
+from fabric.conformance.writing import write
+
+if TYPE_CHECKING:
+    import random
+
+IN_FLIGHT = 256
+PATIENCE = 20.0
+"""Seconds for a batch of cases to be answered, of which each asks for three at most."""
+_WRONG_GRPC = {b"2": "UNKNOWN", b"13": "INTERNAL", b"15": "DATA_LOSS"}
+_RIGHT_5XX = {501, 503, 504}
+_OF_GRPC = re.compile("no encoding configured|illegal base64")
+"""What gRPC's own server calls INTERNAL before fabric hears of it; of the first gRPC says so."""
+
+
+@dataclass
+class Tally:
+    """What happened."""
+
+    cases: int = 0
+    answers: Counter = field(default_factory=Counter)
+    """By kind and status."""
+    faults: list[tuple[str, str, Case | bytes]] = field(default_factory=list)
+    """What must not be: by what it was and what came. The first hundred are kept."""
+    fault_count: int = 0
+
+    def fault(self, what: str, got: str, of: Case | bytes) -> None:
+        self.fault_count += 1
+        if len(self.faults) < 100:
+            self.faults.append((what, got, of))
+
+
+def judge(of: Case, response: Response) -> tuple[str, str]:
+    """What the response is, and what is wrong with it; empty if nothing is."""
+    if not of.ends:
+        return "reset by us", ""
+    headers = response.headers
+    status = int(headers.get(b":status", b"0"))
+    grpc = headers.get(b"grpc-status")
+    said = f"{status} grpc {grpc.decode()}" if grpc is not None else f"{status}"
+    if response.reset is not None:
+        said += f" reset {response.reset}"
+    text = headers.get(b"grpc-message", response.body).decode(errors="replace")[:200]
+    wrong = ""
+    if grpc in _WRONG_GRPC and not (of.kind == "grpc control" and _OF_GRPC.search(text)):
+        wrong = f"{_WRONG_GRPC[grpc]}: {text}"
+    elif status >= 500 and status not in _RIGHT_5XX:
+        wrong = f"{status}: {text}"
+    elif of.valid and (grpc not in (None, b"0") or status != 200):
+        wrong = f"no answer to a request that is right: {said}: {text}"
+    elif of.is_grpc and status == 200 and grpc is None and response.reset is None:
+        wrong = "an end without a status"
+    return said, wrong
+
+
+class Fuzz:
+    """Sends cases to the gateway at *address*."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        self._place = (host, int(port))
+        self._connection: Connection | None = None
+        self.tally = Tally()
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    async def _connected(self) -> Connection:
+        if self._connection is None or not self._connection.is_open:
+            self._connection = await Connection.open(*self._place)
+        return self._connection
+
+    async def send(self, *cases: Case) -> None:
+        """All of *cases* at the same time on one connection; each is judged."""
+        sent: list[tuple[Case, asyncio.Future[Response]]] = []
+        for each in cases:
+            made = await self._connected()
+            with contextlib.suppress(Lost):
+                sent.append((each, await made.ask(each.headers, each.body, each.ends)))
+        if sent:
+            await asyncio.wait([future for _, future in sent], timeout=PATIENCE)
+        for each, future in sent:
+            self._judged(each, future)
+        self.tally.cases += len(cases)
+
+    def _judged(self, of: Case, future: asyncio.Future[Response]) -> None:
+        if not future.done():
+            future.cancel()
+            self.tally.fault(of.kind, f"no answer in {PATIENCE:g} s", of)
+            return
+        if isinstance(future.exception(), Lost):
+            self.tally.answers[f"{of.kind}: connection lost"] += 1
+            self.tally.fault(of.kind, str(future.exception()), of)
+            return
+        said, wrong = judge(of, future.result())
+        self.tally.answers[f"{of.kind}: {said}"] += 1
+        if wrong:
+            self.tally.fault(of.kind, wrong, of)
+
+    async def pour(self, *connections: bytes) -> None:
+        """Each on a connection of its own, which the server must answer or close."""
+
+        async def one(data: bytes) -> None:
+            try:
+                answer = await pour(*self._place, data, PATIENCE)
+            except TimeoutError:
+                self.tally.fault("connection", f"open for {PATIENCE:g} s", data)
+                return
+            found = re.match(rb"HTTP/1\.\d (\d+)", answer)
+            status = int(found[1]) if found else 0
+            said = str(status) if found else "closed" if not answer else "frames"
+            self.tally.answers[f"connection: {said}"] += 1
+            if status >= 500 and status not in (*_RIGHT_5XX, 505):
+                self.tally.fault("connection", str(status), data)
+
+        await asyncio.gather(*map(one, connections))
+        self.tally.cases += len(connections)
+
+    async def infer_block(self) -> bytes:
+        """The encoded headers of a ModelInfer call."""
+        made = await self._connected()
+        return made.block(
+            (
+                (b":method", b"POST"),
+                (b":scheme", b"http"),
+                (b":path", f"{UNARY}ModelInfer".encode()),
+                (b":authority", b"localhost"),
+                (b"content-type", b"application/grpc"),
+                (b"te", b"trailers"),
+                (b"grpc-timeout", b"3S"),
+            )
+        )
+
+    async def run(self, count: int, r: random.Random, raw_share: float = 0.02) -> None:
+        """About *count* cases drawn from *r*; *raw_share* of them are connections of their own."""
+        done = 0
+        while done < count:
+            batch = min(IN_FLIGHT, count - done)
+            raw = round(batch * raw_share)
+            await self.send(*(case(r) for _ in range(batch - raw)))
+            block = await self.infer_block()
+            await self.pour(*(connection(r, block) for _ in range(raw)))
+            done += batch
+
+
+# ------------------------------------------------------------------ the fabric
+def portfolio(folder: Path):
+    """The models that the cases ask, as a portfolio."""
+    write(folder)
+    file = folder / "portfolio.yaml"
+    declared = yaml.safe_load(file.read_text())
+    kept = [entry for entry in declared["specialists"] if entry["name"] in SERVED]
+    file.write_text(yaml.safe_dump({"specialists": kept}))
+    return load(file)
+
+
+@contextlib.asynccontextmanager
+async def fabric(folder: Path):
+    """A whole fabric on the local host."""
+    os.environ["FABRIC_SHARED_MEMORY"] = "true"
+    try:
+        settings = FabricSettings(state=folder / "state", host="local", listen="127.0.0.1:0")
+        async with Fabric(settings, portfolio(folder / "models")) as running:
+            failed = await running.ready()
+            assert not failed, failed
+            yield running
+    finally:
+        del os.environ["FABRIC_SHARED_MEMORY"]
+
+
+async def processes(running: Fabric) -> dict[str, int]:
+    """The process ids of everything that serves, by name; Envoy is the gateway's child."""
+    gateway = running.processes["gateway"]
+    children = Path(f"/proc/{gateway}/task/{gateway}/children").read_text().split()
+    found = {"control": running.processes["control"], "gateway": gateway}
+    found |= {f"envoy-{n}": int(pid) for n, pid in enumerate(children)}
+    replicas = await running.client.list("replica")
+    return found | {replica.specialist: replica.pid for replica in replicas}
+
+
+def resident(pids: dict[str, int]) -> dict[str, int]:
+    """Resident memory in KiB, by name."""
+    found = {}
+    for name, pid in pids.items():
+        text = Path(f"/proc/{pid}/status").read_text()
+        found[name] = int(re.search(r"VmRSS:\s+(\d+)", text)[1])
+    return found
