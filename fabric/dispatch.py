@@ -102,6 +102,7 @@ class Dispatcher:
             return await anext(responses)
 
         answer = await self._answer(first, request, deadline)
+        request.payload = b""  # nobody else is asked, and it may be large
         async with aclosing(responses):
             yield answer
             async for response in responses:

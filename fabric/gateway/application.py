@@ -52,7 +52,6 @@ class Application:
         self._settings = settings
         self._handlers: dict[str, Handler] = {}
         self._calls = 0
-        self._max_bytes = settings.max_message_bytes
         self._intake = Intake(
             settings.max_message_bytes, settings.max_held_bytes, settings.patience
         )
@@ -81,8 +80,6 @@ class Application:
             if handler is None:
                 await self._stream(path, scope, receive, send)
                 return
-            self._calls += 1
-            scope[grpc.ARRIVAL] = (self._calls, receive)
             payload = await grpc.read(scope, receive, self._intake, self._compression)
             parts = await grpc.unless_gone(receive, handler(payload, scope))
             await grpc.respond(scope, send, parts, self._compression)
@@ -98,7 +95,7 @@ class Application:
         if handler is None:
             raise Unimplemented(f"there is no call {path}, or its headers cannot be read")
         explained = partial(_explained, path)
-        limits = self._max_bytes, self._compression
+        limits = self._intake, self._compression
         await converse(handler, scope, receive, send, *limits, explained)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from fabric.core.errors import DeadlineExceeded, FabricError, InvalidRequest, Overloaded
+from fabric.core.errors import DeadlineExceeded, FabricError, InvalidRequest
 from fabric.gateway.grpc import (
     OK_TRAILERS,
     WORTH_COMPRESSING,
@@ -18,16 +18,15 @@ from fabric.gateway.grpc import (
     start_in,
     status_of,
 )
-from fabric.gateway.intake import Disconnected
+from fabric.gateway.intake import PREFIX, SMALL, Disconnected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fabric.gateway.compression import Compression
     from fabric.gateway.grpc import Message, Parts, Receive, Scope, Send, StreamHandler
+    from fabric.gateway.intake import Intake
 
-_PREFIX = 5
-"""Bytes before each message: whether it is compressed, and its length."""
 _READ_AHEAD = 1 << 20
 """Bytes that are taken before anybody asks for them; then the client is held back."""
 
@@ -40,20 +39,17 @@ class Requests(Departure):
     """
 
     def __init__(
-        self, scope: Scope, receive: Receive, max_bytes: int, compression: Compression
+        self, scope: Scope, receive: Receive, intake: Intake, compression: Compression
     ) -> None:
         super().__init__(receive)
         self._scope = scope
-        self._max_bytes = max_bytes
+        self._intake = intake
         self._compression = compression
         self._data = b""
         self._at = 0
         self._chunks: list[bytes] = []
         """What has come behind `_data`."""
         self._unread = 0
-        self._length: int | None = None
-        """Of the message that is being read."""
-        self._is_compressed = False
         self._is_held = False
         self._news: asyncio.Event | None = asyncio.Event()
         """None from the end of the body on."""
@@ -67,42 +63,51 @@ class Requests(Departure):
         Raises:
             InvalidRequest: the body ends in the middle of a message.
             Overloaded: the message is larger than is allowed, or what comes out of it.
+            DeadlineExceeded: it stopped coming.
             Unimplemented: it is compressed in a way that is not known.
         """
-        while (message := self._message()) is None:
+        if not await self._has(PREFIX):
+            if self._unread:
+                raise _cut()
+            raise StopAsyncIteration
+        prefix = self._take(PREFIX)
+        message = await self._message(int.from_bytes(prefix[1:], "big"))
+        if prefix[0]:
+            return await self._compression.inflated(bytes(message), self._scope)
+        return cast("bytes", message)  # whatever reads a message takes any buffer
+
+    async def _message(self, size: int) -> bytes | bytearray:
+        buffer = await self._intake.take(size)
+        if size <= SMALL:
+            await self._must_have(size)
+            return self._take(size)
+        while (missing := size - len(buffer)) > 0:
+            await self._must_have(1)
+            buffer += self._take(min(missing, self._unread))
+        return buffer
+
+    async def _must_have(self, size: int) -> None:
+        try:
+            async with asyncio.timeout(self._intake.patience):
+                if not await self._has(size):
+                    raise _cut()
+        except TimeoutError:
+            raise self._intake.interrupted() from None
+
+    async def _has(self, size: int) -> bool:
+        """Whether *size* bytes are there before the body ends."""
+        while self._unread < size:
             if self._news is None:
-                if self._unread or self._length is not None:
-                    raise InvalidRequest("the request ends in the middle of a gRPC message")
-                raise StopAsyncIteration
+                return False
             if self._is_held:
                 self._is_held = False
                 self._look()
             self._news.clear()
             await self._news.wait()
-        if self._is_compressed:
-            return await self._compression.inflated(message, self._scope)
-        return message
+        return True
 
-    def _message(self) -> bytes | None:
-        if self._length is None:
-            prefix = self._take(_PREFIX)
-            if prefix is None:
-                return None
-            self._length = int.from_bytes(prefix[1:], "big")
-            if self._length > self._max_bytes:
-                raise Overloaded(
-                    f"the message has {self._length} bytes, {self._max_bytes} are allowed"
-                )
-            self._is_compressed = prefix[0] != 0
-        message = self._take(self._length)
-        if message is not None:
-            self._length = None
-        return message
-
-    def _take(self, size: int) -> bytes | None:
-        """The next *size* bytes, if they are there; each is copied twice at most."""
-        if self._unread < size:
-            return None
+    def _take(self, size: int) -> bytes:
+        """The next *size* bytes, which are there; each is copied twice at most."""
         if len(self._data) - self._at < size:
             self._data = b"".join((self._data[self._at :], *self._chunks))
             self._at = 0
@@ -128,11 +133,15 @@ class Requests(Departure):
         if not said.get("more_body", False):
             self._news = None
             self.watch()
-        elif self._unread >= max(_READ_AHEAD, _PREFIX + (self._length or 0)):
+        elif self._unread >= _READ_AHEAD:
             self._is_held = True
         else:
             self._look()
         news.set()
+
+
+def _cut() -> InvalidRequest:
+    return InvalidRequest("the request ends in the middle of a gRPC message")
 
 
 class Responses:
@@ -193,7 +202,7 @@ async def converse(
     scope: Scope,
     receive: Receive,
     send: Send,
-    max_bytes: int,
+    intake: Intake,
     compression: Compression,
     explained: Callable[[Exception], FabricError],
 ) -> None:
@@ -202,7 +211,7 @@ async def converse(
     Raises:
         Disconnected: the client left; *handler* was closed.
     """
-    requests = Requests(scope, receive, max_bytes, compression)
+    requests = Requests(scope, receive, intake, compression)
     responses = Responses(scope, send, compression)
     try:
         left = deadline_of(header(scope, b"grpc-timeout")).remaining(time.monotonic())

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 APPLICATION = "fabric.gateway.application:app"
 _CONTROL = "control"
-_CONTROL_PREFIXES = ("/fabric.api.catalog.",)
+_CONTROL_PREFIX = "/fabric.api.catalog."
+_CATALOG = "/fabric.api.catalog.v1.CatalogService/"
+_QUIET = "15s"
+"""Without a byte either way, after which a call of the control plane is given up."""
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
 _CALL = r"/[^/]*\.[^/]*/[^/]+"  # of gRPC: the name of a service has a dot in it
 _NEXT = "%[89ab][0-9a-f]"
@@ -113,17 +116,20 @@ def _share(manager: dict[str, Any]) -> None:
     (host,) = manager["route_config"]["virtual_hosts"]
     to_application = {"route": {"cluster": _CONTROL}}  # CORS is only for routes that lead on
     host["routes"] = [
-        {"match": {"prefix": prefix, "headers": headers}, **to_application}
-        for prefix in _CONTROL_PREFIXES
+        {"match": {"prefix": _CONTROL_PREFIX, "headers": headers}, **to_application}
         for headers in _unreadable()
     ]
     host["routes"] += [
         {
-            "match": {"prefix": prefix},
-            "route": {"cluster": _CONTROL, "timeout": "0s", "idle_timeout": "0s"},
+            "match": match,
+            "route": {"cluster": _CONTROL, "timeout": "0s", "idle_timeout": quiet},
             "typed_per_filter_config": passed_by,
         }
-        for prefix in _CONTROL_PREFIXES
+        for match, quiet in (
+            ({"path": f"{_CATALOG}Watch"}, "0s"),  # it may be quiet for long
+            ({"path": f"{_CATALOG}Renew"}, "0s"),
+            ({"prefix": _CONTROL_PREFIX}, _QUIET),
+        )
     ]
     host["routes"] += [
         {"match": {"path": _INFER, "headers": [_GRPC]}, **to_application},

@@ -49,7 +49,7 @@ M = TypeVar("M", bound=ProtoMessage)
 SERVICE = "/inference.GRPCInferenceService/"
 """Where the calls of the Open Inference Protocol are."""
 LARGE = 1 << 20
-"""Bytes from which on an answer is sent in its parts, and not copied together."""
+"""Bytes from which on an answer is sent in pieces, and of one of them."""
 ARRIVAL = "fabric.arrival"
 """In a scope: the number of the call in the order of arrival, and its `receive`."""
 
@@ -189,25 +189,38 @@ async def all_before(receive: Receive) -> None:
 
 
 async def respond(scope: Scope, send: Send, parts: Parts, compression: Compression) -> None:
-    """Answers with the message that *parts* make."""
+    """Answers with the message that *parts* make.
+
+    Raises:
+        Disconnected: the client left meanwhile.
+    """
     size = sum(map(len, parts))
     flag, start = b"\0", START
     if size >= WORTH_COMPRESSING and (coding := compression.agreed(scope)) is not None:
         flag, start = b"\1", start_in(coding)
         parts = (await compression.deflated(parts, coding),)
         size = len(parts[0])
-    await send(start)
     prefix = flag + size.to_bytes(4, "big")
-    if size > LARGE:
-        await send({"type": "http.response.body", "body": prefix, "more_body": True})
-        for part in parts:
-            # pyvoy takes nothing but bytes
-            await send({"type": "http.response.body", "body": bytes(part), "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-    else:
-        body = b"".join((prefix, *parts))
-        await send({"type": "http.response.body", "body": body, "more_body": False})
-    await send(OK_TRAILERS)
+    try:
+        await send(start)
+        if size > LARGE:
+            await _send_in_pieces(send, (prefix, *parts))
+        else:
+            body = b"".join((prefix, *parts))
+            await send({"type": "http.response.body", "body": body, "more_body": False})
+        await send(OK_TRAILERS)
+    except OSError:  # as ASGI has it
+        raise Disconnected from None
+
+
+async def _send_in_pieces(send: Send, parts: Parts) -> None:
+    """As fast as the client takes them, and never the whole in one more copy."""
+    for part in parts:
+        view = memoryview(part)
+        for at in range(0, len(view), LARGE):
+            piece = bytes(view[at : at + LARGE])
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def start_in(coding: Coding | None) -> Message:

@@ -86,7 +86,7 @@ class Intake:
     def __init__(self, most: int, room: int, patience: float) -> None:
         self.most = most
         self._room = Room(room)
-        self._patience = patience
+        self.patience = patience
 
     async def message(self, receive: Receive) -> bytes | bytearray:
         """The body of a unary gRPC request: one message behind its prefix.
@@ -111,9 +111,9 @@ class Intake:
         if len(body) < PREFIX:
             raise InvalidRequest("the request holds no gRPC message")
         size = PREFIX + int.from_bytes(body[1:PREFIX], "big")
+        self._check(size)
         if len(body) != size:
             raise InvalidRequest("a unary request holds exactly one gRPC message")
-        self._check(size)
         return body
 
     async def body(self, receive: Receive, length: int | None) -> bytes:
@@ -130,6 +130,7 @@ class Intake:
             raise Disconnected
         body: bytes = event.get("body", b"")
         if not event.get("more_body", False):
+            self._check(len(body))
             return body
         size = length if length is not None else SMALL
         body = cast("bytes", await self._rest(receive, body, size))  # as good as
@@ -137,10 +138,14 @@ class Intake:
             raise InvalidRequest(f"a body of more than {size} bytes comes with its Content-Length")
         return body
 
+    async def take(self, size: int) -> bytearray:
+        """An empty buffer for *size* bytes, once there is room. Raises Overloaded for too many."""
+        self._check(size)
+        return await self._room.take(size) if size > SMALL else bytearray()
+
     async def _rest(self, receive: Receive, start: bytes | bytearray, size: int) -> bytearray:
         """The body that begins with *start*; of one that is longer than *size* some more."""
-        self._check(size)
-        body = await self._room.take(size) if size > SMALL else bytearray()
+        body = await self.take(size)
         body += start
         more = True
         while more and len(body) <= size:
@@ -148,6 +153,12 @@ class Intake:
             body += event.get("body", b"")
             more = event.get("more_body", False)
         return body
+
+    def interrupted(self) -> DeadlineExceeded:
+        """What is told whose body stopped coming."""
+        return DeadlineExceeded(
+            f"nothing of the request came for {self.patience:g} s: send it without a pause"
+        )
 
     def _check(self, size: int) -> None:
         if size > self.most:
@@ -158,11 +169,9 @@ class Intake:
         event = asyncio.ensure_future(receive())
         if not event.done():
             # Envoy resolves it, whoever listens, so it is not cancelled.
-            await asyncio.wait((event,), timeout=self._patience)
+            await asyncio.wait((event,), timeout=self.patience)
             if not event.done():
-                raise DeadlineExceeded(
-                    f"nothing of the request came for {self._patience:g} s: send it without a pause"
-                )
+                raise self.interrupted()
         if (message := event.result())["type"] != "http.request":
             raise Disconnected
         return message

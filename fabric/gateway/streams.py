@@ -8,12 +8,13 @@ are given, and are told apart by the request's id.
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Self
 
 from fabric.api.inference.v2.extensions_pb2 import ModelStreamInferResponse
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferResponse
-from fabric.core.errors import FabricError, InvalidRequest
+from fabric.core.errors import DeadlineExceeded, FabricError, InvalidRequest
 from fabric.gateway.grpc import SERVICE, header
 from fabric.gateway.inference import DIALECT, call_of, request_of
 from fabric.gateway.settings import check_dialect
@@ -34,6 +35,8 @@ _AT_ONCE = 64
 """Requests of one stream that are worked on at a time; further ones are not read."""
 _WAITING = 16
 """Answers of one stream that wait for a slow client; then the replicas are held back."""
+_EARLY = 0.01
+"""Seconds by which a replica, whose timers are its own, may find a deadline passed before us."""
 _ANSWER = b"\x12"  # infer_response = 2, length-delimited
 _WANTS_EMPTY = "triton_enable_empty_final_response"
 _FINAL = "triton_final_response"
@@ -136,6 +139,7 @@ class _Exchange:
                     else:
                         tasks.create_task(self._answer(message, payload, before, after))
                         before = after
+                    del payload  # it may be large, and the next one be long in coming
         except ExceptionGroup as group:
             end = group.exceptions[0]
         await self._out.put(end)
@@ -168,6 +172,7 @@ class _Exchange:
             if self._is_bare and is_typed(message):
                 payload += WANTS_TYPED
             request = request_of(message, payload, self._trace)
+            del payload
             async with aclosing(self._inference.answers(request, self._deadline)) as answers:
                 async for answer, who in answers:
                     response = answer.response
@@ -183,12 +188,17 @@ class _Exchange:
                         await self._give(empty.SerializeToString(), who, _IS_FINAL[True])
         except FabricError as error:
             await before.wait()
-            if self._ends_with_error:
+            if self._ends_with_error or self._is_late(error):
                 raise
             await self._out.put((_failed(message.id, error),))
         finally:
             after.set()
             self._slots.release()
+
+    def _is_late(self, error: FabricError) -> bool:
+        """Whether the call's own deadline is what the request has missed."""
+        left = self._deadline.remaining(time.monotonic())
+        return isinstance(error, DeadlineExceeded) and left < _EARLY
 
     async def _give(self, *fields: bytes | memoryview) -> None:
         if self._is_bare:

@@ -131,6 +131,7 @@ class Link(FramedProtocol):
             if not last.done():
                 flags = STREAM | HAS_TRACE if trace else STREAM
                 self.send(REQUEST, request_id, flags, left, trace, payload)
+            del payload
             taken = 0
             while response := await arrived.get():
                 yield response, False

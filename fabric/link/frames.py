@@ -44,6 +44,9 @@ CREDIT_AT_FIRST = 16
 """Responses of a stream that may be on their way before the caller says that it has room."""
 
 _COALESCE = 1 << 16
+_LARGE = 1 << 24
+_SLOWEST = 1e8
+"""Bytes of a large frame that a peer takes in within one second, at least."""
 _MAX_GREETING = 1 << 12
 
 
@@ -144,6 +147,8 @@ class FramedProtocol(asyncio.Protocol):
         self._heard = self._loop.time()
         self._due = 0.0
         """When silence is looked at next."""
+        self._busy_until = 0.0
+        """Until then the peer may well have its hands full with what it was sent."""
         self._waiting = 0
         self._ping_timer: asyncio.TimerHandle | None = None
 
@@ -171,6 +176,9 @@ class FramedProtocol(asyncio.Protocol):
         length = 0
         for part in parts:
             length += len(part)
+        if length > _LARGE:
+            now = self._loop.time()
+            self._busy_until = max(now, self._busy_until) + length / _SLOWEST
         self._out.append(HEADER.pack(length, request_id, kind, flags, 0))
         self._out.extend(parts)
         if not self._flush_is_due:
@@ -278,7 +286,7 @@ class FramedProtocol(asyncio.Protocol):
         self._heard += max(0.0, now - self._due)  # the loop was busy: nobody could be heard
         self._due = now + self.limits.ping_interval
         silent = now - self._heard
-        if silent > self.limits.silence:
+        if silent > self.limits.silence and now > self._busy_until:
             self.abort(f"nothing was heard for {silent:.1f} s")
             return
         if silent >= self.limits.ping_interval:

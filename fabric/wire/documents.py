@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _FILE = "file:"
 """Parameters of loading that begin so hold files."""
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _LARGE = 1 << 16
 """Bytes of text; parsing as many takes about half a millisecond."""
 
@@ -30,13 +32,16 @@ def loads(text: bytes | memoryview) -> Any:
     """The document that *text* is; NaN and infinities are numbers.
 
     Raises:
-        InvalidRequest: it is no JSON in UTF-8.
+        InvalidRequest: it is no JSON in UTF-8, or a text in it is no Unicode.
     """
     # The parser keeps the interpreter to itself until it is done, whatever thread it runs in. A
     # function in Python for each number lets others go on in between, for twice the time.
     hooks: dict[str, Any] = {"parse_float": _float, "parse_int": _int} if len(text) > _LARGE else {}
     try:
-        return json.loads(str(text, "utf-8"), **hooks)
+        document = json.loads(str(text, "utf-8"), **hooks)
+        if _SURROGATE.search(text):
+            dumps(document)  # which fails for half of a pair
+        return document
     except json.JSONDecodeError as error:
         reason = f"{error.msg} at {error.pos}"
     except RecursionError:
@@ -144,6 +149,8 @@ def read_fields(request: Message, document: dict[str, Any]) -> None:
             continue
         if field.type == FieldDescriptor.TYPE_BYTES:
             value = _bytes(field.name, value.get("b64") if isinstance(value, dict) else value)
+        if isinstance(value, bool) is not (field.type == FieldDescriptor.TYPE_BOOL):
+            raise InvalidRequest(f"'{field.name}' is not valid: {json.dumps(value):.40}")
         _set(request, field.name, value, field.name)
 
 
@@ -187,7 +194,7 @@ def _choose(parameter: Message, value: Any, name: str, whole: str) -> None:
 def _set(message: Message, field: str, value: Any, name: str) -> None:
     try:
         setattr(message, field, value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidRequest(f"'{name}' is not valid: {error}") from error
 
 

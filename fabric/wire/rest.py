@@ -176,7 +176,7 @@ def _raw(data: Any, datatype: str, name: str) -> bytes:
         try:
             with np.errstate(over="ignore"):  # what FP32 cannot hold is infinite
                 pieces.append(to_raw(np.array(piece, dtype), datatype))
-        except (OverflowError, UnicodeEncodeError) as error:
+        except OverflowError as error:
             raise InvalidRequest(f"input '{name}' of datatype {datatype}: {error}") from error
     return b"".join(pieces)
 
@@ -226,10 +226,6 @@ def _text(document: dict[str, Any], key: str, what: str) -> str:
     text = document.get(key)
     if not isinstance(text, str):
         raise InvalidRequest(f"{what} must have '{key}', a text")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidRequest(f"'{key}' of {what} is no Unicode: {error}") from error
     return text
 
 
@@ -247,7 +243,7 @@ def _set_parameters(to: Mapping[str, InferParameter], parameters: dict[str, Any]
             raise InvalidRequest(f"parameter '{name}' must be a bool, a number or a text")
         try:
             set_value(to[name], value)
-        except ValueError as error:  # too large, or half of a surrogate pair
+        except ValueError as error:
             raise InvalidRequest(f"parameter '{name}' is not valid: {error}") from error
 
 

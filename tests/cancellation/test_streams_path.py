@@ -22,6 +22,7 @@ from fabric.gateway.compression import Compression
 from fabric.gateway.duplex import converse
 from fabric.gateway.grpc import Disconnected
 from fabric.gateway.inference import Inference
+from fabric.gateway.intake import Intake
 from fabric.gateway.observing import Tracing
 from fabric.gateway.replicas import ReplicaPool
 from fabric.gateway.settings import GatewaySettings
@@ -43,7 +44,7 @@ SIGNATURE = Signature(
 )
 
 
-PLAIN = Compression(0)
+INTAKE, PLAIN = Intake(1 << 20, 1 << 24, 60.0), Compression(0)
 
 
 class Generator:
@@ -74,7 +75,7 @@ class Client:
         self.blocked = asyncio.Event()
         self.task = asyncio.create_task(
             converse(
-                handler, {"headers": []}, self.events.get, self.send, 1 << 20, PLAIN, lambda e: e
+                handler, {"headers": []}, self.events.get, self.send, INTAKE, PLAIN, lambda e: e
             )
         )
 

@@ -102,6 +102,7 @@ def test_mlservers_stubs_are_served(python_of, hosted):
         "server": "fabric",
         "inputs": [["x", "FP32", [-1, 2]]],
         "typed": [2, 4],
+        "alike": [2, 4],
         "raw": [2, 4],
         "route": "r-1",
         "no model": ["NOT_FOUND", unknown],

@@ -12,34 +12,39 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fuzz_running import Fuzz, fabric, processes, resident  # the path is made above
+from fuzz_running import Fuzz, Tally, fabric, processes, resident  # the path is made above
 
 
-async def run(cases: int, seed: int, step: int) -> int:
+async def run(cases: int, seed: int, step: int, workers: int) -> int:
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         async with fabric(Path(folder)) as running:
             before = await processes(running)
             memory = [resident(before)]
-            fuzz = Fuzz(running.server)
-            r = random.Random(seed)
+            tally = Tally()
+            fuzzes = [Fuzz(running.server, tally) for _ in range(workers)]
+            drawn = [random.Random(seed * 1000 + number) for number in range(workers)]
             began = time.monotonic()
             done = 0
             while done < cases:
-                await fuzz.run(min(step, cases - done), r)
-                done = fuzz.tally.cases
+                share = -(-min(step, cases - done) // workers)
+                async with asyncio.TaskGroup() as tasks:
+                    for fuzz, r in zip(fuzzes, drawn, strict=True):
+                        tasks.create_task(fuzz.run(share, r))
+                done = tally.cases
                 memory.append(resident(before))
                 rate = done / (time.monotonic() - began)
                 total = sum(memory[-1].values()) // 1024
                 print(
-                    f"{done:>9,} cases {rate:>6,.0f}/s {fuzz.tally.fault_count} faults {total} MiB",
+                    f"{done:>9,} cases {rate:>6,.0f}/s {tally.fault_count} faults {total} MiB",
                     flush=True,
                 )
-            await fuzz.close()
-            report(fuzz.tally, memory)
+            for fuzz in fuzzes:
+                await fuzz.close()
+            report(tally, memory)
             after = await processes(running)
     if after != before:
         print(f"processes changed: {before} -> {after}")
-    return int(bool(fuzz.tally.fault_count) or after != before)
+    return int(bool(tally.fault_count) or after != before)
 
 
 def report(tally, memory) -> None:
@@ -63,8 +68,9 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--step", type=int, default=20_000, help="cases between two lines")
+    parser.add_argument("--workers", type=int, default=2, help="connections at a time")
     args = parser.parse_args()
-    sys.exit(asyncio.run(run(args.cases, args.seed, args.step)))
+    sys.exit(asyncio.run(run(args.cases, args.seed, args.step, args.workers)))
 
 
 if __name__ == "__main__":

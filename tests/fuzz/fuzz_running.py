@@ -76,13 +76,13 @@ def judge(of: Case, response: Response) -> tuple[str, str]:
 class Fuzz:
     """Sends cases to the gateway at *address*."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, tally: Tally | None = None) -> None:
         host, _, port = address.rpartition(":")
         self._place = (host, int(port))
         self._connection: Connection | None = None
         self._flying: dict[asyncio.Future[Response], tuple[Case, float]] = {}
         self._room = asyncio.Event()
-        self.tally = Tally()
+        self.tally = tally or Tally()
 
     async def close(self) -> None:
         if self._connection is not None:

@@ -9,10 +9,10 @@ import random
 
 import pytest
 
-from fabric.core.errors import InvalidRequest, NotFound, Overloaded
+from fabric.core.errors import DeadlineExceeded, InvalidRequest, NotFound, Overloaded
 from fabric.gateway.compression import Compression
 from fabric.gateway.duplex import Requests, converse
-from fabric.gateway.grpc import Disconnected
+from fabric.gateway.intake import Disconnected, Intake
 
 COMPRESSION = Compression(5000)
 DISCONNECT = {"type": "http.disconnect"}
@@ -61,15 +61,15 @@ class Client:
 
     def converse(self, handler, headers=(), max_bytes=1000):
         scope = {"headers": list(headers), "path": "/a/B"}
-        return converse(
-            handler, scope, self.receive, self.send, max_bytes, COMPRESSION, lambda error: error
-        )
+        limits = Intake(max_bytes, 1 << 24, 60.0), COMPRESSION
+        return converse(handler, scope, self.receive, self.send, *limits, lambda error: error)
 
 
-async def read(*events, max_bytes=1000, encoding=b"gzip"):
+async def read(*events, max_bytes=1000, encoding=b"gzip", patience=60.0):
     """The messages that *events* make."""
     scope = {"headers": [(b"grpc-encoding", encoding)]}
-    requests = Requests(scope, Client(*events).receive, max_bytes, COMPRESSION)
+    intake = Intake(max_bytes, 1 << 24, patience)
+    requests = Requests(scope, Client(*events).receive, intake, COMPRESSION)
     try:
         return [message async for message in requests]
     finally:
@@ -135,7 +135,8 @@ async def test_answers_are_compressed_as_the_requests():
 async def test_no_more_is_taken_ahead_than_a_little():
     """A client that sends and is not read is held back, and read on when somebody asks."""
     client = Client(*[body(framed(b"x" * 99_995)) for _ in range(100)])
-    requests = Requests({"headers": []}, client.receive, 1 << 20, COMPRESSION)
+    intake = Intake(1 << 20, 1 << 24, 60.0)
+    requests = Requests({"headers": []}, client.receive, intake, COMPRESSION)
     while client.asked < 11:
         await asyncio.sleep(0)
     for _ in range(100):
@@ -152,6 +153,35 @@ async def test_a_message_larger_than_what_is_taken_ahead_is_read():
     chunks = [body(data[at : at + 50_000]) for at in range(0, len(data), 50_000)]
     (message,) = await read(*chunks, body(b"", more=False), max_bytes=6_000_000)
     assert message == bytes(5_000_000)
+
+
+async def test_large_messages_wait_for_room():
+    """That of a message is given back with it; meanwhile the client is held back."""
+    intake = Intake(1 << 24, 3 << 20, 60.0)
+    data = framed(bytes(2 << 20))
+    calls = []
+    for _ in range(2):
+        client = Client(*[body(data[at : at + 50_000]) for at in range(0, len(data), 50_000)])
+        calls.append((client, Requests({"headers": []}, client.receive, intake, COMPRESSION)))
+    (_, one), (held_back, other) = calls
+    message = await anext(one)
+    waiting = asyncio.create_task(anext(other))
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    assert held_back.asked * 50_000 < 1.1 * (1 << 20)
+    del message
+    assert len(await waiting) == 2 << 20
+    for _, requests in calls:
+        requests.end()
+
+
+@pytest.mark.parametrize("size", [100, 2 << 20])
+async def test_a_message_that_stops_coming_is_given_up(size):
+    """It would keep its room for ever."""
+    started = body(framed(bytes(size))[:-1])
+    with pytest.raises(DeadlineExceeded, match="without a pause"):
+        await read(started, max_bytes=1 << 24, patience=0.01)
 
 
 async def echo(requests, scope):
@@ -275,10 +305,10 @@ async def test_a_client_that_leaves_between_answers_is_noticed_by_sending():
             raise OSError
         await client.send(event)
 
+    limits = Intake(1000, 1 << 24, 60.0), COMPRESSION
+    scope = {"headers": []}
     with pytest.raises(Disconnected):
-        await converse(
-            endless, {"headers": []}, client.receive, send, 1000, COMPRESSION, lambda error: error
-        )
+        await converse(endless, scope, client.receive, send, *limits, lambda error: error)
     assert endless.ended.is_set()
 
 

@@ -589,3 +589,28 @@ async def test_a_loop_that_was_busy_blames_nobody():
         await asyncio.sleep(0.05)
         held.respond(b"ok")
         assert await call == b"ok"
+
+
+@pytest.mark.parametrize(("size", "is_open"), [(1 << 25, True), (1 << 10, False)])
+async def test_a_peer_that_was_sent_much_may_take_its_time(size, is_open):
+    """It cannot answer pings while it takes a large frame in."""
+
+    async def mute(reader, writer):
+        hello = encode_hello(Hello())
+        writer.write(HEADER.pack(len(hello), 0, HELLO, 0, 0) + hello)
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(1 << 20):
+                pass
+        writer.close()
+
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    link = await connect(f"127.0.0.1:{port}", Limits(ping_interval=0.01, silence=0.05))
+    call = asyncio.create_task(link.call(bytes(size), NEVER))
+    await asyncio.sleep(0.2)
+    assert link.is_open is is_open
+    link.close()
+    with pytest.raises(Unavailable):
+        await call
+    server.close()
+    await server.wait_closed()

@@ -110,6 +110,8 @@ def test_a_region_of_a_gpu_is_registered_by_its_handle():
     ("read", "request_", "document"),
     [
         (documents.read_fields, ext.SystemSharedMemoryRegisterRequest, {"byte_size": -1}),
+        (documents.read_fields, ext.RepositoryIndexRequest, {"ready": 2**64}),
+        (documents.read_fields, ext.SystemSharedMemoryRegisterRequest, {"offset": True}),
         (documents.read_fields, ext.SystemSharedMemoryRegisterRequest, {"key": 1}),
         (documents.read_fields, ext.CudaSharedMemoryRegisterRequest, {"raw_handle": {}}),
         (documents.read_fields, ext.CudaSharedMemoryRegisterRequest, {"raw_handle": "%"}),
@@ -128,6 +130,14 @@ def test_what_a_field_cannot_hold_is_refused(read, request_, document):
     """By its name."""
     with pytest.raises(InvalidRequest, match="'"):
         read(request_(), document)
+
+
+def test_halves_of_characters_are_refused():
+    """Wherever they are; whole ones are read, however they were written."""
+    assert documents.loads(rb'{"\ud83d\ude00": "\\ud800"}') == {"😀": "\\ud800"}
+    for text in (rb'{"\ud83d": 1}', rb'["\ude00"]'):
+        with pytest.raises(InvalidRequest, match="surrogates not allowed"):
+            documents.loads(text)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"[" * 10_000, b"9" * 10_000])

@@ -69,6 +69,7 @@ def ask(stub):
         "server": stub.ServerMetadata(pb.ServerMetadataRequest()).name,
         "inputs": [[each.name, each.datatype, list(each.shape)] for each in metadata.inputs],
         "typed": floats(stub.ModelInfer(infer())),
+        "alike": typed(stub.ModelInfer(infer(), metadata=DIALECT)),
         "raw": floats(stub.ModelInfer(infer(raw=struct.pack("<2f", 1, 2)))),
         "route": stub.ModelInfer(infer("scale", id="r-1")).id,
         "no model": refused(stub.ModelInfer, infer("none")),
