@@ -41,6 +41,8 @@ async def run(cases: int, seed: int, step: int, workers: int) -> int:
             for fuzz in fuzzes:
                 await fuzz.close()
             report(tally, memory)
+            if tally.faults:
+                print((running.logs / "gateway.log").read_text()[-20_000:])
             after = await processes(running)
     if after != before:
         print(f"processes changed: {before} -> {after}")
