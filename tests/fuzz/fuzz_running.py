@@ -127,11 +127,12 @@ class Fuzz:
     def _judged(self, future: asyncio.Future[Response]) -> None:
         of, _ = self._flying.pop(future, (None, 0.0))
         self._room.set()
+        lost = future.exception()
         if of is None:
             return
-        if isinstance(future.exception(), Lost):
+        if isinstance(lost, Lost):
             self.tally.answers[f"{of.kind}: connection lost"] += 1
-            self.tally.fault(of.kind, str(future.exception()), of)
+            self.tally.fault(of.kind, str(lost), of)
             return
         said, wrong = judge(of, future.result())
         self.tally.answers[f"{of.kind}: {said}"] += 1
