@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from fabric.core.errors import DeadlineExceeded, InvalidRequest, Overloaded
@@ -68,9 +70,16 @@ class Held(bytearray):
         super().__init__()
         self._room = room
         self._taken = size
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
 
     def __del__(self) -> None:
-        self._room.give(self._taken)
+        if threading.get_ident() == self._thread:
+            self._room.give(self._taken)
+            return
+        # A thread that worked on it for a client that is gone has let go of it last.
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._room.give, self._taken)
 
 
 class Intake:

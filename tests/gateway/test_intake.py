@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 
 import pytest
 
@@ -93,6 +94,20 @@ async def test_who_leaves_while_it_waits_takes_no_room():
 
     async with asyncio.timeout(1):
         await room.take(10)
+
+
+async def test_room_that_a_thread_gives_back_wakes_who_waits_for_it():
+    """On the loop's own thread, though the loop has nothing else to do."""
+    room = Room(10)
+    held = [await room.take(10)]
+    waiting = asyncio.create_task(room.take(10))
+    await asyncio.sleep(0)
+
+    thread = threading.Timer(0.01, held.clear)
+    thread.start()
+    async with asyncio.timeout(60):  # the loop sleeps until then, unless it is woken
+        await waiting
+    thread.join()
 
 
 async def test_what_is_no_whole_message_is_refused():
