@@ -90,8 +90,15 @@ def _response(status: int) -> Parts:
 
 
 async def _watched(requests: AsyncIterator[bytes]) -> str:
-    """Raises InvalidRequest unless there is a request."""
+    """Raises InvalidRequest unless there is one request.
+
+    The call is read to its end: a client that was held back in the middle could leave unnoticed.
+    """
+    service: str | None = None
     async for payload in requests:
-        service: str = decoded(pb.HealthCheckRequest, payload).service
-        return service
-    raise InvalidRequest("a watch takes one request, which says what is watched")
+        if service is not None:
+            raise InvalidRequest("a watch takes one request, and this has more")
+        service = decoded(pb.HealthCheckRequest, payload).service
+    if service is None:
+        raise InvalidRequest("a watch takes one request, which says what is watched")
+    return service

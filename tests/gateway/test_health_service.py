@@ -121,10 +121,10 @@ async def test_a_watch_of_the_gateway_is_quiet(channel, watch):
     await asyncio.wait((waiting,))
 
 
-async def test_a_watch_takes_a_request(channel):
-    """Without one nobody knows what is watched."""
-    call = channel.stream_stream("/grpc.health.v1.Health/Watch")()
-    await call.done_writing()
+@pytest.mark.parametrize("count", [0, 2])
+async def test_a_watch_takes_one_request(channel, count):
+    """Without one nobody knows what is watched, and what came behind it would keep the call."""
+    call = channel.stream_stream("/grpc.health.v1.Health/Watch")(iter([b""] * count))
     assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
