@@ -163,3 +163,16 @@ async def test_a_body_says_its_length_if_it_is_large():
         await taking.body(Body(b"a" * LARGE), None)
     with pytest.raises(Overloaded):
         await taking.body(Body(b"a" * LARGE), 1 << 25)
+
+
+async def test_who_leaves_just_as_room_is_given_is_passed_by():
+    """The next one has it, and all that was given comes back."""
+    room = Room(10)
+    held = await room.take(10)
+    gone, stays = (asyncio.create_task(room.take(10)) for _ in range(2))
+    await asyncio.sleep(0)
+    gone.cancel()
+    del held
+    await asyncio.gather(gone, return_exceptions=True)
+    async with asyncio.timeout(1):
+        await stays
