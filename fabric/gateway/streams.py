@@ -20,7 +20,7 @@ from fabric.gateway.inference import DIALECT, call_of, request_of
 from fabric.gateway.settings import check_dialect
 from fabric.wire.heads import head_of
 from fabric.wire.kinds import varint
-from fabric.wire.reserved import WANTS_TYPED, is_typed
+from fabric.wire.reserved import EMPTY_FINAL_RESPONSE, WANTS_TYPED, is_typed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -38,7 +38,6 @@ _WAITING = 16
 _EARLY = 0.01
 """Seconds by which a replica, whose timers are its own, may find a deadline passed before us."""
 _ANSWER = b"\x12"  # infer_response = 2, length-delimited
-_WANTS_EMPTY = "triton_enable_empty_final_response"
 _FINAL = "triton_final_response"
 
 
@@ -209,12 +208,12 @@ class _Exchange:
 
 def _wants_empty(parameters: Mapping[str, InferParameter]) -> bool:
     """Whether the end of a decoupled model's answers is to be told by an empty one."""
-    wanted = parameters.get(_WANTS_EMPTY)
+    wanted = parameters.get(EMPTY_FINAL_RESPONSE)
     if wanted is None:
         return False
     if wanted.WhichOneof("parameter_choice") != "bool_param":
         raise InvalidRequest(
-            f"invalid value type for '{_WANTS_EMPTY}' parameter, expected bool_param."
+            f"invalid value type for '{EMPTY_FINAL_RESPONSE}' parameter, expected bool_param."
         )
     return wanted.bool_param
 
