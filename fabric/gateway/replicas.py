@@ -162,8 +162,7 @@ class ReplicaPool:
             del self._links[replica.id]
             self._choose()
             while link.calls and link.is_open:
-                waited = (*link.calls.values(), link.gone)
-                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(link.calls.values())  # all fail with the link
             link.close()
 
     def _choose(self) -> None:
