@@ -74,7 +74,7 @@ class Application:
         scope[grpc.ARRIVAL] = (self._calls, receive)
         try:
             if handler is None and not grpc.is_grpc(scope):
-                fail = rest.fail
+                fail = partial(rest.fail, scope)
                 await self._rest.answer(scope, receive, send)
                 return
             if handler is None:

@@ -165,22 +165,17 @@ class Responses:
             flag, size = b"\1", len(parts[0])
         await self._begin()
         body = b"".join((flag, size.to_bytes(4, "big"), *parts))
-        try:
-            # Envoy resolves the future, which is not to be cancelled with whoever waits for it.
-            await asyncio.shield(
-                self._send({"type": "http.response.body", "body": body, "more_body": True})
-            )
-        except OSError:
-            raise Disconnected from None
+        await self._sent({"type": "http.response.body", "body": body, "more_body": True})
 
     async def finish(self) -> None:
+        """Ends the call as it should; raises Disconnected."""
         await self._begin()
         await self._end(OK_TRAILERS)
 
     async def fail(self, error: FabricError) -> None:
-        """Ends the call with the status of *error*, behind what was sent."""
+        """Ends the call with the status of *error*, behind what was sent; raises Disconnected."""
         if not self._is_begun:
-            await fail(self._send, error)
+            await fail(self._sent, error)
             return
         headers = status_of(error)
         await self._end(
@@ -190,11 +185,26 @@ class Responses:
     async def _begin(self) -> None:
         if not self._is_begun:
             self._is_begun = True
-            await self._send(start_in(self._coding))
+            await self._sent(start_in(self._coding))
 
     async def _end(self, trailers: Message) -> None:
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-        await self._send(trailers)
+        await self._sent({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._sent(trailers)
+
+    async def _sent(self, event: Message) -> None:
+        """Envoy resolves the future, which is not to be cancelled with whoever waits for it."""
+        sending = asyncio.ensure_future(self._send(event))
+        sending.add_done_callback(_seen)
+        try:
+            await asyncio.shield(sending)
+        except OSError:
+            raise Disconnected from None
+
+
+def _seen(sending: asyncio.Future[None]) -> None:
+    """Its error is no news where nobody waits for it any more."""
+    if not sending.cancelled():
+        sending.exception()
 
 
 async def converse(
@@ -214,21 +224,33 @@ async def converse(
     requests = Requests(scope, receive, intake, compression)
     responses = Responses(scope, send, compression)
     try:
+        await _answer(handler, scope, requests, responses, explained)
+    except asyncio.CancelledError:
+        if requests.was_it():
+            raise Disconnected from None
+        raise
+    finally:
+        requests.end()
+
+
+async def _answer(
+    handler: StreamHandler,
+    scope: Scope,
+    requests: Requests,
+    responses: Responses,
+    explained: Callable[[Exception], FabricError],
+) -> None:
+    try:
         left = deadline_of(header(scope, b"grpc-timeout")).remaining(time.monotonic())
         async with asyncio.timeout(left if left < float("inf") else None):
             async with aclosing(handler(requests, scope)) as answers:
                 async for parts in answers:
                     await responses.message(parts)
-        await responses.finish()
-    except asyncio.CancelledError:
-        if requests.was_it():
-            raise Disconnected from None
-        raise
     except Disconnected:
         raise
     except TimeoutError:
         await responses.fail(DeadlineExceeded("the deadline of the call has passed"))
     except Exception as error:  # noqa: BLE001 - it is explained, and logged there
         await responses.fail(explained(error))
-    finally:
-        requests.end()
+    else:
+        await responses.finish()

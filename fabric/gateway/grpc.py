@@ -204,7 +204,7 @@ async def respond(scope: Scope, send: Send, parts: Parts, compression: Compressi
     try:
         await send(start)
         if size > LARGE:
-            await _send_in_pieces(send, (prefix, *parts))
+            await send_in_pieces(send, (prefix, *parts))
         else:
             body = b"".join((prefix, *parts))
             await send({"type": "http.response.body", "body": body, "more_body": False})
@@ -213,8 +213,8 @@ async def respond(scope: Scope, send: Send, parts: Parts, compression: Compressi
         raise Disconnected from None
 
 
-async def _send_in_pieces(send: Send, parts: Parts) -> None:
-    """As fast as the client takes them, and never the whole in one more copy."""
+async def send_in_pieces(send: Send, parts: Parts) -> None:
+    """The whole body as fast as the client takes it, and never the whole in one more copy."""
     for part in parts:
         view = memoryview(part)
         for at in range(0, len(view), LARGE):

@@ -28,32 +28,31 @@ class Room:
         self._size = size
         self._left = size
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self.returned: deque[int] = deque()
+        """Room that is free again and not yet counted as such."""
 
     async def take(self, size: int) -> Held:
         """An empty buffer for *size* bytes, once there is room; for more than all, once all is."""
+        loop = asyncio.get_running_loop()
         size = min(size, self._size)
-        if size > self._left or self._waiting:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append((size, turn))
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self.give(size)
-                else:
-                    self._waiting.remove((size, turn))
-                    self._admit()
-                raise
-        else:
-            self._left -= size
-        return Held(self, size)
+        place = (size, loop.create_future())
+        self._waiting.append(place)
+        self.admit()
+        try:
+            await place[1]
+        except asyncio.CancelledError:
+            if place in self._waiting:
+                self._waiting.remove(place)
+            elif not place[1].cancelled():  # its turn came together with the end
+                self._left += size
+            self.admit()
+            raise
+        return Held(self, size, loop)
 
-    def give(self, size: int) -> None:
-        """There is room for *size* bytes more."""
-        self._left += size
-        self._admit()
-
-    def _admit(self) -> None:
+    def admit(self) -> None:
+        """Whoever there is room for has it."""
+        while self.returned:
+            self._left += self.returned.popleft()
         while self._waiting and self._waiting[0][0] <= self._left:
             size, turn = self._waiting.popleft()
             if not turn.done():
@@ -62,15 +61,20 @@ class Room:
 
 
 class Held(bytearray):
-    """A buffer that takes room for as long as anybody refers to it."""
+    """A buffer that takes room for as long as anybody refers to it, in whatever thread."""
 
-    def __init__(self, room: Room, size: int) -> None:
+    def __init__(self, room: Room, size: int, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
         self._room = room
         self._taken = size
+        self._loop = loop
 
     def __del__(self) -> None:
-        self._room.give(self._taken)
+        self._room.returned.append(self._taken)
+        try:  # it may be the end of the loop, or of the stack: then the next one sees to it
+            self._loop.call_soon_threadsafe(self._room.admit)
+        except RuntimeError:
+            return
 
 
 class Intake:

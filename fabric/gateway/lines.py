@@ -62,14 +62,17 @@ class Line:
         self._pass_on()
 
     def _pass_on(self) -> None:
-        if not self._is_taken and self._waiting and self._waiting[0].is_settled:
-            self._is_taken = True
-            heapq.heappop(self._waiting).turn.set_result(None)
+        while not self._is_taken and self._waiting and self._waiting[0].is_settled:
+            turn = heapq.heappop(self._waiting).turn
+            if not turn.cancelled():  # else whoever waited for it is about to leave
+                self._is_taken = True
+                turn.set_result(None)
 
     def _leave(self, place: _Place) -> None:
         if place.turn.done() and not place.turn.cancelled():
             self.release()  # the turn came together with the end
             return
-        self._waiting.remove(place)
-        heapq.heapify(self._waiting)
-        self._pass_on()
+        if place in self._waiting:
+            self._waiting.remove(place)
+            heapq.heapify(self._waiting)
+            self._pass_on()

@@ -29,7 +29,6 @@ _EXTENSIONS = (
     "model_repository(unload_dependents)",
     "schedule_policy",
     "model_configuration",
-    "system_shared_memory",
     "binary_tensor_data",
     "parameters",
     "statistics",
@@ -45,6 +44,7 @@ class Queries:
     def __init__(self, view: View, settings: GatewaySettings) -> None:
         self._view = view
         self._settings = settings
+        self._extensions = (*_EXTENSIONS, *["system_shared_memory"] * settings.shared_memory)
 
     def handlers(self) -> dict[str, Handler]:
         return {
@@ -66,7 +66,7 @@ class Queries:
 
     async def server_metadata(self, payload: bytes, scope: Scope) -> Parts:
         message = pb.ServerMetadataResponse(
-            name=self._settings.name, version=fabric.__version__, extensions=_EXTENSIONS
+            name=self._settings.name, version=fabric.__version__, extensions=self._extensions
         )
         return (message.SerializeToString(),)
 

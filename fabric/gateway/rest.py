@@ -19,6 +19,7 @@ from fabric.core.errors import FabricError, InvalidRequest, Overloaded, Unimplem
 from fabric.gateway import grpc, openapi
 from fabric.gateway.coding import Coding, accepted, deflated, inflated
 from fabric.gateway.endpoints import DOCUMENT, ENDPOINTS, Node
+from fabric.gateway.intake import Disconnected
 from fabric.wire import rest
 from fabric.wire.documents import dumps, loads, object_of
 from fabric.wire.status import HTTP_STATUS
@@ -57,20 +58,27 @@ class Reply:
     headers: tuple[Header, ...] = (_JSON,)
 
 
-async def fail(send: Send, error: FabricError) -> None:
+async def fail(scope: Scope, send: Send, error: FabricError) -> None:
     """Answers with the status and the text of *error*."""
     reply = Reply(HTTP_STATUS[error.code], dumps({"error": error.message}))
     if isinstance(error, Refused):
         reply = replace(reply, status=error.status, headers=(_JSON, *error.headers))
-    await _send(send, reply)
+    await _respond(scope, send, reply)
 
 
-async def _send(send: Send, reply: Reply, *, is_head: bool = False) -> None:
+async def _respond(scope: Scope, send: Send, reply: Reply) -> None:
+    """Answers with *reply*, without its body to HEAD. Raises Disconnected."""
     length = (b"content-length", b"%d" % len(reply.body))
     headers = [*reply.headers, *([length] if reply.status != 204 else ())]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    body = b"" if is_head else reply.body
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    body = b"" if scope["method"] == "HEAD" else reply.body
+    try:
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        if len(body) > grpc.LARGE:
+            await grpc.send_in_pieces(send, (body,))
+        else:
+            await send({"type": "http.response.body", "body": body, "more_body": False})
+    except OSError:  # as ASGI has it
+        raise Disconnected from None
 
 
 class Rest:
@@ -96,7 +104,7 @@ class Rest:
         node, values = self._find(scope)
         verb = "GET" if scope["method"] == "HEAD" else scope["method"]
         if verb == "OPTIONS":
-            await _send(send, Reply(204, b"", (_allowed(node),)))
+            await _respond(scope, send, Reply(204, b"", (_allowed(node),)))
             return
         if verb not in node.endpoints:
             text = f"{scope['method']} is not allowed for {scope['path']}"
@@ -106,8 +114,7 @@ class Rest:
         except Overloaded as error:
             raise Refused(413, error.message) from error
         answer = self._reply(node.endpoints[verb], values, body, scope)
-        reply = await grpc.unless_gone(receive, answer)
-        await _send(send, reply, is_head=scope["method"] == "HEAD")
+        await _respond(scope, send, await grpc.unless_gone(receive, answer))
 
     def _find(self, scope: Scope) -> tuple[Node, list[str]]:
         """Where the path leads, and the names in it, which are percent-encoded one by one."""

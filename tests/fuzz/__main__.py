@@ -41,6 +41,8 @@ async def run(cases: int, seed: int, step: int, workers: int) -> int:
             for fuzz in fuzzes:
                 await fuzz.close()
             report(tally, memory)
+            if tally.faults:
+                print((running.logs / "gateway.log").read_text()[-20_000:])
             after = await processes(running)
     if after != before:
         print(f"processes changed: {before} -> {after}")
@@ -68,7 +70,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--step", type=int, default=20_000, help="cases between two lines")
-    parser.add_argument("--workers", type=int, default=16, help="connections at a time")
+    parser.add_argument("--workers", type=int, default=2, help="connections at a time")
     args = parser.parse_args()
     sys.exit(asyncio.run(run(args.cases, args.seed, args.step, args.workers)))
 

@@ -22,12 +22,14 @@ from fabric.conformance.writing import write
 if TYPE_CHECKING:
     import random
 
-IN_FLIGHT = 256
+IN_FLIGHT = 512
+POURED = 50
+"""Connections of their own at a time."""
 PATIENCE = 20.0
-"""Seconds for a batch of cases to be answered, of which each asks for three at most."""
+"""Seconds for an answer, where requests ask for three at most."""
 _WRONG_GRPC = {b"2": "UNKNOWN", b"13": "INTERNAL", b"15": "DATA_LOSS"}
 _RIGHT_5XX = {501, 503, 504}
-_OF_GRPC = re.compile("no encoding configured|illegal base64")
+_OF_GRPC = re.compile("no encoding configured|illegal base64|Decompression failed")
 """What gRPC's own server calls INTERNAL before fabric hears of it; of the first gRPC says so."""
 
 
@@ -78,6 +80,8 @@ class Fuzz:
         host, _, port = address.rpartition(":")
         self._place = (host, int(port))
         self._connection: Connection | None = None
+        self._flying: dict[asyncio.Future[Response], tuple[Case, float]] = {}
+        self._room = asyncio.Event()
         self.tally = tally or Tally()
 
     async def close(self) -> None:
@@ -89,51 +93,66 @@ class Fuzz:
             self._connection = await Connection.open(*self._place)
         return self._connection
 
-    async def send(self, *cases: Case) -> None:
-        """All of *cases* at the same time on one connection; each is judged."""
-        sent: list[tuple[Case, asyncio.Future[Response]]] = []
-        for each in cases:
+    async def send(self, of: Case) -> None:
+        """Sends *of* beside at most `IN_FLIGHT` others; it is judged when it is answered."""
+        while len(self._flying) >= IN_FLIGHT:
+            await self._landed()
+        try:
             made = await self._connected()
-            with contextlib.suppress(Lost):
-                sent.append((each, await made.ask(each.headers, each.body, each.ends)))
-        if sent:
-            await asyncio.wait([future for _, future in sent], timeout=PATIENCE)
-        for each, future in sent:
-            self._judged(each, future)
-        self.tally.cases += len(cases)
-
-    def _judged(self, of: Case, future: asyncio.Future[Response]) -> None:
-        if not future.done():
-            future.cancel()
-            self.tally.fault(of.kind, f"no answer in {PATIENCE:g} s", of)
+            future = await made.ask(of.headers, of.body, of.ends)
+        except Lost:
             return
-        if isinstance(future.exception(), Lost):
+        self.tally.cases += 1
+        self._flying[future] = (of, asyncio.get_running_loop().time())
+        future.add_done_callback(self._judged)
+
+    async def drain(self) -> None:
+        """Returns when all is answered, or late."""
+        while self._flying:
+            await self._landed()
+
+    async def _landed(self) -> None:
+        """Waits for an answer; what has waited too long is a fault, and given up."""
+        self._room.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._room.wait()
+                return
+        now = asyncio.get_running_loop().time()
+        for future, (of, since) in tuple(self._flying.items()):
+            if now - since > PATIENCE:
+                del self._flying[future]
+                self.tally.fault(of.kind, f"no answer in {PATIENCE:g} s", of)
+
+    def _judged(self, future: asyncio.Future[Response]) -> None:
+        of, _ = self._flying.pop(future, (None, 0.0))
+        self._room.set()
+        lost = future.exception()
+        if of is None:
+            return
+        if isinstance(lost, Lost):
             self.tally.answers[f"{of.kind}: connection lost"] += 1
-            self.tally.fault(of.kind, str(future.exception()), of)
+            self.tally.fault(of.kind, str(lost), of)
             return
         said, wrong = judge(of, future.result())
         self.tally.answers[f"{of.kind}: {said}"] += 1
         if wrong:
             self.tally.fault(of.kind, wrong, of)
 
-    async def pour(self, *connections: bytes) -> None:
-        """Each on a connection of its own, which the server must answer or close."""
-
-        async def one(data: bytes) -> None:
-            try:
-                answer = await pour(*self._place, data, PATIENCE)
-            except TimeoutError:
-                self.tally.fault("connection", f"open for {PATIENCE:g} s", data)
-                return
-            found = re.match(rb"HTTP/1\.\d (\d+)", answer)
-            status = int(found[1]) if found else 0
-            said = str(status) if found else "closed" if not answer else "frames"
-            self.tally.answers[f"connection: {said}"] += 1
-            if status >= 500 and status not in (*_RIGHT_5XX, 505):
-                self.tally.fault("connection", str(status), data)
-
-        await asyncio.gather(*map(one, connections))
-        self.tally.cases += len(connections)
+    async def pour(self, data: bytes) -> None:
+        """Sends *data* on a connection of its own, which the server must answer or close."""
+        self.tally.cases += 1
+        try:
+            answer = await pour(*self._place, data, PATIENCE)
+        except TimeoutError:
+            self.tally.fault("connection", f"open for {PATIENCE:g} s", data)
+            return
+        found = re.match(rb"HTTP/1\.\d (\d+)", answer)
+        status = int(found[1]) if found else 0
+        said = str(status) if found else "closed" if not answer else "frames"
+        self.tally.answers[f"connection: {said}"] += 1
+        if status >= 500 and status not in (*_RIGHT_5XX, 505):
+            self.tally.fault("connection", str(status), data)
 
     async def infer_block(self) -> bytes:
         """The encoded headers of a ModelInfer call."""
@@ -150,16 +169,21 @@ class Fuzz:
             )
         )
 
-    async def run(self, count: int, r: random.Random, raw_share: float = 0.02) -> None:
-        """About *count* cases drawn from *r*; *raw_share* of them are connections of their own."""
-        done = 0
-        while done < count:
-            batch = min(IN_FLIGHT, count - done)
-            raw = round(batch * raw_share)
-            await self.send(*(case(r) for _ in range(batch - raw)))
-            block = await self.infer_block()
-            await self.pour(*(connection(r, block) for _ in range(raw)))
-            done += batch
+    async def run(self, count: int, r: random.Random) -> None:
+        """*count* cases drawn from *r*, of which one in fifty is a connection of its own."""
+        block = await self.infer_block()
+        async with asyncio.TaskGroup() as tasks:
+            poured: set[asyncio.Task[None]] = set()
+            for number in range(count):
+                if number % 50:
+                    await self.send(case(r))
+                    continue
+                while len(poured) >= POURED:
+                    await asyncio.wait(poured, return_when=asyncio.FIRST_COMPLETED)
+                task = tasks.create_task(self.pour(connection(r, block)))
+                poured.add(task)
+                task.add_done_callback(poured.discard)
+        await self.drain()
 
 
 # ------------------------------------------------------------------ the fabric

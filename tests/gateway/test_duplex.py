@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import itertools
 import random
@@ -310,6 +311,65 @@ async def test_a_client_that_leaves_between_answers_is_noticed_by_sending():
     with pytest.raises(Disconnected):
         await converse(endless, scope, client.receive, send, *limits, lambda error: error)
     assert endless.ended.is_set()
+
+
+@pytest.mark.parametrize("message", [b"a", b"fail"])
+async def test_a_client_that_leaves_during_the_end_of_the_call_is_told_nothing_more(message):
+    """Whether Envoy says so, or the client was slow to take what came before; nobody logs it."""
+    explained = []
+
+    def explain(error):
+        explained.append(error)
+        return error
+
+    async def until_the_status(event):
+        if event["type"] != "http.response.start" and not event.get("more_body"):
+            raise OSError
+
+    client = Client(body(framed(b"a") + framed(message), more=False))
+    limits = Intake(1000, 1 << 24, 60.0), COMPRESSION
+    with pytest.raises(Disconnected):
+        await converse(failing, {"headers": []}, client.receive, until_the_status, *limits, explain)
+    assert all(isinstance(error, NotFound) for error in explained)
+
+
+async def test_a_client_that_leaves_while_its_error_waits_to_be_sent_ends_the_call():
+    """It did not read what came before."""
+    client = Client(body(framed(b"a") + framed(b"fail"), more=False))
+    client.room = asyncio.Semaphore(1)
+    task = asyncio.create_task(client.converse(failing))
+    while not client.messages:
+        await asyncio.sleep(0)
+    client.say(DISCONNECT)
+    with pytest.raises(Disconnected):
+        await task
+
+
+async def test_an_answer_that_fails_after_the_client_left_is_not_reported(caplog):
+    """Envoy fails it when the call is over."""
+    client = Client(body(framed(b"go"), more=False))
+    sends = []
+
+    def send(event):
+        sent = asyncio.get_running_loop().create_future()
+        if event.get("body"):
+            sends.append(sent)
+        else:
+            sent.set_result(None)
+        return sent
+
+    limits = Intake(1000, 1 << 24, 60.0), COMPRESSION
+    call = converse(Endless(), {"headers": []}, client.receive, send, *limits, lambda error: error)
+    task = asyncio.create_task(call)
+    while not sends:
+        await asyncio.sleep(0)
+    client.say(DISCONNECT)
+    with pytest.raises(Disconnected):
+        await task
+    sends.pop().set_exception(OSError())
+    await asyncio.sleep(0)
+    gc.collect()
+    assert not caplog.records
 
 
 async def test_who_ends_the_gateway_is_not_taken_for_a_client():

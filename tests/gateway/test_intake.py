@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 
 import pytest
 
@@ -95,6 +96,20 @@ async def test_who_leaves_while_it_waits_takes_no_room():
         await room.take(10)
 
 
+async def test_room_that_a_thread_gives_back_wakes_who_waits_for_it():
+    """On the loop's own thread, though the loop has nothing else to do."""
+    room = Room(10)
+    held = [await room.take(10)]
+    waiting = asyncio.create_task(room.take(10))
+    await asyncio.sleep(0)
+
+    thread = threading.Timer(0.01, held.clear)
+    thread.start()
+    async with asyncio.timeout(60):  # the loop sleeps until then, unless it is woken
+        await waiting
+    thread.join()
+
+
 async def test_what_is_no_whole_message_is_refused():
     """Too short, too long, two of them, more than is allowed, and cut off."""
     for body, error in (
@@ -148,3 +163,16 @@ async def test_a_body_says_its_length_if_it_is_large():
         await taking.body(Body(b"a" * LARGE), None)
     with pytest.raises(Overloaded):
         await taking.body(Body(b"a" * LARGE), 1 << 25)
+
+
+async def test_who_leaves_just_as_room_is_given_is_passed_by():
+    """The next one has it, and all that was given comes back."""
+    room = Room(10)
+    held = await room.take(10)
+    gone, stays = (asyncio.create_task(room.take(10)) for _ in range(2))
+    await asyncio.sleep(0)
+    gone.cancel()
+    del held
+    await asyncio.gather(gone, return_exceptions=True)
+    async with asyncio.timeout(1):
+        await stays

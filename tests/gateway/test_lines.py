@@ -78,3 +78,16 @@ async def test_who_leaves_holds_nobody_up(line):
     line.release()
     assert len(line) == 0
     await asyncio.gather(settling, waiting, next_, last, leaving, return_exceptions=True)
+
+
+async def test_a_turn_passes_by_who_is_just_leaving(line):
+    """A wait that is cancelled in the moment of a release takes no turn."""
+    seen = []
+    holder, leaving, stays = (entering(line, seen, name) for name in "abc")
+    await steps()
+    leaving.cancel()
+    line.release()
+    await asyncio.gather(holder, leaving, stays, return_exceptions=True)
+    assert (seen, len(line)) == (["a", "c"], 1)
+    line.release()
+    assert len(line) == 0

@@ -127,3 +127,39 @@ async def test_a_body_that_is_too_large_is_refused(small, size):
         assert (response.status_code, "200000" in response.json()["error"]) == (413, True)
         response = await http.post(path("none"), json=DOCUMENT)
         assert response.status_code == 404
+
+
+async def test_head_has_no_body_even_where_it_fails(running):
+    """What came there would be taken for the answer to the next request of the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+    for target, status in (("/v2/nothing", b"404"), ("/v2", b"200"), (path("none"), b"405")):
+        writer.write(f"HEAD {target} HTTP/1.1\r\nhost: a\r\n\r\n".encode())
+        start = await reader.readuntil(b"\r\n\r\n")
+        assert start.split()[:2] == [b"HTTP/1.1", status]
+    writer.write(b"GET /v2/health/live HTTP/1.1\r\nhost: a\r\n\r\n")
+    assert await reader.readexactly(len("HTTP/1.1 200")) == b"HTTP/1.1 200"
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_large_answer_waits_for_a_slow_client(running, client):
+    """It comes whole to one that reads at last, and nobody is told of one that leaves before."""
+    name, log = unique("slow"), running.folder / "gateway.log"
+    output = {"name": "y", "datatype": "FP32", "shape": [1 << 23]}
+    payload = oip.ModelInferResponse(outputs=[output], raw_output_contents=[bytes(4 << 23)])
+    asked = DOCUMENT | {"parameters": {"binary_data_output": True}}
+    document = json.dumps(asked).encode()
+    head = f"POST {path(name)} HTTP/1.1\r\nhost: a\r\ncontent-length: {len(document)}\r\n\r\n"
+    async with served(running, client, name, Saying(payload.SerializeToString())):
+        before = log.stat().st_size
+        for reads in (False, True):
+            reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+            writer.write(head.encode() + document)
+            start = (await reader.readuntil(b"\r\n\r\n")).lower()
+            if reads:
+                length = int(start.partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0])
+                assert (await reader.readexactly(length)).endswith(bytes(4 << 23))
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+        assert log.read_bytes()[before:] == b""
