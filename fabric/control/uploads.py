@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _PART = ".part-"
+_OURS = re.compile(r"[0-9a-f]{64}\.onnx|\.part-.*")
 
 
 class Uploads:
@@ -44,16 +46,17 @@ class Uploads:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
+                Path(part).chmod(0o644)  # replicas may be another user's
                 Path(part).replace(path)
             finally:
                 Path(part).unlink(missing_ok=True)
         return Model(uri=str(path), sha256=digest)
 
     def clear(self, models: Iterable[Model]) -> None:
-        """Files that none of *models* needs are gone; blocks."""
+        """Files kept here that none of *models* needs are gone, all others stay; blocks."""
         if self._folder is None or not self._folder.is_dir():
             return
-        needed = {Path(model.uri) for model in models}
+        needed = {Path(model.uri).name for model in models}
         for path in self._folder.iterdir():
-            if path not in needed:
+            if _OURS.fullmatch(path.name) and path.name not in needed:
                 path.unlink(missing_ok=True)

@@ -131,6 +131,8 @@ class Batcher:
     def _turn(self) -> None:
         """Runs what waits: short runs here, for no longer than one short run may take."""
         self._turn_is_due = False
+        if self._running is not None:  # what came with the answers before asked for this turn
+            return
         start = now = self._clock()
         while self._waiting and now - start < SHORT:
             batch = self._take(now)

@@ -162,6 +162,7 @@ class Sequencer:
         self._timer: asyncio.TimerHandle | None = None
         self._none_lives = asyncio.Event()
         self._none_lives.set()
+        self._is_giving = False
         self._is_closed = False
         self.reconfigure(batching)
 
@@ -345,10 +346,17 @@ class Sequencer:
 
     # ------------------------------------------------------------------ lives
     def _give_slots(self) -> None:
-        while self._backlog and (slot := self._free_slot()) is not None:
-            live = self._backlog.pop(next(iter(self._backlog)))
-            live.slot = slot
-            self._go_on(live)
+        """A slot that is free again at once is given by the same loop: there may be thousands."""
+        if self._is_giving:
+            return
+        self._is_giving = True
+        try:
+            while self._backlog and (slot := self._free_slot()) is not None:
+                live = self._backlog.pop(next(iter(self._backlog)))
+                live.slot = slot
+                self._go_on(live)
+        finally:
+            self._is_giving = False
 
     def _free_slot(self) -> int | None:
         if self._slots and self._slots[0] < self._most:

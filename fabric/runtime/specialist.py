@@ -172,7 +172,7 @@ class Tasks:
         self.meter.arrived(self._clock())
         task = asyncio.create_task(self._answer(job))
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(partial(self._ended, job))
         job.on_gone(partial(_cancel, task))
 
     def reconfigure(self, batching: Batching) -> None:
@@ -191,11 +191,6 @@ class Tasks:
         try:
             async with asyncio.timeout(remaining if remaining < math.inf else None) as limit:
                 await self._run(job, begun)
-        except asyncio.CancelledError:
-            if not job.is_gone:
-                self._count_failure(job)
-            job.fail(Unavailable("the replica closed before the request was answered"))
-            raise
         except Exception as error:
             self._count_failure(job)
             if limit.expired():
@@ -223,9 +218,13 @@ class Tasks:
     def _count_failure(self, job: Job) -> None:
         self.statistics.failed(1, self._clock() - job.arrived)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self.meter.left(self._clock())
+        if task.cancelled():  # perhaps before it began
+            if not job.is_gone:
+                self._count_failure(job)
+            job.fail(Unavailable("the replica closed before the request was answered"))
 
 
 class Streams(Tasks):

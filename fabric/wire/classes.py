@@ -37,8 +37,9 @@ def classified(
 
 def _largest(row: NDArray[Any], count: int) -> NDArray[Any]:
     """The indices of the *count* largest elements of *row*."""
-    scores = np.where(np.isnan(row), -np.inf, row) if row.dtype.kind == "f" else row
-    last_first = np.argsort(scores[::-1], kind="stable")[::-1]
+    if row.dtype.kind == "f":
+        return np.argsort(-row, kind="stable")[:count]  # NaN sorts last
+    last_first = np.argsort(row[::-1], kind="stable")[::-1]  # the least integer has no negative
     return len(row) - 1 - last_first[:count]
 
 

@@ -34,6 +34,33 @@ def test_what_nobody_needs_is_cleared(tmp_path):
     assert not Path(gone.uri).exists()
 
 
+def test_files_that_nobody_brought_along_stay(tmp_path):
+    """The folder may hold other things, and be named by another path."""
+    (tmp_path / "uploads").mkdir()
+    own = tmp_path / "uploads" / "own.onnx"
+    own.write_bytes(b"mine")
+    (tmp_path / "uploads" / "folder").mkdir()
+    kept = Uploads(str(tmp_path / "uploads")).keep(b"a")
+    (tmp_path / "link").symlink_to(tmp_path / "uploads")
+
+    Uploads(str(tmp_path / "link")).clear([kept])
+
+    assert own.exists()
+    assert Path(kept.uri).exists()
+
+
+def test_what_a_keeper_that_died_left_is_cleared(tmp_path):
+    """It would fill the disk."""
+    (tmp_path / ".part-abc").write_bytes(b"half")
+    Uploads(str(tmp_path)).clear([])
+    assert not list(tmp_path.iterdir())
+
+
+def test_replicas_of_another_user_can_read_models(tmp_path):
+    """Ray may run as somebody else."""
+    assert Path(Uploads(str(tmp_path)).keep(b"a").uri).stat().st_mode & 0o444 == 0o444
+
+
 def test_without_a_folder_no_files_are_taken():
     """The way out is in the message."""
     with pytest.raises(Conflict, match="set FABRIC_UPLOADS"):

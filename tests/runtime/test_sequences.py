@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -63,6 +65,21 @@ class Adding:
             raise RuntimeError("an element is negative")
         total = tensors["sum"] + x
         return {"y": total, "new_sum": total}
+
+
+class Slow(Adding):
+    """Knows how many runs there were at the same time."""
+
+    def __init__(self):
+        super().__init__()
+        self.most = self.now = 0
+
+    def run(self, tensors, options=None):
+        self.now += 1
+        self.most = max(self.most, self.now)
+        time.sleep(0.005)
+        self.now -= 1
+        return super().run(tensors, options)
 
 
 class Job:
@@ -482,6 +499,37 @@ class Remembering:
         return {"y": sequence.state["sum"]}
 
 
+async def test_many_that_have_waited_for_too_long_for_a_slot_are_all_told_so(sequencer_of, clock):
+    """However many there are when a slot is free again."""
+    sequencer = sequencer_of(max_sequences=1, max_queue=1024)
+    (first,) = submitted(sequencer, Job("first", 1, starts=True))
+    assert await first.answer == 1
+    waiting = submitted(sequencer, *(Job(n, starts=True, expires=1.0) for n in range(1, 1001)))
+    clock.advance(2.0)
+    (last,) = submitted(sequencer, Job("first", 1, ends=True))
+    assert await last.answer == 2
+    for job in waiting:
+        with pytest.raises(DeadlineExceeded):
+            await asyncio.wait_for(job.answer, 5)
+
+
+async def test_a_model_runs_one_batch_at_a_time(clock):
+    """Though the next requests of sequences come while the answers of a batch are given."""
+    model = Slow()
+    sequences = Sequences(states=STATEFUL.states, controls=STATEFUL.controls)
+    batching = Batching(max_size=2)
+    with ThreadPoolExecutor(2) as executor:
+        batcher = Batcher(model, batching, executor, seconds=1.0)
+        memory = Memory(SIGNATURE, sequences, "m")
+        some = replace(sequences, max_sequences=6)
+        sequencer = Sequencer(batcher, some, batching, "m", memory)
+        jobs = [Job(n, 1, starts=i == 0, ends=i == 3) for i in range(4) for n in range(1, 7)]
+        submitted(sequencer, *jobs)
+        await answers(*jobs)
+        await sequencer.close()
+    assert model.most == 1
+
+
 @pytest.fixture
 async def python():
     """A sequencer before a Python specialist, and that."""
@@ -506,6 +554,14 @@ async def test_a_python_specialist_is_told_the_turn_and_keeps_its_state(python):
         ("a", True, False, 0),
         (2, True, False, 1),
     ]
+
+
+async def test_a_python_request_whose_caller_leaves_at_once_has_not_happened(python):
+    """Those behind it are run, though the task of the first never began."""
+    sequencer, _ = python
+    gone, last = submitted(sequencer, Job("a", 1, starts=True), Job("a", 2, ends=True))
+    gone.leave()
+    assert await asyncio.wait_for(last.answer, 5) == 2
 
 
 async def test_what_a_failed_infer_leaves_in_the_state_is_dropped(python):

@@ -44,6 +44,7 @@ def test_labels_follow_where_there_are_some():
 def test_equal_elements_keep_their_order_and_no_numbers_come_last():
     """The answer does not depend on how it was sorted."""
     assert of([1, np.nan, 1, np.inf]) == [b"inf:3", b"1.000000:0", b"1.000000:2", b"nan:1"]
+    assert of([np.nan, -np.inf, 1]) == [b"1.000000:2", b"-inf:1", b"nan:0"]
 
 
 def test_rows_are_ranked_apart():
