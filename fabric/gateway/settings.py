@@ -31,7 +31,7 @@ class GatewaySettings:
     patience: float = 60.0
     """Seconds without a byte after which a request that has begun is given up."""
     max_inflated_bytes: int = 1 << 28
-    """The same for what comes out of compressed ones, which may be a thousand times as large."""
+    """Of what comes out of a compressed request, which may be a thousand times as large."""
     shared_memory: bool = False
     """Whether clients on this machine may pass tensors in its shared memory."""
     cors_origins: tuple[str, ...] = ()
