@@ -17,6 +17,7 @@ from fuzz_wires import Connection, Lost, Response, pour
 
 from fabric.app import Fabric, FabricSettings
 from fabric.config import load
+from fabric.conformance import samples
 from fabric.conformance.writing import write
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def judge(of: Case, response: Response) -> tuple[str, str]:
         wrong = f"{_WRONG_GRPC[grpc]}: {text}"
     elif status >= 500 and status not in _RIGHT_5XX:
         wrong = f"{status}: {text}"
+    elif grpc == b"4" and samples.SEQUENCE.encode() in of.body:
+        pass  # sequences that were begun and not ended may hold all slots of the replica
     elif of.valid and (grpc not in (None, b"0") or status != 200):
         wrong = f"no answer to a request that is right: {said}: {text}"
     elif of.is_grpc and status == 200 and grpc is None and response.reset is None:
