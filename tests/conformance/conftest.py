@@ -20,7 +20,6 @@ import fabric
 from fabric.core.cards import Batching, Control, Model, Sequences, StateTensor, Timeouts
 from fabric.core.errors import NotFound, Unavailable
 from fabric.core.plans import ChainEntry, Route
-from fabric.core.tensors import Signature, TensorSpec
 from fabric.testing import specialist
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from running import Running
 
     from fabric.core.cards import Specialist
-    from fabric.core.tensors import Tensors
-    from fabric.runtime.memory import Turn
 
 ONNX_TYPES = {
     "BOOL": TensorProto.BOOL,
@@ -78,7 +75,7 @@ def stateful(folder: Path) -> list[Specialist]:
         "timeouts": Timeouts(drain=0.1),
     }
     direct = replace(sequences, strategy="direct")
-    python = f"{__name__}:Accumulating"
+    python = "accumulating:Accumulating"
     return [
         specialist("accumulate", sequences=sequences, **said),
         specialist("accumulate-direct", sequences=direct, **said),
@@ -89,17 +86,6 @@ def stateful(folder: Path) -> list[Specialist]:
             timeouts=said["timeouts"],
         ),
     ]
-
-
-class Accumulating:
-    signature = Signature(
-        inputs=(TensorSpec(name="x", datatype="FP32", shape=(-1, 1)),),
-        outputs=(TensorSpec(name="y", datatype="FP32", shape=(-1, 1)),),
-    )
-
-    async def infer(self, inputs: Tensors, sequence: Turn) -> Tensors:
-        sequence.state["sum"] = sequence.state.get("sum", 0) + inputs["x"]
-        return {"y": sequence.state["sum"]}
 
 
 def portfolio(folder: Path) -> list[Specialist]:

@@ -119,6 +119,8 @@ async def test_a_route_is_told_of_as_the_gateway_saw_it(running, client, stack, 
 @pytest.mark.parametrize("version", ["", "9"])
 async def test_an_unknown_model_is_not_found(ask, version):
     """In the words that clients know."""
-    with pytest.raises(grpc.aio.AioRpcError, match="Request for unknown model: 'nobody'") as caught:
-        await ask("nobody", version)
+    with pytest.raises(
+        grpc.aio.AioRpcError, match="Request for unknown model: 'never-declared'"
+    ) as caught:
+        await ask("never-declared", version)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND

@@ -159,7 +159,7 @@ async def test_an_error_of_a_request_leaves_the_stream_open(running, client, str
     async with served(running, client, name, held):
         stream = streaming()
         await stream.ask(name, "1")
-        await stream.ask("nobody", "2")
+        await stream.ask("never-declared", "2")
         await stream.ask(name, "3", fabric_taks="typo")
         await stream.ask(name, "4", triton_enable_empty_final_response="yes")
         await stream.ask(name, "5")
@@ -172,7 +172,7 @@ async def test_an_error_of_a_request_leaves_the_stream_open(running, client, str
         assert await stream.answer() == (
             "2",
             True,
-            "Request for unknown model: 'nobody' is not found",
+            "Request for unknown model: 'never-declared' is not found",
         )
         request_id, _, error = await stream.answer()
         assert (request_id, "did you mean 'fabric_task'" in error) == ("3", True)
