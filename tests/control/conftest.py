@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,16 @@ import pytest
 from planes import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
+
+
+@pytest.fixture(autouse=True)
+async def ended_connections() -> AsyncIterator[None]:
+    """The thread of a connection that was given up has a last word for the loop of its test."""
+    yield
+    async with asyncio.timeout(5):
+        while any("_connection_worker" in thread.name for thread in threading.enumerate()):
+            await asyncio.sleep(0.001)
 
 
 @pytest.fixture(scope="session")
