@@ -292,16 +292,18 @@ async def test_nobody_there_is_unavailable():
         await connect(address)
 
 
+async def mute(reader, writer):
+    """A peer that greets, reads, and says nothing more."""
+    hello = encode_hello(Hello())
+    writer.write(HEADER.pack(len(hello), 0, HELLO, 0, 0) + hello)
+    with contextlib.suppress(ConnectionError):
+        while await reader.read(1 << 20):
+            pass
+    writer.close()
+
+
 async def test_a_silent_peer_is_taken_for_dead():
     """A peer that answers no ping loses its link, and its calls can go elsewhere."""
-
-    async def mute(reader, writer):
-        hello = encode_hello(Hello())
-        writer.write(HEADER.pack(len(hello), 0, HELLO, 0, 0) + hello)
-        with contextlib.suppress(ConnectionError):
-            while await reader.read(1000):
-                pass
-        writer.close()
 
     server = await asyncio.start_server(mute, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -594,14 +596,6 @@ async def test_a_loop_that_was_busy_blames_nobody():
 @pytest.mark.parametrize(("size", "is_open"), [(1 << 25, True), (1 << 10, False)])
 async def test_a_peer_that_was_sent_much_may_take_its_time(size, is_open):
     """It cannot answer pings while it takes a large frame in."""
-
-    async def mute(reader, writer):
-        hello = encode_hello(Hello())
-        writer.write(HEADER.pack(len(hello), 0, HELLO, 0, 0) + hello)
-        with contextlib.suppress(ConnectionError):
-            while await reader.read(1 << 20):
-                pass
-        writer.close()
 
     server = await asyncio.start_server(mute, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
