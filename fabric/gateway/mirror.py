@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+AWAY = "the control plane does not answer"
+"""What a caller is told whose call needs it."""
+
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 2.0
 _OPTIONS = (

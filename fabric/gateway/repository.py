@@ -7,7 +7,6 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import grpc.aio
 
 from fabric.api.catalog.v1 import catalog_service_pb2 as catalog
@@ -22,7 +21,8 @@ from fabric.core.errors import (
 )
 from fabric.core.replicas import State
 from fabric.gateway.grpc import SERVICE, deadline_of, decoded, header
-from fabric.wire.status import DETAILS_KEY, from_details
+from fabric.gateway.mirror import AWAY
+from fabric.wire.status import from_rpc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
     from fabric.core.cards import Specialist
     from fabric.core.deadlines import Deadline
-    from fabric.core.errors import FabricError
     from fabric.gateway.grpc import Handler, Parts, Scope
     from fabric.gateway.view import View
 
@@ -135,7 +134,7 @@ class Repository:
         try:
             return await call(message, timeout=left)
         except grpc.aio.AioRpcError as error:
-            raise _error_of(error) from error
+            raise from_rpc(error, AWAY) from error
 
     async def _loaded(self, name: str, response: catalog.LoadResponse, deadline: Deadline) -> None:
         """Returns once all that was loaded can be asked.
@@ -194,11 +193,3 @@ def _read_parameters(
         raise InvalidRequest(
             f"failed to load '{asked.name}': files come with a 'config' that says how to run them"
         )
-
-
-def _error_of(error: grpc.aio.AioRpcError) -> FabricError:
-    details = next((v for k, v in error.trailing_metadata() or () if k == DETAILS_KEY), None)
-    code, message = error.code().value[0], error.details() or ""
-    if details is None and error.code() is grpc.StatusCode.UNAVAILABLE:
-        return Unavailable(f"the control plane does not answer: {message}")
-    return from_details(code, message, details)

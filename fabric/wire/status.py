@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from fabric.core.errors import Code, FabricError, error_of
+from fabric.core.errors import Code, FabricError, Unavailable, error_of
 
 DOMAIN = "fabric"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -49,3 +51,15 @@ def from_details(code: int, message: str, details: bytes | None) -> FabricError:
         except DecodeError:
             pass
     return error_of(code, reason, message)
+
+
+def from_rpc(error: Any, away: str) -> FabricError:
+    """The error behind an `RpcError` of gRPC's; one that begins with *away* if nobody was there."""
+    trailers = error.trailing_metadata() or ()
+    details = next((value for key, value in trailers if key == DETAILS_KEY), None)
+    code, message = error.code().value[0], error.details() or ""
+    # All that fabric says has details. A stream whose server dies may be reset on the way.
+    is_lost = code == Code.UNAVAILABLE or (code == Code.INTERNAL and "RST_STREAM" in message)
+    if is_lost and details is None:
+        return Unavailable(f"{away}: {message}")
+    return from_details(code, message, details)
