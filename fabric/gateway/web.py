@@ -7,6 +7,7 @@ gRPC-Web has its trailers behind the messages, and may all be base64
 from __future__ import annotations
 
 import binascii
+import contextlib
 import re
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,8 @@ class GrpcWeb:
         request = _TextRequest(receive)
         await self._app(_as_grpc(scope, kind), request.receive, answer.send)
         if request.error is not None:
-            await answer.fail(request.error)
+            with contextlib.suppress(OSError):  # as ASGI has it where the browser is gone
+                await answer.fail(request.error)
 
 
 def _as_grpc(scope: Scope, kind: re.Match[bytes]) -> Scope:

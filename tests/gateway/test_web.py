@@ -286,6 +286,17 @@ async def test_what_is_no_base64_is_refused(wrong):
     assert browser.chunks == [b""]
 
 
+async def test_nobody_need_hear_that_it_is_refused():
+    """The browser may be gone when it is told."""
+
+    async def send(event):
+        raise OSError
+
+    browser = Browser([body(b"!!!!")])
+    browser.send = send
+    await browser.call(GrpcWeb(Echo()), TEXT)
+
+
 async def test_what_is_no_base64_behind_answers_ends_them():
     """The status is in the trailers; the call of the application is over."""
     app, events = Echo(), asyncio.Queue()
