@@ -55,10 +55,13 @@ def plain(kind, body):
     return b"".join(base64.b64decode(body[at : at + 4]) for at in range(0, len(body), 4))
 
 
-@pytest.fixture
-async def http(running):
-    base = f"http://{running.address}"
-    async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=20) as made:
+@pytest.fixture(params=[False, True], ids=["http1", "http2"])
+async def http(request, running):
+    """A browser's end, in either HTTP."""
+    base, http2 = f"http://{running.address}", request.param
+    async with httpx.AsyncClient(
+        base_url=base, trust_env=False, timeout=20, http1=not http2, http2=http2
+    ) as made:
         yield made
 
 
