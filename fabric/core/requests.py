@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fabric.core.plans import Attempt, Requirements
@@ -34,10 +34,6 @@ class InferRequest:
     """It is the last of its sequence."""
     replica: str = ""
     """The id of the replica that has to answer; empty if any of the specialist may."""
-    order: int = 0
-    """Among the requests of its sequence: the lowest was sent first."""
-    settled: Callable[[], Awaitable[object]] | None = None
-    """Returns when those that were sent before it are here, where they may come behind it."""
 
 
 @dataclass(slots=True, eq=False)

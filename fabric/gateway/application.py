@@ -1,17 +1,15 @@
-"""The ASGI application that Envoy calls: `fabric.gateway.application:app`."""
+"""What answers the requests of a gateway: gRPC calls by path, and what is no gRPC as REST."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-import os
-import signal
+import re
 import uuid
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fabric import telemetry
 from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from fabric.core.errors import FabricError, Internal, Unimplemented
 from fabric.gateway import grpc, rest
@@ -20,105 +18,122 @@ from fabric.gateway.descriptors import described
 from fabric.gateway.duplex import converse
 from fabric.gateway.health import Health
 from fabric.gateway.inference import Inference
-from fabric.gateway.intake import Disconnected, Intake
+from fabric.gateway.intake import SMALL, Disconnected, Intake
 from fabric.gateway.mirror import channel_to, follow
 from fabric.gateway.observing import Logs, Tracing
 from fabric.gateway.queries import Queries
 from fabric.gateway.reflection import Reflection
+from fabric.gateway.relay import Relay
 from fabric.gateway.replicas import ReplicaPool
 from fabric.gateway.repository import Repository
 from fabric.gateway.rest import Rest
 from fabric.gateway.routing import Routing
-from fabric.gateway.settings import GatewaySettings
 from fabric.gateway.shared_memory import SharedMemory
 from fabric.gateway.statistics import ModelStatistics
 from fabric.gateway.streams import Streams
 from fabric.gateway.view import View
-from fabric.processes import from_environ, on_lifeline_closed
+from fabric.gateway.web import GrpcWeb, open_to_browsers
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from fabric.gateway.grpc import Handler, Receive, Scope, Send, StreamHandler
+    from fabric.gateway.settings import GatewaySettings
 
 log = logging.getLogger(__name__)
 
+_CALL = re.compile(r"/[^/]*\.[^/]*/[^/]+")  # of gRPC: the name of a service has a dot in it
+_SPECIAL = frozenset((b"grpc-encoding", b"origin", b"content-encoding"))
+"""Headers of calls that need more than to be handled."""
+
 
 class Application:
-    """Answers gRPC calls by path, and what is no gRPC as REST.
+    """An ASGI application; `opened` makes one."""
 
-    Its lifespan owns the links and the watch.
-    """
-
-    def __init__(self, settings: GatewaySettings) -> None:
-        self._settings = settings
-        self._handlers: dict[str, Handler] = {}
-        self._calls = 0
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        handlers: dict[str, Handler],
+        stream_handlers: dict[str, StreamHandler],
+    ) -> None:
+        self._handlers = handlers
+        self._stream_handlers = stream_handlers
         self._intake = Intake(
             settings.max_message_bytes, settings.max_held_bytes, settings.patience
         )
         most_inflated = min(settings.max_inflated_bytes, settings.max_message_bytes)
         self._compression = Compression(most_inflated)
-        self._rest = Rest(self._handlers, self._intake, most_inflated)
-        self._stream_handlers: dict[str, StreamHandler] = {}
+        self._rest = Rest(handlers, self._intake, most_inflated)
+        self._asgi = open_to_browsers(GrpcWeb(self._answer), settings.cors_origins)
+
+    def close(self) -> None:
+        self._rest.close()
+        self._compression.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-        elif scope["type"] == "http":
-            await self._call(scope, receive, send)
+        await self._asgi(scope, receive, send)
 
-    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        handler = self._handlers.get(path)
-        fail = grpc.fail
-        self._calls += 1
-        scope[grpc.ARRIVAL] = (self._calls, receive)
+        is_grpc = grpc.is_grpc(scope)
+        fail = grpc.fail if is_grpc else partial(rest.fail, scope)
         try:
-            if handler is None and not grpc.is_grpc(scope):
-                fail = partial(rest.fail, scope)
-                await self._rest.answer(scope, receive, send)
-                return
-            if handler is None:
+            if not is_grpc:
+                await self._other(scope, receive, send)
+            elif (handler := self._handlers.get(path)) is not None:
+                payload = await grpc.read(scope, receive, self._intake, self._compression)
+                parts = await grpc.unless_gone(receive, handler(payload, scope))
+                await grpc.respond(scope, send, parts, self._compression)
+            else:
                 await self._stream(path, scope, receive, send)
-                return
-            payload = await grpc.read(scope, receive, self._intake, self._compression)
-            parts = await grpc.unless_gone(receive, handler(payload, scope))
-            await grpc.respond(scope, send, parts, self._compression)
-        except FabricError as error:
-            await fail(send, error)
         except Disconnected:
             return
-        except Exception as error:  # noqa: BLE001 - logged, and told to the caller by number
-            await fail(send, _explained(path, error))
+        except Exception as error:  # noqa: BLE001 - it is explained, and logged there
+            await fail(send, self.explained(scope, error))
+
+    def handler(self, scope: Scope) -> Handler | None:
+        """What answers a call of *scope* whose message comes whole and as it is, if that is all."""
+        if not grpc.is_grpc(scope) or self._intake.most < SMALL:
+            return None
+        if any(name in _SPECIAL for name, _ in scope["headers"]):
+            return None
+        return self._handlers.get(scope["path"])
+
+    def explained(self, scope: Scope, error: Exception) -> FabricError:
+        """What the caller is told; the log has the rest of what nobody expected, by number."""
+        if isinstance(error, FabricError):
+            return error
+        bug = uuid.uuid4().hex
+        log.error("unexpected error %s in %s", bug, scope["path"], exc_info=error)
+        return Internal(f"internal error, logged by the gateway as {bug}")
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if _CALL.fullmatch(scope["path"]) and scope["method"] != "OPTIONS":
+            raise rest.Refused(415, "it is a gRPC call, whose content-type is application/grpc")
+        await self._rest.answer(scope, receive, send)
 
     async def _stream(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         handler = self._stream_handlers.get(path)
         if handler is None:
             raise Unimplemented(f"there is no call {path}, or its headers cannot be read")
-        explained = partial(_explained, path)
         limits = self._intake, self._compression
-        await converse(handler, scope, receive, send, *limits, explained)
+        await converse(handler, scope, receive, send, *limits, partial(self.explained, scope))
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        """From the start of Envoy to its end."""
-        await receive()
-        telemetry.configure("fabric-gateway")
-        release = on_lifeline_closed(lambda: os.kill(os.getpid(), signal.SIGTERM))
-        control = channel_to(self._settings.control)
-        async with control, ReplicaPool() as pool, asyncio.TaskGroup() as tasks:
-            view, stub = View(pool), CatalogServiceStub(control)
-            handlers, self._stream_handlers = _handlers(view, stub, self._settings)
-            self._handlers.update(handlers)
-            watch = tasks.create_task(follow(stub, view.catalog, view.changed))
-            gc.collect()
-            gc.freeze()
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
+
+@asynccontextmanager
+async def opened(settings: GatewaySettings) -> AsyncIterator[Application]:
+    """An application with links to replicas and a watch of the control plane while it is used."""
+    control = channel_to(settings.control)
+    async with control, ReplicaPool() as pool, asyncio.TaskGroup() as tasks:
+        view, stub = View(pool), CatalogServiceStub(control)
+        watch = tasks.create_task(follow(stub, view.catalog, view.changed))
+        unary, streaming = _handlers(view, stub, settings)
+        application = Application(settings, unary, streaming | Relay(control).stream_handlers())
+        try:
+            yield application
+        finally:
+            application.close()
             watch.cancel()
-        release()
-        self._rest.close()
-        self._compression.close()
-        await asyncio.to_thread(telemetry.shutdown)
-        await send({"type": "lifespan.shutdown.complete"})
 
 
 def _handlers(
@@ -153,15 +168,3 @@ def _handlers(
         unary,
         {path: handler for part in streaming for path, handler in part.stream_handlers().items()},
     )
-
-
-def _explained(path: str, error: Exception) -> FabricError:
-    """What the caller is told; the log has the rest of what nobody expected, by number."""
-    if isinstance(error, FabricError):
-        return error
-    bug = uuid.uuid4().hex
-    log.error("unexpected error %s in %s", bug, path, exc_info=error)
-    return Internal(f"internal error, logged by the gateway as {bug}")
-
-
-app = Application(from_environ(GatewaySettings))

@@ -53,7 +53,7 @@ class Requests(Departure):
         self._is_held = False
         self._news: asyncio.Event | None = asyncio.Event()
         """None from the end of the body on."""
-        self._look()
+        self.watch()
 
     def __aiter__(self) -> Requests:
         return self
@@ -101,7 +101,7 @@ class Requests(Departure):
                 return False
             if self._is_held:
                 self._is_held = False
-                self._look()
+                self.watch()
             self._news.clear()
             await self._news.wait()
         return True
@@ -136,7 +136,7 @@ class Requests(Departure):
         elif self._unread >= _READ_AHEAD:
             self._is_held = True
         else:
-            self._look()
+            self.watch()
         news.set()
 
 
@@ -192,19 +192,10 @@ class Responses:
         await self._sent(trailers)
 
     async def _sent(self, event: Message) -> None:
-        """Envoy resolves the future, which is not to be cancelled with whoever waits for it."""
-        sending = asyncio.ensure_future(self._send(event))
-        sending.add_done_callback(_seen)
         try:
-            await asyncio.shield(sending)
-        except OSError:
+            await self._send(event)
+        except OSError:  # as ASGI has it
             raise Disconnected from None
-
-
-def _seen(sending: asyncio.Future[None]) -> None:
-    """Its error is no news where nobody waits for it any more."""
-    if not sending.cancelled():
-        sending.exception()
 
 
 async def converse(

@@ -50,26 +50,22 @@ SERVICE = "/inference.GRPCInferenceService/"
 """Where the calls of the Open Inference Protocol are."""
 LARGE = 1 << 20
 """Bytes from which on an answer is sent in pieces, and of one of them."""
-ARRIVAL = "fabric.arrival"
-"""In a scope: the number of the call in the order of arrival, and its `receive`."""
 
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
-_FIRST_LOOK = 0.005
-_LONGEST_LOOK = 0.5
-"""Seconds between two questions whether the client is still there; each costs some 0.1 ms."""
-_HEADERS = [(b"content-type", b"application/grpc")]
+HEADERS = [(b"content-type", b"application/grpc")]
+OK = [(b"grpc-status", b"0")]
 _ACCEPTED = (b"grpc-accept-encoding", b"identity,deflate,gzip")
 START: Message = {
     "type": "http.response.start",
     "status": 200,
-    "headers": _HEADERS,
+    "headers": HEADERS,
     "trailers": True,
 }
 WORTH_COMPRESSING = 512
 """Bytes of an answer from which on it is compressed for clients that compress their requests."""
 OK_TRAILERS = {
     "type": "http.response.trailers",
-    "headers": [(b"grpc-status", b"0")],
+    "headers": OK,
     "more_trailers": False,
 }
 
@@ -83,11 +79,9 @@ def decoded(cls: type[M], payload: bytes) -> M:
 
 
 def is_grpc(scope: Scope) -> bool:
-    """Whether it is a gRPC call, of whatever kind."""
-    return any(
-        name == b"content-type" and value.startswith(b"application/grpc")
-        for name, value in scope["headers"]
-    )
+    """Whether it is a gRPC call; those of gRPC-Web are not, before they have become some."""
+    kind = header(scope, b"content-type")
+    return kind.startswith(b"application/grpc") and kind[16:17] in (b"", b"+", b";")
 
 
 async def read(scope: Scope, receive: Receive, intake: Intake, compression: Compression) -> bytes:
@@ -130,28 +124,23 @@ async def unless_gone(receive: Receive, answer: Coroutine[Any, Any, T]) -> T:
 
 
 class Departure:
-    """Cancels the task that made it when the client leaves, from `watch` to `end`.
+    """Cancels the task that made it when the client leaves, from `watch` to `end`."""
 
-    After the end of a request's body Envoy gives empty events without end and at once, and tells
-    only whoever asks that the client is gone. So it is asked when the answer takes a while, and
-    the less often the longer it takes.
-    """
-
-    __slots__ = ("_is_client_gone", "_is_over", "_receive", "_task", "_timer", "_wait")
+    __slots__ = ("_event", "_is_client_gone", "_is_over", "_receive", "_task")
 
     def __init__(self, receive: Receive) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101
         self._task = task
         self._receive = receive
-        self._wait = _FIRST_LOOK
-        self._timer: asyncio.TimerHandle | None = None
+        self._event: asyncio.Future[Message] | None = None
         self._is_client_gone = False
         self._is_over = False
 
     def watch(self) -> None:
-        """The body of the request has been read to its end."""
-        self._timer = self._task.get_loop().call_later(self._wait, self._look)
+        """Listens to what comes next, which is the client's departure if its request has ended."""
+        self._event = asyncio.ensure_future(self._receive())
+        self._event.add_done_callback(self._heard)
 
     def was_it(self) -> bool:
         """Whether the task was cancelled for this alone, which then is no cancellation any more."""
@@ -159,13 +148,8 @@ class Departure:
 
     def end(self) -> None:
         self._is_over = True
-        if self._timer is not None:
-            self._timer.cancel()
-
-    # Envoy's `receive` gives a future, which is listened to without a task of its own and never
-    # cancelled: Envoy resolves it.
-    def _look(self) -> None:
-        asyncio.ensure_future(self._receive()).add_done_callback(self._heard)
+        if self._event is not None:
+            self._event.cancel()
 
     def _heard(self, event: asyncio.Future[Message]) -> None:
         if self._is_over or event.cancelled():
@@ -174,18 +158,7 @@ class Departure:
             self._is_client_gone = True
             self._task.cancel()
         else:
-            self._wait = min(2 * self._wait, _LONGEST_LOOK)
             self.watch()
-
-
-async def all_before(receive: Receive) -> None:
-    """Returns when all calls that arrived before this one have been read, as far as they came.
-
-    Envoy hands over some bodies at once and others when it next looks after its events, so that
-    a call may overtake one before it. After a body it gives an empty event, and that only after
-    all that it was asked for before. It resolves its futures itself: they are not cancelled.
-    """
-    await asyncio.shield(asyncio.ensure_future(receive()))
 
 
 async def respond(scope: Scope, send: Send, parts: Parts, compression: Compression) -> None:
@@ -227,12 +200,12 @@ def start_in(coding: Coding | None) -> Message:
     """The start of an answer whose messages may be in *coding*."""
     if coding is None:
         return START
-    return {**START, "headers": [*_HEADERS, (b"grpc-encoding", coding.value.encode())]}
+    return {**START, "headers": [*HEADERS, (b"grpc-encoding", coding.value.encode())]}
 
 
 async def fail(send: Send, error: FabricError) -> None:
     """Answers with the status of *error* and its details, as trailers only."""
-    headers = [*_HEADERS, _ACCEPTED, *status_of(error)]
+    headers = [*HEADERS, _ACCEPTED, *status_of(error)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from contextlib import aclosing, contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 from fabric import telemetry
 from fabric.core.requests import InferRequest
-from fabric.gateway.grpc import ARRIVAL, SERVICE, all_before, deadline_of, header
+from fabric.gateway.grpc import SERVICE, deadline_of, header
 from fabric.wire.heads import head_of
 from fabric.wire.parameters import provenance, read_into
 from fabric.wire.reserved import WANTS_TYPED, is_typed
@@ -49,9 +48,6 @@ class Inference:
         if not message.raw_input_contents and self._wants_typed(message, scope):
             payload += WANTS_TYPED
         request = request_of(message, payload, trace)
-        if request.sequence and ARRIVAL in scope:
-            request.order, receive = scope[ARRIVAL]
-            request.settled = partial(all_before, receive)
         if not telemetry.is_enabled():
             answer = await self._view.dispatcher.infer(request, deadline)
             return answer.response.payload, self._who(request.model, answer)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from fabric.gateway.grpc import Parts, Scope, StreamHandler
 
+_RETURN = 3.0
+"""Seconds for the control plane to be there again; connecting to it is tried every two."""
 QUIET = 15.0
 """Seconds without an answer after which a unary call is given up."""
 _END = grpc.aio.EOF
@@ -67,6 +69,7 @@ class Relay:
         request = await anext(requests, None)
         if request is None:
             raise InvalidRequest(f"{scope['path']} takes one message, and none came")
+        await self._reached()
         start = self._channel.unary_stream(scope["path"])
         call = start(bytes(request), **_terms(scope))
         del request
@@ -80,6 +83,7 @@ class Relay:
         self, requests: AsyncIterator[bytes], scope: Scope
     ) -> AsyncGenerator[Parts, None]:
         """A call with any number of requests; what is wrong with one of them ends it."""
+        await self._reached()
         call = self._channel.stream_stream(scope["path"])(**_terms(scope))
         tasks = [sending := asyncio.create_task(_send(requests, call))]
         try:
@@ -97,6 +101,18 @@ class Relay:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _reached(self) -> None:
+        """Returns when the control plane is there, which may have been started again just now.
+
+        Raises:
+            Unavailable: it is not.
+        """
+        try:
+            async with asyncio.timeout(_RETURN):
+                await self._channel.channel_ready()
+        except TimeoutError:
+            raise Unavailable(AWAY) from None
 
 
 async def _next(call: Any, quiet: float | None) -> Any:

@@ -23,7 +23,6 @@ from fabric.core.errors import (
     SequenceLost,
     Unavailable,
 )
-from fabric.gateway.lines import Line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
@@ -47,10 +46,13 @@ _Key = tuple[str, str, str]
 class Pin:
     """Where a sequence lives, as far as this gateway knows."""
 
-    __slots__ = ("answer", "idle_timeout", "is_lost", "line", "replica", "since")
+    __slots__ = ("answer", "idle_timeout", "is_lost", "replica", "requests", "since", "turn")
 
     def __init__(self) -> None:
-        self.line = Line()
+        self.turn = asyncio.Lock()
+        """Of one request at a time, in the order in which they came."""
+        self.requests = 0
+        """That have their turn, or wait for it."""
         self.answer: Answer | None = None
         """Of the request that pinned it: by whom, and by which route."""
         self.replica = ""
@@ -130,22 +132,24 @@ class Sequences:
         """The turn of *request* in its sequence: where that is pinned, and what to send."""
         key = _key(request)
         pin = self._pin(key)
-        if len(pin.line) >= _MOST_WAITING:
+        if pin.requests >= _MOST_WAITING:
             raise Overloaded(
-                f"Exceeds maximum queue size: {len(pin.line)} requests of sequence "
+                f"Exceeds maximum queue size: {pin.requests} requests of sequence "
                 f"{request.sequence} are waiting here already"
             )
+        pin.requests += 1
         try:
-            await self._wait(pin, request, deadline)
+            await self._wait(pin, deadline)
             try:
                 sent = self._sent(pin, request)
                 with self._losing(pin, request, sent):
                     yield pin, sent
             finally:
                 pin.since = self._clock()
-                pin.line.release()
+                pin.turn.release()
         finally:
-            if not pin.line and not pin.replica and self._pins.get(key) is pin:
+            pin.requests -= 1
+            if not pin.requests and not pin.replica and self._pins.get(key) is pin:
                 del self._pins[key]
 
     @contextmanager
@@ -160,11 +164,11 @@ class Sequences:
             pin.is_lost = True
             raise _lost(request) from error
 
-    async def _wait(self, pin: Pin, request: InferRequest, deadline: Deadline) -> None:
+    async def _wait(self, pin: Pin, deadline: Deadline) -> None:
         remaining = deadline.remaining(self._clock())
         try:
             async with asyncio.timeout(remaining if remaining < float("inf") else None):
-                await pin.line.turn(request.order, request.settled)
+                await pin.turn.acquire()
         except TimeoutError:
             raise DeadlineExceeded(
                 "the deadline passed while the request waited for those of its sequence before it"
@@ -179,7 +183,7 @@ class Sequences:
         now = self._clock()
         while self._pins:
             oldest = next(iter(self._pins.values()))
-            if len(self._pins) < _MOST_PINS and (oldest.line or not oldest.is_over(now)):
+            if len(self._pins) < _MOST_PINS and (oldest.requests or not oldest.is_over(now)):
                 break
             self._pins.popitem(last=False)
         pin = self._pins[key] = Pin()

@@ -13,8 +13,8 @@ class GatewaySettings:
     """`host:port` for everything public."""
     control: str = "127.0.0.1:9090"
     """`host:port` of the control plane."""
-    threads: int = 1
-    """Of Envoy; the ASGI application has one of its own beside them."""
+    shares_port: bool = False
+    """Whether several gateways listen there, each for some of the connections."""
     name: str = "fabric"
     """What the server calls itself."""
     strict: bool = False

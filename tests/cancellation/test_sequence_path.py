@@ -72,7 +72,7 @@ class Path:
         """Returns when no trace of any request is left on the way."""
         await until(lambda: not self.server.in_flight)
         assert (self.sequencer.queued, self.sequencer.meter.count) == (0, 0)
-        assert not any(len(pin.line) for made in self.gateways for pin in made._pins.values())
+        assert not any(pin.requests for made in self.gateways for pin in made._pins.values())
         await until(lambda: asyncio.all_tasks() == self.before)
 
 

@@ -1,4 +1,4 @@
-"""`grpc.health.v1` and reflection through Envoy, as gRPC's own clients use them."""
+"""`grpc.health.v1` and reflection through the gateway, as gRPC's own clients use them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ModelStreamInfer through Envoy; the replicas answer as each test says."""
+"""ModelStreamInfer through the gateway; the replicas answer as each test says."""
 
 from __future__ import annotations
 
