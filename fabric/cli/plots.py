@@ -23,6 +23,8 @@ class Point:
     """Rows a second."""
     kind: str
     """current, chosen or other."""
+    rows: int
+    """Of a run."""
 
 
 def drawn(points: Sequence[Point]) -> str:
@@ -64,6 +66,7 @@ def _scale(values: Sequence[float], cells: int) -> Callable[[float], int]:
 def save(points: Sequence[Point], title: str, file: Path) -> None:
     """Writes *points* to *file* as PNG."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot(xscale="log", xlabel="p99 of a run, ms", ylabel="rows/s", title=title)
@@ -75,7 +78,12 @@ def save(points: Sequence[Point], title: str, file: Path) -> None:
         those = [point for point in points if point.kind == kind]
         across, up = [point.p99 for point in those], [point.throughput for point in those]
         axes.scatter(across, up, s=size, c=color, marker=marker, label=kind)
+    for point in points:
+        at = (point.p99, point.throughput)
+        axes.annotate(str(point.rows), at, (6, 4), textcoords="offset points", fontsize=7)
+    axes.xaxis.set_major_formatter(LogFormatter())
+    axes.xaxis.set_minor_formatter(LogFormatter())
     axes.set_ylim(bottom=0)
     axes.grid(visible=True, which="both", alpha=0.25)
-    axes.legend()
+    axes.legend(title="settings, with the rows of a run")
     figure.savefig(file, format="png", dpi=120)

@@ -142,4 +142,4 @@ def _said(value: Any) -> str:
 
 
 def points(report: Report) -> list[Point]:
-    return [Point(m.p99_ms, m.throughput, m.kind) for m in report.settings if m.repeats]
+    return [Point(m.p99_ms, m.throughput, m.kind, m.rows) for m in report.settings if m.repeats]

@@ -153,7 +153,10 @@ def _progress() -> Iterator[Callable[[float, str], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=out.console(sys.stderr), transient=True) as shown:
+    console = out.console(sys.stderr)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as shown:
         task = shown.add_task("", total=1.0)
         yield lambda part, what: shown.update(task, completed=part, description=what)
 

@@ -41,7 +41,9 @@ class OpenSizes:
         for name in self.given:
             if name not in known:
                 said = ", ".join(known) or "none"
-                raise InvalidRequest(f"the model leaves no size '{name}' open; open are: {said}")
+                raise InvalidRequest(
+                    f"--size {name}: the model leaves open {said}, the batch aside"
+                )
 
     def shape(self, spec: TensorSpec) -> tuple[int, ...]:
         """Of one request: the batch dimension is 1."""

@@ -20,7 +20,7 @@ from google.protobuf.json_format import Parse
 
 from fabric.api.catalog.v1 import card_pb2
 from fabric.core.cards import Batching, Specialist
-from fabric.core.errors import Conflict, FabricError, SpecialistFailed
+from fabric.core.errors import Conflict, FabricError, InvalidRequest
 from fabric.processes import from_environ
 from fabric.runtime.made_up import OpenSizes, made_up, open_sizes, read
 from fabric.runtime.runs import split, stacked
@@ -54,13 +54,18 @@ class Bench:
         self._settings = settings
         self._session = Session(Path(settings.file), options, specialist.card.signature, sequences)
         check_batching(self._session.signature, hosting.batching)
+        here = providers(options.providers, onnxruntime.get_available_providers())
+        if self._session.provider != here[0]:
+            raise Conflict(
+                f"{here[0]} does not start here, {self._session.provider} serves: install what it "
+                "needs, or take it out of onnxruntime.providers"
+            )
         is_stacked = hosting.batching.max_size > 1
         note = ""
         if not is_stacked and sequences is None:
             is_stacked, note = self._could_be_stacked()
         self._requests, assumed = self._requests_for(is_stacked=is_stacked)
         self._try(self._requests[:1])
-        here = providers(options.providers, onnxruntime.get_available_providers())
         self.opened = Opened(here=tuple(here), is_stacked=is_stacked, note=note or assumed)
 
     def measure(self, rows: int, seconds: float) -> list[float]:
@@ -86,9 +91,12 @@ class Bench:
         try:
             self._run(batch)
         except Exception as error:
-            # In ONNX Runtime's words, which share no base class.
-            raise SpecialistFailed(
-                f"the model does not run on {self._settings.inputs or 'made-up inputs'}: {error}"
+            # ONNX Runtime's errors share no base class.
+            if inputs := self._settings.inputs:
+                raise InvalidRequest(f"the model does not run on {inputs}: {error}") from error
+            raise InvalidRequest(
+                f"the model does not run on made-up inputs: {error}\nGive real ones with --inputs "
+                "FILE.npz, or the sizes that it leaves open with --size NAME=N"
             ) from error
 
     def _requests_for(self, *, is_stacked: bool) -> tuple[list[Tensors], str]:

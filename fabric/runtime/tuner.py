@@ -7,6 +7,7 @@ process costs only the setting that was being measured. Those that wait for thei
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import time
@@ -140,7 +141,7 @@ class _Tuner:
 
     async def _open_current(self) -> Opened:
         try:
-            async with asyncio.timeout(self._end - time.monotonic()):
+            async with self._in_time():
                 worker = await self._worker(self._specialist.hosting.onnxruntime)
         except TimeoutError:
             raise DeadlineExceeded(
@@ -173,7 +174,7 @@ class _Tuner:
             return
         worker = None
         try:
-            async with asyncio.timeout(self._end - time.monotonic()):
+            async with self._in_time():
                 worker = await self._worker(setting.options)
                 times = await worker.measure(setting.rows, self._turn)
         except (FabricError, TimeoutError) as error:
@@ -195,8 +196,10 @@ class _Tuner:
         for options in self._workers.keys() - wanted:
             await self._workers.pop(options).close()
         missing = wanted - self._workers.keys()
-        # What cannot be opened fails again when its turn comes, and is told then.
-        await asyncio.gather(*map(self._worker, missing), return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with self._in_time():
+                # What cannot be opened fails again when its turn comes, and is told then.
+                await asyncio.gather(*map(self._worker, missing), return_exceptions=True)
 
     async def _worker(self, options: OnnxRuntime) -> Worker:
         if options not in self._workers:
@@ -210,6 +213,10 @@ class _Tuner:
             )
             self._workers[options] = await Worker.start(settings)
         return self._workers[options]
+
+    def _in_time(self) -> asyncio.Timeout:
+        """Ends what is done in it when all of the time is gone."""
+        return asyncio.timeout(self._end - time.monotonic())
 
     def _gone(self) -> float:
         return 1 - max(0.0, self._end - time.monotonic()) / self._wanted.seconds

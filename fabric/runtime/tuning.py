@@ -24,6 +24,8 @@ LEVELS = ("disable", "basic", "extended", "all")
 MAX_SIZE = "batching.max_size"
 LEAST_ROUNDS = 3
 """Of the last stage; from fewer nothing is concluded."""
+_LEAST_GAIN = 0.01
+"""What is less is not worth a change."""
 _LARGE = 16
 """Rows of a batch that shows what batching is worth, where none are declared."""
 
@@ -171,9 +173,11 @@ def middle(ratios: Sequence[float]) -> tuple[float, float]:
 
 
 def is_above_one(ratios: Sequence[float]) -> bool:
-    """Whether *ratios* are, by more than they differ among themselves."""
+    """Whether *ratios* are, by more than they differ among themselves, and worth a change."""
+    if len(ratios) < LEAST_ROUNDS:
+        return False
     low, high = middle(ratios)
-    return len(ratios) >= LEAST_ROUNDS and statistics.median(ratios) - 1 > high - low
+    return statistics.median(ratios) - 1 > max(high - low, _LEAST_GAIN)
 
 
 # ------------------------------------------------------------------ what is measured next
