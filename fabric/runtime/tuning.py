@@ -273,7 +273,7 @@ def verdict(space: Space, results: Results, since: int) -> Verdict:
     said = f"{times} (half of its repeats: {low:.2f} to {high:.2f})"
     slowest = results.percentile(best, 99)
     if slowest > space.p99:
-        limit = f"no setting has a p99 of {space.p99 * 1e3:g} ms"
+        limit = f"none of the best keeps to a p99 of {space.p99 * 1e3:g} ms"
         return Verdict(chosen=current, why=f"{limit}; the nearest has {slowest * 1e3:.3g} ms")
     if results.percentile(current, 99) > space.p99:
         return Verdict(chosen=best, why=f"it keeps to the limit, at {said}")

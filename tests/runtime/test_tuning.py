@@ -131,7 +131,7 @@ def test_a_limit_that_nothing_keeps_to_changes_nothing():
     results = measured(setting(8), {setting(8): 0.004, setting(1): 0.002})
     said = verdict(limited, results, since=1)
     assert said.chosen == setting(8)
-    assert said.why == "no setting has a p99 of 1 ms; the nearest has 2.02 ms"
+    assert said.why == "none of the best keeps to a p99 of 1 ms; the nearest has 2.02 ms"
 
 
 @pytest.mark.parametrize("rounds", [(), (1.0, 1.0)])
