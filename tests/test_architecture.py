@@ -47,6 +47,8 @@ def test_imports_point_downwards_only():
         ("fabric.gateway.__main__", {"ray", "onnxruntime", "pydantic", "typer", "sqlalchemy"}),
         ("fabric.control.__main__", {"ray", "onnxruntime", "pydantic", "typer"}),
         ("fabric.runtime.replica", {"ray", "onnxruntime", "pydantic", "typer", "sqlalchemy"}),
+        ("fabric.runtime.tuner", {"ray", "onnxruntime", "pydantic", "typer", "sqlalchemy"}),
+        ("fabric.cli.commands", {"grpc", "numpy", "pydantic", "rich", "matplotlib"}),
         ("fabric.dispatch", {"grpc", "google", "ray", "onnxruntime", "pydantic"}),
     ],
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fabric.cli import importing
+from fabric.cli import importing, tuning
 from fabric.cli import output as out
 from fabric.cli.output import Output, OutputOption, reporting
 
@@ -349,6 +349,9 @@ def conformance(
         how = {"http": http, "dialect": speaks, "only": only, "patience": timeout}
         if not checking.check(address, output, junit, **how):
             raise typer.Exit(1)
+
+
+app.command()(tuning.tune)
 
 
 # ------------------------------------------------------------------ about

@@ -106,6 +106,14 @@ class Session:
         """For one run that may be stopped: set `terminate` on them, from any thread."""
         return onnxruntime.RunOptions()
 
+    def dimensions(self) -> dict[str, tuple[str, ...]]:
+        """By input, what the model calls the sizes that it leaves open; else an empty text."""
+        nodes = (*self._session.get_inputs(), *self._session.get_overridable_initializers())
+        return {
+            node.name: tuple(size if isinstance(size, str) else "" for size in node.shape)
+            for node in nodes
+        }
+
     def warm_up(self) -> float:
         """Runs twice on zeros; returns how many seconds the second run took.
 

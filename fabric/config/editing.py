@@ -1,0 +1,163 @@
+"""Changes of a portfolio file that leave every other character of it as it was.
+
+The file is not written anew from its values: people's comments, order and spacing stay, and a
+difference in version control is what was changed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from fabric.config.document import PortfolioError
+from fabric.config.portfolio import load
+from fabric.core.cards import Card
+from fabric.core.errors import Conflict, InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from fabric.config.portfolio import Portfolio
+    from fabric.core.cards import Specialist
+
+
+def edit(file: Path, key: str, changes: Mapping[str, Any]) -> None:
+    """Makes *file* say *changes*, such as `batching.max_size`, of the specialist *key*.
+
+    It is replaced as a whole, or not at all.
+
+    Raises:
+        PortfolioError: the file is wrong already.
+        Conflict: it cannot be changed so that nothing else in it changes.
+        InvalidRequest: it cannot be written.
+    """
+    file = file.resolve()  # what a link leads to, not the link
+    before = load(file)
+    wanted = tuple(_with(s, changes) if s.key == key else s for s in before.specialists)
+    text = edited(file.read_bytes().decode(), key, changes)
+    try:
+        with _draft_of(file, text) as draft:
+            if _loaded(draft) != replace(before, specialists=wanted):
+                said = ", ".join(f"{name}: {_flow(value)}" for name, value in changes.items())
+                raise Conflict(
+                    f"{file} stays as it is: what it says of {key} is shared with something else "
+                    f"there, or written in an unusual way. Change it by hand: {said}"
+                )
+            draft.replace(file)
+    except OSError as error:
+        raise InvalidRequest(f"{file} cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def _draft_of(file: Path, text: str) -> Iterator[Path]:
+    """A file beside *file*, with its rights, that holds *text*; gone afterwards if still there."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    draft = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as opened:
+            opened.write(text.encode())
+            opened.flush()
+            os.fsync(descriptor)
+        shutil.copymode(file, draft)
+        yield draft
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _loaded(file: Path) -> Portfolio | None:
+    try:
+        return load(file)
+    except PortfolioError:
+        return None
+
+
+def _with(specialist: Specialist, changes: Mapping[str, Any]) -> Specialist:
+    hosting = specialist.hosting
+    for place, value in changes.items():
+        section, _, name = place.partition(".")
+        part = replace(getattr(hosting, section), **{name: value})
+        hosting = replace(hosting, **{section: part})
+    return replace(specialist, hosting=hosting)
+
+
+# ------------------------------------------------------------------ the text
+def edited(text: str, key: str, changes: Mapping[str, Any]) -> str:
+    """*text* with *changes* of the specialist *key*, which it declares."""
+    for place, value in changes.items():
+        text = _put(text, _entry(text, key), place.split("."), value)
+    return text
+
+
+def _entry(text: str, key: str) -> yaml.MappingNode:
+    root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    entries: list[yaml.MappingNode] = _child(root, "specialists").value
+    return next(entry for entry in entries if _key_of(entry) == key)
+
+
+def _key_of(entry: yaml.MappingNode) -> str:
+    version = _child(entry, "version")
+    return f"{_child(entry, 'name').value}:{version.value if version else Card.version}"
+
+
+def _child(mapping: yaml.MappingNode, name: str) -> Any:
+    return next((value for key, value in mapping.value if key.value == name), None)
+
+
+def _put(text: str, mapping: yaml.MappingNode, place: Sequence[str], value: Any) -> str:
+    name, *rest = place
+    found = _child(mapping, name)
+    if rest and isinstance(found, yaml.MappingNode):
+        return _put(text, found, rest, value)
+    for part in reversed(rest):
+        value = {part: value}
+    if found is not None:
+        return _replaced(text, found, value)
+    return _inserted(text, mapping, f"{name}: {_flow(value)}")
+
+
+def _replaced(text: str, node: yaml.Node, value: Any) -> str:
+    said = _flow(value)
+    if isinstance(node, yaml.SequenceNode) and not node.flow_style:
+        said = f"\n{' ' * node.start_mark.column}".join(f"- {_flow(item)}" for item in value)
+    start, end = node.start_mark.index, _end(node)
+    space = " " if start == end else ""  # behind a key with nothing
+    return text[:start] + space + said + text[end:]
+
+
+def _inserted(text: str, mapping: yaml.MappingNode, said: str) -> str:
+    """*text* with *said* as the last entry of *mapping*."""
+    if not mapping.value:
+        at = mapping.end_mark.index - 1
+        return text[:at] + said + text[at:]
+    end = _end(mapping.value[-1][1])
+    if mapping.flow_style:
+        return f"{text[:end]}, {said}{text[end:]}"
+    end = len(text[:end].rstrip())  # a block of text ends behind its last line
+    line_end = text.find("\n", end) if "\n" in text[end:] else len(text)
+    indent = " " * mapping.value[0][0].start_mark.column
+    return f"{text[:line_end]}\n{indent}{said}{text[line_end:]}"
+
+
+def _end(node: yaml.Node) -> int:
+    """Where *node* ends; blocks end, for the parser, only where the next thing begins."""
+    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _end(last[1] if isinstance(last, tuple) else last)
+    return int(node.end_mark.index)
+
+
+def _flow(value: Any) -> str:
+    """*value* as YAML within a line."""
+    plain = list(value) if isinstance(value, tuple) else value
+    if isinstance(plain, dict):
+        return "{" + ", ".join(f"{name}: {_flow(item)}" for name, item in plain.items()) + "}"
+    text = yaml.safe_dump([plain], default_flow_style=True, width=math.inf)
+    return text.strip()[1:-1]
