@@ -154,7 +154,7 @@ class Dispatcher:
         self, ask: _Ask, candidate: Candidate, request: InferRequest, deadline: Deadline
     ) -> InferResponse:
         deadline = deadline.within(candidate.timeout, self._clock())
-        if not telemetry.is_enabled():
+        if not telemetry.is_recorded(request.trace):
             return await ask(candidate.card, request, deadline)
         names = {
             telemetry.SPECIALIST: candidate.card.name,

@@ -1,8 +1,10 @@
 """Every span, attribute and logger name, and how they leave the process.
 
 Code uses OpenTelemetry's API through this module; the SDK is touched only inside `configure`.
-Without an exporter named in the standard `OTEL_*` variables nothing is recorded, and a request
-costs no more than passing its caller's trace context on.
+Without an exporter named in the standard `OTEL_*` variables nothing is recorded. With one, the
+gateway decides by `sampled_one_in` which requests leave spans, unless their callers have decided;
+all behind it go by the flag of the trace context, and where there is none they record nothing. So
+a request that is not sampled costs no more than passing its caller's context on.
 """
 
 from __future__ import annotations
@@ -52,20 +54,25 @@ ERROR_TYPE = "error.type"  # OpenTelemetry semantic conventions, "error" registr
 
 CLIENT, SERVER = SpanKind.CLIENT, SpanKind.SERVER
 
+_DEFAULT_RATIO = 0.01
+_RATIOS = {"": _DEFAULT_RATIO, "always_on": 1.0, "always_off": 0.0}
+
 _tracer = trace.get_tracer("fabric")
 _enabled = False
+_one_in = round(1 / _DEFAULT_RATIO)
 
 
 def configure(service: str, environ: Mapping[str, str] = os.environ) -> None:
     """Sends this process's logs to stderr as JSON lines, and its spans where `OTEL_*` says.
 
     Spans are recorded when `OTEL_TRACES_EXPORTER` is `otlp` or `console`, or an OTLP endpoint is
-    set (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/).
+    set (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/), and of
+    one request in a hundred, unless `OTEL_TRACES_SAMPLER` says otherwise.
 
     Raises:
-        RuntimeError: an exporter is asked for that is not installed or not known.
+        RuntimeError: an exporter or a sampler is asked for that is not installed or not known.
     """
-    global _enabled, _tracer
+    global _enabled, _one_in, _tracer
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(service))
     logging.basicConfig(
@@ -78,9 +85,13 @@ def configure(service: str, environ: Mapping[str, str] = os.environ) -> None:
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
+    ratio = _ratio(environ)
+    _one_in = round(1 / ratio) if ratio else 0
     attributes = {} if "OTEL_SERVICE_NAME" in environ else {SERVICE_NAME: service}
-    provider = TracerProvider(resource=Resource.create(attributes))
+    resource = Resource.create(attributes)
+    provider = TracerProvider(resource=resource, sampler=ALWAYS_ON)  # what is not to be is no span
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
     _tracer = trace.get_tracer("fabric")
@@ -119,9 +130,35 @@ def _exporter(environ: Mapping[str, str]) -> Any:
     return module.OTLPSpanExporter()
 
 
+def _ratio(environ: Mapping[str, str]) -> float:
+    """The share of requests that leave spans, of those whose callers have not decided."""
+    name = environ.get("OTEL_TRACES_SAMPLER", "").removeprefix("parentbased_")
+    text = environ.get("OTEL_TRACES_SAMPLER_ARG", "1")
+    try:
+        ratio = float(text) if name == "traceidratio" else _RATIOS[name]
+    except (KeyError, ValueError):
+        ratio = -1.0
+    if not 0.0 <= ratio <= 1.0:
+        raise RuntimeError(
+            f"OTEL_TRACES_SAMPLER={name} with OTEL_TRACES_SAMPLER_ARG={text} is not known; "
+            "use always_on, always_off, or traceidratio with a number from 0 to 1"
+        )
+    return ratio
+
+
 def is_enabled() -> bool:
     """Whether spans are recorded at all; ask before doing work for one."""
     return _enabled
+
+
+def is_recorded(context: bytes) -> bool:
+    """Whether work below *context* leaves spans."""
+    return _enabled and bool(context) and bool(context[-1] & TraceFlags.SAMPLED)
+
+
+def sampled_one_in() -> int:
+    """Of so many requests one is to leave spans; 0 if none is."""
+    return _one_in
 
 
 @contextmanager
@@ -190,8 +227,8 @@ def unpack(context: bytes) -> SpanContext:
 
 
 def unsampled(context: bytes) -> bytes:
-    """*context*, or a new one, with the decision that nobody below records anything."""
-    return (context or os.urandom(CONTEXT_SIZE))[: CONTEXT_SIZE - 1] + b"\0"
+    """*context* with the decision that nobody below records anything."""
+    return context[:-1] + b"\0" if context else b""
 
 
 def parse(traceparent: str) -> bytes:

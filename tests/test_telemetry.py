@@ -148,15 +148,33 @@ def test_an_unknown_exporter_is_refused_by_name():
     assert "OTEL_TRACES_EXPORTER=zipkin is not known; use otlp, console or none" in shown.stderr
 
 
-@pytest.mark.parametrize(("sampler", "recorded"), [("always_off", False), ("always_on", True)])
-def test_the_sampler_is_that_of_the_variables(sampler, recorded):
-    """One that records nothing still passes a context on."""
-    shown = configured(
-        "with t.span('s', b'', {}) as s: print(s.is_recording(), len(t.pack(s)))",
-        OTEL_TRACES_EXPORTER="console",
-        OTEL_TRACES_SAMPLER=sampler,
-    )
-    assert shown.stdout.split() == [str(recorded), "25"], shown.stderr
+@pytest.mark.parametrize(
+    ("environ", "one_in"),
+    [
+        ({}, 100),
+        ({"OTEL_TRACES_SAMPLER": "always_off"}, 0),
+        ({"OTEL_TRACES_SAMPLER": "parentbased_always_on"}, 1),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio"}, 1),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.25"}, 4),
+        ({"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}, 0),
+    ],
+)
+def test_the_sampler_is_that_of_the_variables(environ, one_in):
+    """One request in a hundred where they say nothing."""
+    show = "print(t.sampled_one_in(), t.is_recorded(b'a' * 24 + b'\\1'), t.is_recorded(b''))"
+    shown = configured(show, OTEL_TRACES_EXPORTER="console", **environ)
+    assert shown.stdout.split() == [str(one_in), "True", "False"], shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("jaeger_remote", "1"), ("traceidratio", "much"), ("traceidratio", "1.5")]
+)
+def test_a_sampler_that_cannot_be_is_refused(name, text):
+    """With those that can."""
+    environ = {"OTEL_TRACES_SAMPLER": name, "OTEL_TRACES_SAMPLER_ARG": text}
+    shown = configured(OTEL_TRACES_EXPORTER="console", **environ)
+    assert f"OTEL_TRACES_SAMPLER={name} with OTEL_TRACES_SAMPLER_ARG={text}" in shown.stderr
+    assert "use always_on, always_off, or traceidratio" in shown.stderr
 
 
 # ------------------------------------------------------------------ a real trace

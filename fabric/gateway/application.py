@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fabric import telemetry
 from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from fabric.core.errors import FabricError, Internal, Unimplemented
 from fabric.gateway import grpc, rest
@@ -141,7 +142,7 @@ def _handlers(
 ) -> tuple[dict[str, Handler], dict[str, StreamHandler]]:
     """By path: those of calls with one message each way, and those of the others."""
     pool = described()
-    tracing = Tracing(view)
+    tracing = Tracing(view, telemetry.sampled_one_in())
     health = Health(view, settings.strict, pool)
     inference = Inference(view, tracing, settings.dialect)
     memory = SharedMemory(settings)

@@ -48,13 +48,13 @@ class Inference:
         if not message.raw_input_contents and self._wants_typed(message, scope):
             payload += WANTS_TYPED
         request = request_of(message, payload, trace)
-        if not telemetry.is_enabled():
+        if self._leaves_spans(request):
+            with self._span(request) as span:
+                answer = await self._view.dispatcher.infer(request, deadline)
+                _describe(span, answer)
+        else:
             answer = await self._view.dispatcher.infer(request, deadline)
-            return answer.response.payload, self._who(request.model, answer)
-        with self._span(request) as span:
-            answer = await self._view.dispatcher.infer(request, deadline)
-            _describe(span, answer)
-            return answer.response.payload, self._who(request.model, answer)
+        return answer.response.payload, self._who(request.model, answer)
 
     def _wants_typed(self, message: ModelInferRequest, scope: Scope) -> bool:
         """Servers of MLServer's dialect answer typed whom asks typed."""
@@ -66,7 +66,7 @@ class Inference:
     ) -> AsyncGenerator[tuple[Answer, bytes], None]:
         """All answers to *request* as they come, each with who gave it, encoded."""
         async with aclosing(self._view.dispatcher.stream(request, deadline)) as answers:
-            if not telemetry.is_enabled():
+            if not self._leaves_spans(request):
                 async for answer in answers:
                     yield answer, self._who(request.model, answer)
                 return
@@ -75,9 +75,17 @@ class Inference:
                     _describe(span, answer)
                     yield answer, self._who(request.model, answer)
 
+    def _leaves_spans(self, request: InferRequest) -> bool:
+        """Whether *request* is recorded; if not, its context says so to all behind it."""
+        if not telemetry.is_enabled():
+            return False
+        if self._tracing.takes(request.model, request.trace):
+            return True
+        request.trace = telemetry.unsampled(request.trace)
+        return False
+
     @contextmanager
     def _span(self, request: InferRequest) -> Iterator[Span]:
-        request.trace = self._tracing.context(request.model, request.trace)
         names = {telemetry.MODEL: request.model}
         with telemetry.span(telemetry.GATEWAY_SPAN, request.trace, names, telemetry.SERVER) as span:
             request.trace = telemetry.pack(span) or request.trace

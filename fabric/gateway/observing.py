@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fabric import telemetry
 from fabric.api.inference.v2 import extensions_pb2 as pb
 from fabric.core.errors import InvalidRequest
 from fabric.gateway.grpc import SERVICE, decoded
@@ -21,7 +21,7 @@ Settings = dict[str, tuple[str, ...]]
 
 _DEFAULTS: Settings = {
     "trace_level": ("TIMESTAMPS",),
-    "trace_rate": ("1",),
+    "trace_rate": ("100",),
     "trace_count": ("-1",),
     "trace_mode": ("opentelemetry",),
     "trace_file": ("",),
@@ -33,36 +33,54 @@ _FORMS = {
     "trace_count": re.compile("-1|[0-9]{1,18}"),
 }
 """Of what may be changed; spans leave as the process was told to at its start."""
+_OFF: Settings = {"trace_level": ("OFF",)}
+
+
+@dataclass(slots=True)
+class _Sampler:
+    """Takes one request in so many, and only so many."""
+
+    one_in: int
+    left: int
+    """Requests that may still be taken; below zero for any number."""
+    seen: int = 0
+
+    def takes(self, context: bytes) -> bool:
+        """Whether the next request is taken; one with a trace context if its caller takes it."""
+        if context:
+            is_due = bool(context[-1] & 1)
+        else:
+            is_due = not self.seen % self.one_in
+            self.seen += 1
+        if not is_due or not self.left:
+            return False
+        self.left -= 1
+        return True
 
 
 class Tracing:
     """Which requests leave spans: of all models, or otherwise for one of them.
 
-    `trace_level` OFF records none, `trace_rate` n one in n, `trace_count` so many more and then
-    none, -1 without an end. A caller's own decision not to sample stands.
+    `trace_level` OFF records none. Else a caller with a trace context has decided for itself, and
+    of the other requests it is one in `trace_rate`, at first one in *one_in*; after `trace_count`
+    of both it is none, -1 for no such end.
     """
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, one_in: int) -> None:
         self._view = view
-        self._settings: dict[str, Settings] = {"": dict(_DEFAULTS)}
+        self._defaults = _DEFAULTS | ({"trace_rate": (str(one_in),)} if one_in else _OFF)
+        self._settings: dict[str, Settings] = {"": dict(self._defaults)}
         """What differs, by model; of the server under the empty name."""
-        self._seen: dict[str, int] = {}
-        """Requests since the settings that hold for them were made, by whose settings they are."""
+        self._samplers = {"": _sampler(self._defaults)}
+        """By model, as the settings have it."""
 
     def handlers(self) -> dict[str, Handler]:
         return {f"{SERVICE}TraceSetting": self.trace_setting}
 
-    def context(self, model: str, context: bytes) -> bytes:
-        """The caller's trace context; one that is not sampled if this request leaves no spans."""
-        of = model if model in self._settings else ""
-        settings = self._of(model)
-        seen = self._seen.get(of, 0)
-        (rate,), (count,) = settings["trace_rate"], settings["trace_count"]
-        number, rest = divmod(seen, int(rate))
-        if "OFF" in settings["trace_level"] or (count != "-1" and number >= int(count)):
-            return telemetry.unsampled(context)
-        self._seen[of] = seen + 1
-        return telemetry.unsampled(context) if rest else context
+    def takes(self, model: str, context: bytes) -> bool:
+        """Whether this request leaves spans, whose caller's trace context is *context*."""
+        samplers = self._samplers
+        return (samplers.get(model) or samplers[""]).takes(context)
 
     async def trace_setting(self, payload: bytes, scope: Scope) -> Parts:
         """The settings as they are after those of the request were made; none clears one."""
@@ -87,8 +105,7 @@ class Tracing:
         known = self._view.catalog
         names = {s.card.name for s in known.specialists.values()} | known.routes.keys() | {""}
         for gone in self._settings.keys() - names:
-            del self._settings[gone]
-            self._seen.pop(gone, None)
+            del self._settings[gone], self._samplers[gone]
         settings = self._settings.setdefault(model, {})
         for name, values in given.items():
             if values:
@@ -96,10 +113,19 @@ class Tracing:
             elif model:
                 settings.pop(name, None)
             else:
-                settings[name] = _DEFAULTS[name]
+                settings[name] = self._defaults[name]
         if not settings:
             del self._settings[model]
-        self._seen.pop(model, None)
+            self._samplers.pop(model, None)
+        changed = [model] if model else list(self._settings)  # all begin as the server's
+        self._samplers |= {
+            each: _sampler(self._of(each)) for each in changed if each in self._settings
+        }
+
+
+def _sampler(settings: Settings) -> _Sampler:
+    (one_in,), (count,) = settings["trace_rate"], settings["trace_count"]
+    return _Sampler(int(one_in), 0 if "OFF" in settings["trace_level"] else int(count))
 
 
 def _check(name: str, values: Sequence[str]) -> None:

@@ -80,7 +80,7 @@ class Request:
         self._serving = serving
         self._call = call
         self._span: Span | None = None
-        if telemetry.is_enabled():
+        if telemetry.is_recorded(call.trace):
             self._span = telemetry.start(
                 telemetry.REPLICA_SPAN, call.trace, serving.attributes, telemetry.SERVER
             )

@@ -6,7 +6,6 @@ import logging
 
 import pytest
 
-from fabric import telemetry
 from fabric.api.inference.v2 import extensions_pb2 as pb
 from fabric.core.changes import Changes, Hosted
 from fabric.core.errors import InvalidRequest, NotFound
@@ -22,7 +21,7 @@ def tracing():
     view = View(ReplicaPool())
     hosted = tuple(Hosted(specialist(name), Status()) for name in ("a", "b"))
     view.catalog.update(Changes(revision=1, specialists=hosted))
-    return Tracing(view)
+    return Tracing(view, 3)
 
 
 async def settings(tracing, model="", **given):
@@ -35,20 +34,40 @@ async def settings(tracing, model="", **given):
 
 
 def sampled(tracing, model="a"):
-    return tracing.context(model, b"\1" * telemetry.CONTEXT_SIZE)[-1] == 1
+    return tracing.takes(model, b"")
 
 
-async def test_all_requests_leave_spans_unless_told_otherwise(tracing):
+async def test_one_request_in_so_many_leaves_spans_unless_told_otherwise(tracing):
     """The settings say so in the words of the protocol."""
     assert await settings(tracing) == {
         "trace_level": ["TIMESTAMPS"],
-        "trace_rate": ["1"],
+        "trace_rate": ["3"],
         "trace_count": ["-1"],
         "trace_mode": ["opentelemetry"],
         "trace_file": [""],
         "log_frequency": ["0"],
     }
-    assert all(sampled(tracing) for _ in range(3))
+    assert [sampled(tracing) for _ in range(7)] == 2 * [True, False, False] + [True]
+
+
+async def test_a_caller_decides_for_itself(tracing):
+    """By the flag of its trace context, as long as anything is recorded."""
+    await settings(tracing, trace_rate=["7"])
+
+    assert all(tracing.takes("a", b"\1" * 25) for _ in range(3))
+    assert not any(tracing.takes("a", b"\1" * 24 + b"\0") for _ in range(3))
+    assert [sampled(tracing) for _ in range(3)] == [True, False, False]
+    await settings(tracing, trace_level=["OFF"])
+    assert not tracing.takes("a", b"\1" * 25)
+
+
+async def test_a_gateway_that_samples_nothing_says_off(tracing):
+    """It can be told otherwise."""
+    off = Tracing(tracing._view, 0)
+    assert (await settings(off))["trace_level"] == ["OFF"]
+    assert not sampled(off)
+    await settings(off, trace_level=["TIMESTAMPS"], trace_rate=["1"])
+    assert sampled(off)
 
 
 async def test_one_request_in_so_many_leaves_spans_and_no_more_than_counted(tracing):
@@ -69,16 +88,8 @@ async def test_a_model_has_settings_of_its_own_until_they_are_cleared(tracing):
     assert not sampled(tracing)
     assert sampled(tracing, "b")
     assert (await settings(tracing, "a", trace_level=[]))["trace_level"] == ["TIMESTAMPS"]
-    assert (await settings(tracing, trace_rate=[]))["trace_rate"] == ["1"]
+    assert (await settings(tracing, trace_rate=[]))["trace_rate"] == ["3"]
     assert sampled(tracing)
-
-
-async def test_a_request_that_leaves_no_spans_tells_those_behind_it(tracing):
-    """Its trace id stays, the flag says that nobody records it; without one it gets one."""
-    await settings(tracing, trace_level=["OFF"])
-
-    assert tracing.context("a", b"\1" * 25) == b"\1" * 24 + b"\0"
-    assert telemetry.unpack(tracing.context("a", b"")).is_valid
 
 
 async def test_settings_that_cannot_be_are_refused_and_change_nothing(tracing):
@@ -94,7 +105,7 @@ async def test_settings_that_cannot_be_are_refused_and_change_nothing(tracing):
             await settings(tracing, **given)
     with pytest.raises(NotFound, match="'x' is not found"):
         await settings(tracing, "x")
-    assert (await settings(tracing))["trace_rate"] == ["1"]
+    assert (await settings(tracing))["trace_rate"] == ["3"]
 
 
 @pytest.fixture
