@@ -9,7 +9,7 @@ from planes import control_plane, until
 from serve_api import ServeApi
 
 from fabric.control.hosts.ray import Paces, RayHost
-from fabric.control.hosts.serve import application, report_of
+from fabric.control.hosts.serve import FIXED, SCALING, application, report_of
 from fabric.core.cards import Batching, Replicas, Resources, Timeouts
 from fabric.core.replicas import State
 from fabric.testing import replica, specialist
@@ -176,6 +176,15 @@ def test_resources_and_limits_reach_ray():
     assert deployment["ray_actor_options"] == {"num_cpus": 2.0, "num_gpus": 1.0}
     assert deployment["autoscaling_config"]["max_replicas"] == 3
     assert deployment["max_surge_percent"] == 100
+
+
+@pytest.mark.parametrize(("most", "interval"), [(1, FIXED), (2, SCALING)])
+def test_replicas_report_their_load_often_only_where_it_matters(most, interval):
+    """With as many at most as at least, nothing follows from a report."""
+    said = specialist("a", replicas=Replicas(min=1, max=most))
+    (deployment,) = application(said, "h:1")["deployments"]
+
+    assert deployment["autoscaling_config"]["metrics_interval_s"] == interval
 
 
 def test_replicas_are_wanted_as_autoscaling_wants_them():

@@ -128,10 +128,12 @@ async def test_a_broken_change_leaves_the_good_one_serving(on_ray, ray_client, w
 
 
 async def test_replicas_follow_the_load(on_ray, ray_client, watched):
-    """One becomes three under load from the gateway, and one again after it; nothing fails."""
+    """One that may, once told so, becomes three under load, and one again after; nothing fails."""
+    await ray_client.apply([sleeper("crowd", "0.2")])
+    await watched.until_ready("crowd:1", STARTING)
     replicas = Replicas(min=1, max=3, target_load=2)
     await ray_client.apply([sleeper("crowd", "0.2", replicas=replicas)])
-    await watched.until_ready("crowd:1", STARTING)
+    await watched.until_ready("crowd:1")
     assert len(watched.replicas("crowd:1")) == 1
     async with Traffic(ray_client, "crowd", 8) as traffic:
         await watched.until(lambda: len(watched.replicas("crowd:1")) == 3)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 LEAVING = 5.0
 """Seconds that a drained replica has for telling the control plane and closing."""
+SCALING = 0.5
+"""Seconds between the reports of a replica's load, each of which is a call of an actor."""
+FIXED = 5.0
+"""The same where nothing follows from them; until it is over, a change to scaling waits."""
 BUILDER = "fabric.runtime.ray:build"
 POLICY = "fabric.runtime.ray:policy"
 DEPLOYMENT = "specialist"
@@ -74,6 +78,7 @@ def _started_with(specialist: Specialist) -> dict[str, Any]:
 
 def _deployment(hosting: Hosting) -> dict[str, Any]:
     resources, replicas = hosting.resources, hosting.replicas
+    scales = replicas.min < replicas.max
     return {
         "name": DEPLOYMENT,
         "ray_actor_options": {"num_cpus": resources.cpus, "num_gpus": resources.gpus},
@@ -89,7 +94,7 @@ def _deployment(hosting: Hosting) -> dict[str, Any]:
             "target_ongoing_requests": replicas.target_load,
             "upscale_delay_s": 0.0,
             "downscale_delay_s": 2.0,
-            "metrics_interval_s": 0.2,
+            "metrics_interval_s": SCALING if scales else FIXED,
             "look_back_period_s": 1.0,
             "policy": {"policy_function": POLICY},
         },
