@@ -98,6 +98,8 @@ _RAY_FLAGS = {
 }
 _RAY_ENVIRON = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    # A token in the user's home would turn authentication on, and fabric sends none.
+    "RAY_AUTH_MODE": "disabled",
     "RAY_enable_metrics_collection": "0",
     "RAY_enable_open_telemetry": "0",
     "RAY_DISABLE_DASHBOARD_LOG_INFO": "1",
