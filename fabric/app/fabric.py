@@ -49,6 +49,8 @@ class FabricSettings:
     """Where replicas run: `ray` or `local`."""
     listen: str = f"{LOOPBACK}:8080"
     """`host:port` of the gateway; port 0 takes a free one."""
+    gateways: int = 1
+    """Processes that answer there; each takes some of the connections."""
     store: str = ""
     """A database URL of SQLAlchemy; empty for SQLite in the state directory."""
     python_path: tuple[Path, ...] = ()
@@ -210,9 +212,10 @@ class Fabric:
             made = [ray]
         self._control = settings.listen
         given = from_environ(GatewaySettings)
-        public = replace(given, listen=self.server, control=settings.listen)
+        count = self._settings.gateways
+        public = replace(given, listen=self.server, control=settings.listen, shares_port=count > 1)
         made = [
-            programs.gateway(public, environ),
+            *(programs.gateway(number, public, environ) for number in range(1, count + 1)),
             programs.control(settings, environ),
             *made,
             programs.reaper(self._state.directory, environ),

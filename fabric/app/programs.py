@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 _PROBE = 1.0
 
 
-def python_program(name: str, settings: Any, environ: Mapping[str, str], **options: Any) -> Program:
-    """`python -m fabric.<name>` with *settings*."""
+def python_program(
+    module: str, settings: Any, environ: Mapping[str, str], name: str = "", **options: Any
+) -> Program:
+    """`python -m fabric.<module>` with *settings*."""
     return Program(
-        name=name,
-        arguments=(sys.executable, "-m", f"fabric.{name}"),
+        name=name or module,
+        arguments=(sys.executable, "-m", f"fabric.{module}"),
         environ={**environ, **to_environ(settings)},
         **options,
     )
@@ -52,7 +54,9 @@ def control(settings: ControlSettings, environ: Mapping[str, str]) -> Program:
     return python_program("control", settings, environ, is_ready=is_ready, keeps_family=True)
 
 
-def gateway(settings: GatewaySettings, environ: Mapping[str, str]) -> Program:
+def gateway(number: int, settings: GatewaySettings, environ: Mapping[str, str]) -> Program:
+    """One of several that share a port, or the only one."""
+
     async def is_ready() -> bool:
         async with AsyncClient(settings.listen) as client:
             try:
@@ -60,7 +64,8 @@ def gateway(settings: GatewaySettings, environ: Mapping[str, str]) -> Program:
             except FabricError:
                 return False
 
-    return python_program("gateway", settings, environ, is_ready=is_ready)
+    name = "gateway" if number == 1 else f"gateway-{number}"
+    return python_program("gateway", settings, environ, name, is_ready=is_ready)
 
 
 def reaper(directory: Path, environ: Mapping[str, str]) -> Program:

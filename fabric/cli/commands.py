@@ -97,17 +97,20 @@ def up(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Of the gateway; 0 takes a free one.")
     ] = 8080,
+    gateways: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes that answer at the port, one for a core.")
+    ] = 1,
     state: StateOption = None,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return once it is ready; it runs on.")
     ] = False,
 ) -> None:
     """Start a fabric on this machine. Ctrl-C drains and ends it."""
-    from fabric.cli.running import detached, foreground
+    from fabric.cli.running import detached, foreground, settings
 
     with reporting():
         run = detached if detach else foreground
-        raise typer.Exit(run(file, host.value, port, state))
+        raise typer.Exit(run(file, settings(file, host.value, port, gateways, state)))
 
 
 @app.command()

@@ -28,16 +28,23 @@ PATIENCE = 120.0
 _POLL = 0.05
 
 
-def foreground(file: Path | None, host: str, port: int, state: Path | None) -> int:
-    """Runs a fabric until it is told to stop; the status is 0 unless it cannot run."""
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
-    portfolio = load(file) if file else None
-    settings = FabricSettings(
+def settings(
+    file: Path | None, host: str, port: int, gateways: int, state: Path | None
+) -> FabricSettings:
+    """Those of a fabric with the portfolio *file*."""
+    return FabricSettings(
         state=state or default_directory(),
         host=host,
         listen=f"127.0.0.1:{port}",
+        gateways=gateways,
         python_path=(file.absolute().parent,) if file else (),
     )
+
+
+def foreground(file: Path | None, settings: FabricSettings) -> int:
+    """Runs a fabric until it is told to stop; the status is 0 unless it cannot run."""
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    portfolio = load(file) if file else None
     with _progress() as show:
         asyncio.run(_until_stopped(Fabric(settings, portfolio, show)))
     return 0
@@ -106,7 +113,7 @@ class _Progress:
 
 
 # ------------------------------------------------------------------ detached
-def detached(file: Path | None, host: str, port: int, state: Path | None) -> int:
+def detached(file: Path | None, settings: FabricSettings) -> int:
     """Starts a fabric that outlives this command, and returns once it is ready.
 
     The status is 1 if it runs and a specialist has failed.
@@ -115,8 +122,13 @@ def detached(file: Path | None, host: str, port: int, state: Path | None) -> int
         Conflict: a fabric runs on the directory.
         Unavailable: it ended before, or the directory cannot be written.
     """
-    directory = state or default_directory()
-    arguments = ["--host", host, "--port", str(port), "--state", str(directory)]
+    directory = settings.state
+    arguments = [
+        *("--host", settings.host),
+        *("--port", settings.listen.rpartition(":")[2]),
+        *("--gateways", str(settings.gateways)),
+        *("--state", str(directory)),
+    ]
     if file is not None:
         load(file)
         arguments += ["--file", str(file)]

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import grpc
 import numpy as np
@@ -126,6 +127,23 @@ async def test_children_that_are_killed_come_back(settings, portfolio):
         assert {replica.pid for replica in await fabric.client.list("replica")} == before
         family = fabric._family
     assert not family.alive()
+
+
+async def test_gateways_share_a_port(settings, portfolio):
+    """Each takes some of the connections, and what one of them had comes back when it dies."""
+    several = replace(settings, gateways=2)
+    async with Fabric(several, load(portfolio)) as fabric:
+        assert await fabric.ready() == {}
+        pids = {fabric.processes[name] for name in ("gateway", "gateway-2")}
+        assert len(pids) == 2
+        for _ in range(12):  # a new client is a new connection
+            async with AsyncClient(fabric.server) as client:
+                assert (await answer(client)).specialist == "double"
+        os.kill(fabric.processes["gateway-2"], signal.SIGKILL)
+        for _ in range(12):
+            async with AsyncClient(fabric.server) as client:
+                assert (await answer(client)).specialist == "double"
+        await until(lambda: fabric.processes["gateway-2"] not in pids)
 
 
 async def test_a_sequence_is_lost_with_its_replica(settings, tmp_path):

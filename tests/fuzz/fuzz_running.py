@@ -215,11 +215,8 @@ async def fabric(folder: Path):
 
 
 async def processes(running: Fabric) -> dict[str, int]:
-    """The process ids of everything that serves, by name; Envoy is the gateway's child."""
-    gateway = running.processes["gateway"]
-    children = Path(f"/proc/{gateway}/task/{gateway}/children").read_text().split()
-    found = {"control": running.processes["control"], "gateway": gateway}
-    found |= {f"envoy-{n}": int(pid) for n, pid in enumerate(children)}
+    """The process ids of everything that serves, by name."""
+    found = {name: running.processes[name] for name in ("control", "gateway")}
     replicas = await running.client.list("replica")
     return found | {replica.specialist: replica.pid for replica in replicas}
 
