@@ -51,7 +51,7 @@ class Serving:
     def handle(self, call: Call) -> None:
         request = StreamRequest(self, call) if isinstance(call, StreamCall) else Request(self, call)
         try:
-            self.runner.admit()  # a request that finds no room is not worth decoding
+            self.runner.admit(request)  # a request that finds no room is not worth decoding
             request.inputs = self.codec.decode(call.payload)
             self.runner.submit(request)
         except FabricError as error:
