@@ -76,7 +76,7 @@ class Request:
 
     def __init__(self, serving: Serving, call: Call) -> None:
         self.arrived = now = serving.clock()
-        self.expires = min(call.deadline.at, now + serving.timeout)
+        self.expires = min(call.expires, now + serving.timeout)
         self._serving = serving
         self._call = call
         self._span: Span | None = None
