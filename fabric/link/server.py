@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from fabric.core.deadlines import NEVER, Deadline
 from fabric.core.errors import FabricError, InvalidRequest, Overloaded
 from fabric.link.frames import (
     CANCEL,
@@ -36,29 +36,31 @@ if TYPE_CHECKING:
 
 _LEAVING = 1.0
 """Seconds for a link's last bytes when the server closes."""
-_TRACE_SIZE = 25
-"""Bytes of the packed W3C trace context: trace id, span id, flags."""
+_UNTRACED = PREFIX.size
+"""Bytes before the message of a request,"""
+_TRACED = PREFIX.size + 25
+"""and with the packed W3C trace context: trace id, span id, flags."""
 
 
 class Call:
     """One request. Answer it once, now or later, with `respond` or `fail`."""
 
-    __slots__ = ("_id", "_peer", "deadline", "is_cancelled", "on_cancel", "payload", "trace")
+    __slots__ = ("_id", "_peer", "expires", "is_cancelled", "on_cancel", "payload", "trace")
 
     def __init__(
         self,
         peer: Peer,
         request_id: int,
         payload: bytes | memoryview,
-        deadline: Deadline,
+        expires: float,
         trace: bytes,
     ) -> None:
         self._peer = peer
         self._id = request_id
         self.payload = payload
         """The `ModelInferRequest` message."""
-        self.deadline = deadline
-        """A point on this process's `time.monotonic`."""
+        self.expires = expires
+        """On this process's `time.monotonic`; `math.inf` for never."""
         self.trace = trace
         self.is_cancelled = False
         """The caller left, or its link is gone."""
@@ -97,10 +99,10 @@ class StreamCall(Call):
         peer: Peer,
         request_id: int,
         payload: bytes | memoryview,
-        deadline: Deadline,
+        expires: float,
         trace: bytes,
     ) -> None:
-        super().__init__(peer, request_id, payload, deadline, trace)
+        super().__init__(peer, request_id, payload, expires, trace)
         self._credit = CREDIT_AT_FIRST
         self._room = asyncio.Event()
         self._room.set()
@@ -149,7 +151,7 @@ class LinkServer:
         self.in_flight = 0
         self.is_draining = False
         self._idle = asyncio.Event()
-        self._idle.set()
+        """Set when nothing is in flight any more while it drains."""
         self.address = ""
         """`host:port`, once started."""
         self._server: asyncio.Server | None = None
@@ -172,6 +174,7 @@ class LinkServer:
         their way when the peers heard of it are still answered.
         """
         self.is_draining = True
+        self.left(0)
         for peer in self.peers:
             peer.send(DRAIN, 0)
         try:
@@ -194,12 +197,11 @@ class LinkServer:
             for peer in tuple(self.peers):
                 peer.abort("it does not read its last answers")
 
-    def count(self, change: int) -> None:
-        self.in_flight += change
-        if self.in_flight == 0:
+    def left(self, calls: int) -> None:
+        """So many are not in flight any more."""
+        self.in_flight -= calls
+        if self.is_draining and not self.in_flight:
             self._idle.set()
-        else:
-            self._idle.clear()
 
 
 class Peer(FramedProtocol):
@@ -215,7 +217,7 @@ class Peer(FramedProtocol):
 
     def answer(self, request_id: int, kind: int, payload: bytes) -> None:
         if self._calls.pop(request_id, None) is not None:
-            self._server.count(-1)
+            self._server.left(1)
             self.send(kind, request_id, 0, payload)
 
     def frame_received(
@@ -228,7 +230,7 @@ class Peer(FramedProtocol):
         elif kind == CANCEL:
             call = self._calls.pop(request_id, None)
             if call is not None:
-                self._server.count(-1)
+                self._server.left(1)
                 call.cancel()
         elif kind == STATISTICS and self._is_greeted:
             self.send(RESPONSE, request_id, 0, self._handler.statistics())
@@ -238,7 +240,7 @@ class Peer(FramedProtocol):
             self.abort(f"frame of kind {kind} is out of place")
 
     def _request(self, request_id: int, flags: int, payload: bytes | memoryview) -> None:
-        start = PREFIX.size + (_TRACE_SIZE if flags & HAS_TRACE else 0)
+        start = _TRACED if flags & HAS_TRACE else _UNTRACED
         if len(payload) < start or request_id in self._calls:
             self.abort("a malformed request")
             return
@@ -247,12 +249,12 @@ class Peer(FramedProtocol):
             self.send(ERROR, request_id, 0, encode_error(error))
             return
         (left,) = PREFIX.unpack_from(payload)
-        deadline = Deadline(time.monotonic() + left / 1e6) if left else NEVER
-        trace = bytes(payload[PREFIX.size : start])
+        expires = time.monotonic() + left / 1e6 if left else math.inf
+        trace = bytes(payload[_UNTRACED:start]) if flags & HAS_TRACE else b""
         made = StreamCall if flags & STREAM else Call
-        call = made(self, request_id, payload[start:], deadline, trace)
+        call = made(self, request_id, payload[start:], expires, trace)
         self._calls[request_id] = call
-        self._server.count(1)
+        self._server.in_flight += 1
         self._handler.handle(call)
 
     def _credit(self, request_id: int, payload: bytes | memoryview) -> None:
@@ -299,6 +301,6 @@ class Peer(FramedProtocol):
         if self._hello_timer is not None:
             self._hello_timer.cancel()
         calls, self._calls = self._calls, {}
-        self._server.count(-len(calls))
+        self._server.left(len(calls))
         for call in calls.values():
             call.cancel()

@@ -8,29 +8,27 @@ the load makes them, and a lone request is run at once.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from fabric.core.errors import Cancelled, FabricError, Overloaded, Unavailable
-from fabric.runtime.jobs import lateness
+from fabric.runtime.batches import RESERVE, due, in_time, is_hurried, sized, take
+from fabric.runtime.jobs import lateness, settle
 from fabric.runtime.load import LoadMeter
+from fabric.runtime.pace import Pace, averaged, size_class
 from fabric.runtime.runs import run
 from fabric.runtime.statistics import Statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from concurrent.futures import Executor, Future
 
     from fabric.core.cards import Batching
     from fabric.core.deadlines import Clock
-    from fabric.core.tensors import Tensors
     from fabric.runtime.jobs import Job
     from fabric.runtime.runs import Model, Run
-
-log = logging.getLogger(__name__)
 
 SHORT = 0.001
 """Seconds. Runs that take less are done on the loop: a thread would cost more than it frees."""
@@ -61,7 +59,8 @@ class Batcher:
         self._unseen = seconds
         self._order = order
         self._seconds: dict[int, float] = {}
-        """How long a run takes, by the size class of its batch."""
+        """How long a run alone takes, by the size class of its batch."""
+        self._pace = Pace()
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._queues: list[deque[Job]] = [deque() for _ in range(max(1, batching.priorities))]
@@ -69,6 +68,8 @@ class Batcher:
         self._waiting = 0
         """In all queues."""
         self._running: Future[list[Run]] | None = None
+        self._ends = 0.0
+        """When that should be answered."""
         self._left = 0
         """At least as many as have left while they waited."""
         self._turn_is_due = False
@@ -78,30 +79,43 @@ class Batcher:
     def queued(self) -> int:
         return self._waiting
 
-    def admit(self) -> None:
+    def admit(self, job: Job) -> None:
+        """Whoever finds the model free is let in, however long its runs took: they may be
+        shorter now."""
         if self._waiting >= self._batching.max_queue and not self._has_dropped_some():
-            self.statistics.failed(1, 0.0)
-            raise Overloaded(
+            self._turn_away(
                 f"Exceeds maximum queue size: {self._waiting} requests are waiting here already"
             )
         if self._is_closed:
             raise Unavailable("the replica is closed")
+        if self._waiting or self._running is not None:
+            # As a rule there is far more time than the longest runs would take one by one.
+            most = (self._waiting + 2) * self._pace.longest + RESERVE
+            if job.expires - job.arrived < most:
+                self._admit_in_time(job, len(self._queues[0]))
 
     def submit(self, job: Job) -> None:
-        self.admit()
-        self.meter.arrived(self._clock())
+        if self._is_closed:
+            raise Unavailable("the replica is closed")
         queues = self._queues
-        (queues[0] if len(queues) == 1 else self._queue_of(job)).append(job)
+        queue = queues[0]
+        if len(queues) > 1:
+            level = self._level_of(job)
+            self._admit_in_time(job, sum(map(len, queues[: level + 1])))
+            queue = queues[level]
+        queue.append(job)
+        self.meter.arrived(job.arrived)
         self._waiting += 1
         job.on_gone(self._one_left)
-        self._schedule()
+        if self._running is None and not self._turn_is_due:
+            self._schedule()
 
     def reconfigure(self, batching: Batching) -> None:
         self._batching = batching
         waiting = [job for queue in self._queues for job in queue]
         self._queues = [deque() for _ in range(max(1, batching.priorities))]
         for job in waiting:
-            self._queue_of(job).append(job)
+            self._queues[self._level_of(job)].append(job)
 
     async def close(self) -> None:
         self._is_closed = True
@@ -115,18 +129,34 @@ class Batcher:
         if self._running is not None:
             await asyncio.wait((asyncio.wrap_future(self._running),))
 
-    def _queue_of(self, job: Job) -> deque[Job]:
+    def _admit_in_time(self, job: Job, ahead: int) -> None:
+        """Raises Overloaded if *job*, behind so many others, cannot be answered in time."""
+        now = job.arrived
+        needed = self._pace.wait(ahead)
+        if self._running is not None and self._ends > now:
+            needed += self._ends - now
+        if now + needed <= due(job) or self._has_dropped_some():
+            return
+        self._turn_away(
+            f"an answer takes about {needed * 1e3:.3g} ms with {ahead} requests waiting here, "
+            f"the deadline is in {(job.expires - now) * 1e3:.3g} ms"
+        )
+
+    def _turn_away(self, why: str) -> NoReturn:
+        self.statistics.failed(1, 0.0)
+        raise Overloaded(why)
+
+    def _level_of(self, job: Job) -> int:
         """A request that names no level, or one that there is not, has the default level."""
         levels = self._batching.priorities
         level = job.inputs.priority
         if not 1 <= level <= levels:
             level = self._batching.default_priority or levels
-        return self._queues[level - 1]
+        return level - 1
 
     def _schedule(self) -> None:
-        if not self._turn_is_due and self._running is None:
-            self._turn_is_due = True
-            self._loop.call_soon(self._turn)
+        self._turn_is_due = True
+        self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         """Runs what waits: short runs here, for no longer than one short run may take."""
@@ -138,21 +168,33 @@ class Batcher:
             batch = self._take(now)
             if not batch:
                 continue
-            rows, size = measured(batch)
+            rows, size = sized(batch)
+            self._pace.batched(len(batch), size, others=self._waiting > 0)
+            size = size_class(size)
             if self._seconds.get(size, self._unseen) >= SHORT:
-                self._run_in_thread(batch, rows, size)
+                self._run_in_thread(batch, rows, size, now)
                 return
-            now = self._finish(batch, size, run(self._model, batch, rows, self._clock))
-        if self._waiting:
+            now = self._finish(batch, size, now, run(self._model, batch, rows, self._clock))
+        if self._waiting and not self._turn_is_due:
             self._schedule()
 
     def _take(self, now: float) -> list[Job]:
+        """The jobs of the next run; what need not or cannot be run any more is told so."""
         batch: list[Job] = []
         dropped: list[Job] = []
-        for queue in self._queues:
-            if queue:
-                dropped += take(queue, self._batching.max_size, now, batch)
-        self._waiting -= len(batch)
+        late = True
+        while late:  # others take the places of those for whom it is too late
+            for queue in self._queues:
+                if queue:
+                    dropped += take(queue, self._batching.max_size, now, batch)
+            late = False
+            if is_hurried(batch, now + self._pace.longest):
+                batch, later, hopeless = in_time(batch, now, self._pace.seconds)
+                late = bool(hopeless)
+                dropped += hopeless
+                for job in reversed(later):
+                    self._queues[self._level_of(job)].appendleft(job)
+        self._waiting = sum(map(len, self._queues))
         if dropped:
             self._drop(dropped, now)
         if self._order is not None:
@@ -160,10 +202,17 @@ class Batcher:
         return batch
 
     def _drop(self, dropped: list[Job], now: float) -> None:
-        self._waiting -= len(dropped)
         self.meter.left(now, len(dropped))
         for job in dropped:
-            self._refuse(job, lateness(job, now) or Cancelled("the caller left"), now)
+            gone = Cancelled("the caller left") if job.is_gone else None
+            self._refuse(job, gone or lateness(job, now) or self._too_late(job, now), now)
+
+    def _too_late(self, job: Job, now: float) -> Overloaded:
+        _, size = sized([job])
+        return Overloaded(
+            f"an answer takes about {self._pace.seconds(size_class(size)) * 1e3:.3g} ms, "
+            f"the deadline is in {(job.expires - now) * 1e3:.3g} ms"
+        )
 
     def _refuse(self, job: Job, error: FabricError, now: float) -> None:
         if not job.is_gone:
@@ -186,7 +235,8 @@ class Batcher:
             settle(job, Cancelled("the caller left"))
         return bool(gone)
 
-    def _run_in_thread(self, batch: list[Job], rows: int, size: int) -> None:
+    def _run_in_thread(self, batch: list[Job], rows: int, size: int, now: float) -> None:
+        self._ends = now + self._pace.seconds(size)
         options = self._model.options()
 
         def stop_if_all_are_gone() -> None:
@@ -197,31 +247,34 @@ class Batcher:
             job.on_gone(stop_if_all_are_gone)
         self._running = self._executor.submit(run, self._model, batch, rows, self._clock, options)
         self._running.add_done_callback(
-            lambda done: self._loop.call_soon_threadsafe(self._ran, batch, size, done)
+            lambda done: self._loop.call_soon_threadsafe(self._ran, batch, size, now, done)
         )
 
-    def _ran(self, batch: list[Job], size: int, done: Future[list[Run]]) -> None:
+    def _ran(self, batch: list[Job], size: int, taken: float, done: Future[list[Run]]) -> None:
         self._running = None
-        self._finish(batch, size, done.result())
+        self._finish(batch, size, taken, done.result())
         if self._waiting:
             self._turn()
 
-    def _finish(self, batch: list[Job], size: int, runs: list[Run]) -> float:
-        """Answers all of *batch*; returns the time."""
-        self._learn(size, runs[-1].ended - runs[0].begun, runs[0].answers[0])
+    def _finish(self, batch: list[Job], size: int, taken: float, runs: list[Run]) -> float:
+        """Answers all of *batch*, which was *taken* then; returns the time."""
         now = 0.0
         for each in runs:
             now = self._answer(each)
+        self._learn(size, runs, now - taken)
         self.meter.left(now, len(batch))
         batch.clear()  # callers that can still leave lead here, and would keep the inputs
         return now
 
-    def _learn(self, size: int, seconds: float, answer: Tensors | FabricError) -> None:
+    def _learn(self, size: int, runs: list[Run], seconds: float) -> None:
         """A run that failed, or was stopped, may be short where others are long."""
         known = self._seconds.get(size)
-        if isinstance(answer, FabricError) and (known is None or seconds < known):
-            return
-        self._seconds[size] = seconds if known is None else averaged(known, seconds)
+        took = runs[-1].ended - runs[0].begun
+        is_failed = isinstance(runs[0].answers[0], FabricError)
+        if not is_failed or (known is not None and took >= known):
+            self._seconds[size] = took if known is None else averaged(known, took)
+        if not is_failed:
+            self._pace.took(size, seconds)
 
     def _answer(self, done: Run) -> float:
         """Answers the jobs of one run and counts them; returns the time."""
@@ -243,61 +296,3 @@ class Batcher:
         if failures:
             self.statistics.failed(failures, failures * now - failed)
         return now
-
-
-def take(queue: deque[Job], max_rows: int, now: float, batch: list[Job]) -> list[Job]:
-    """Moves jobs from *queue* to *batch*; returns those before them that need no run any more.
-
-    Where the batch is empty, the first job that waits is always in it, with those behind it that
-    can be stacked with it; the others keep their places. With *max_rows* 1 a batch is one job.
-    """
-    dropped: list[Job] = []
-    passed: list[Job] = []
-    rows = sum(job.inputs.rows for job in batch) if batch else 0
-    while queue and rows < max_rows and len(passed) < max_rows:
-        job = queue.popleft()
-        inputs = job.inputs
-        if job.is_gone or job.expires <= now or job.arrived + inputs.patience <= now:
-            dropped.append(job)
-        elif not batch or (
-            inputs.shapes == batch[0].inputs.shapes and rows + inputs.rows <= max_rows
-        ):
-            batch.append(job)
-            rows += inputs.rows
-        else:
-            passed.append(job)
-    queue.extendleft(reversed(passed))
-    return dropped
-
-
-def measured(batch: Sequence[Job]) -> tuple[int, int]:
-    """The rows of *batch* and its size class: the bits of its number of bytes.
-
-    Runs of one class take about as long as one another, and there are at most some forty classes.
-    """
-    first = batch[0].inputs
-    rows = first.rows if len(batch) == 1 else sum(job.inputs.rows for job in batch)
-    size = 0
-    for array in first.tensors.values():
-        size += array.nbytes
-    return rows, (size * rows // first.rows).bit_length()
-
-
-def settle(job: Job, answer: Tensors | FabricError, rows: int = 0) -> bool:
-    """Gives *job* its *answer*; whether that is one, and no failure.
-
-    One that cannot be given is logged: others wait for theirs.
-    """
-    try:
-        if not isinstance(answer, FabricError):
-            return job.done(answer, rows)
-        job.fail(answer)
-    except Exception:
-        log.exception("a request could not be answered")
-    return False
-
-
-def averaged(average: float, seconds: float) -> float:
-    """The moving average with one more run; it falls quickly, because what else a busy machine
-    does makes runs look longer, never shorter."""
-    return average + (seconds - average) * (0.5 if seconds < average else 0.1)

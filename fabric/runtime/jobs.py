@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from fabric.core.errors import DeadlineExceeded, FabricError, SpecialistFailed, Unavailable
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from fabric.runtime.load import LoadMeter
     from fabric.runtime.statistics import Statistics
     from fabric.wire.kinds import Inputs
+
+log = logging.getLogger(__name__)
 
 
 class Job(Protocol):
@@ -66,11 +69,16 @@ class Runner(Protocol):
     def queued(self) -> int:
         """Jobs that wait to be run."""
 
-    def admit(self) -> None:
-        """Raises Overloaded when there is no room for one more job, Unavailable after `close`."""
+    def admit(self, job: Job) -> None:
+        """Lets *job* in, which may lack its inputs still.
+
+        Raises:
+            Overloaded: there is no room for it, or no time until it expires.
+            Unavailable: after `close`.
+        """
 
     def submit(self, job: Job) -> None:
-        """Raises what `admit` raises."""
+        """Takes *job*, which was let in just now; raises what `admit` raises."""
 
     def reconfigure(self, batching: Batching) -> None:
         """Holds for jobs that have not begun."""
@@ -93,3 +101,17 @@ def failure(error: Exception) -> FabricError:
     if isinstance(error, FabricError):
         return error
     return SpecialistFailed(f"the specialist failed: {type(error).__name__}: {error}")
+
+
+def settle(job: Job, answer: Tensors | FabricError, rows: int = 0) -> bool:
+    """Gives *job* its *answer*; whether that is one, and no failure.
+
+    One that cannot be given is logged: others wait for theirs.
+    """
+    try:
+        if not isinstance(answer, FabricError):
+            return job.done(answer, rows)
+        job.fail(answer)
+    except Exception:
+        log.exception("a request could not be answered")
+    return False

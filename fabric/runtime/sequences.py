@@ -170,7 +170,7 @@ class Sequencer:
     def queued(self) -> int:
         return self._waiting + self._runner.queued
 
-    def admit(self) -> None:
+    def admit(self, job: Job) -> None:
         if self.queued >= self._batching.max_queue:
             self.statistics.failed(1, 0.0)
             raise Overloaded(
@@ -183,7 +183,7 @@ class Sequencer:
         """Raises InvalidRequest, too, if *job* is no request of a sequence that is here."""
         now = self._clock()
         self._end_idle(now)
-        self.admit()
+        self.admit(job)
         step = self._checked(job.inputs)
         key = str(step.id)
         live = self._live.get(key)

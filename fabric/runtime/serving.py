@@ -51,7 +51,7 @@ class Serving:
     def handle(self, call: Call) -> None:
         request = StreamRequest(self, call) if isinstance(call, StreamCall) else Request(self, call)
         try:
-            self.runner.admit()  # a request that finds no room is not worth decoding
+            self.runner.admit(request)  # a request that finds no room is not worth decoding
             request.inputs = self.codec.decode(call.payload)
             self.runner.submit(request)
         except FabricError as error:
@@ -76,7 +76,7 @@ class Request:
 
     def __init__(self, serving: Serving, call: Call) -> None:
         self.arrived = now = serving.clock()
-        self.expires = min(call.deadline.at, now + serving.timeout)
+        self.expires = min(call.expires, now + serving.timeout)
         self._serving = serving
         self._call = call
         self._span: Span | None = None

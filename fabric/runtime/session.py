@@ -180,6 +180,9 @@ def _session_options(options: OnnxRuntime) -> Any:
     made.inter_op_num_threads = options.inter_op_threads
     made.graph_optimization_level = _LEVELS[options.graph_optimization]
     made.log_severity_level = 3
+    # Threads that spin between two runs take the cores of the gateway and of other replicas.
+    made.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    made.add_session_config_entry("session.inter_op.allow_spinning", "0")
     return made
 
 

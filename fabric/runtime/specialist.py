@@ -158,7 +158,7 @@ class Tasks:
     def queued(self) -> int:
         return 0
 
-    def admit(self) -> None:
+    def admit(self, job: Job) -> None:
         if len(self._tasks) >= self._batching.max_queue:
             self.statistics.failed(1, 0.0)
             raise Overloaded(
@@ -168,7 +168,7 @@ class Tasks:
             raise Unavailable("the replica is closed")
 
     def submit(self, job: Job) -> None:
-        self.admit()
+        self.admit(job)
         self.meter.arrived(self._clock())
         task = asyncio.create_task(self._answer(job))
         self._tasks.add(task)

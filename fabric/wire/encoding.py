@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferResponse
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _RAW_OUTPUT = b"\x32"  # raw_output_contents = 6, length-delimited
 _LARGE = 1 << 16
 """Bytes from which on elements are copied once, not twice."""
+_shape_of = attrgetter("shape")
+_OBJECTS = DTYPES["BYTES"]
 _MAX_KINDS = 256
 """Kinds of responses remembered at most."""
 
@@ -56,22 +59,22 @@ class Encoder:
             SpecialistFailed: an output that was asked for is missing or of another datatype.
         """
         try:
-            arrays = [outputs[name] for name in inputs.wanted]
+            arrays = list(map(outputs.__getitem__, inputs.wanted))
         except KeyError as error:
             raise SpecialistFailed(
                 f"specialist '{self._model}' gave no output {error}, which its signature names"
             ) from None
         if inputs.typed or inputs.classes is not None:
             return self._encode_as_asked(inputs, arrays)
-        key = (inputs.model, inputs.wanted, *[array.shape for array in arrays])
+        key = (inputs.model, inputs.wanted, *map(_shape_of, arrays))
         prefixes = self._prefixes.get(key) or self._remember_prefixes(key, inputs, arrays)
         pieces: list[bytes | memoryview] = []
         if inputs.id:
             pieces.append(ModelInferResponse(id=inputs.id).SerializeToString())
         for array, (prefix, dtype, spec) in zip(arrays, prefixes, strict=True):
-            if array.dtype != dtype:
+            if array.dtype is not dtype and array.dtype != dtype:
                 self._check_dtype(spec, array)
-            if spec.datatype == "BYTES":
+            if dtype is _OBJECTS:
                 raw = to_raw(array, "BYTES")
                 pieces += (prefix, varint(len(raw)), raw)
             elif array.nbytes > _LARGE and array.flags.c_contiguous:

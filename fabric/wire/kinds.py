@@ -76,10 +76,9 @@ class Kind:
         for marker, at in self.markers:
             if payload[at : at + len(marker)] != marker:
                 return None
-        tensors: Tensors = {
-            name: np.ndarray(shape, dtype, payload, offset)
-            for name, shape, dtype, offset in self.views
-        }
+        tensors: Tensors = {}
+        for name, shape, dtype, offset in self.views:
+            tensors[name] = np.ndarray(shape, dtype, payload, offset)
         like = self.inputs
         return Inputs(
             tensors,

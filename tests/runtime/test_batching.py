@@ -16,7 +16,8 @@ import pytest
 
 from fabric.core.cards import Batching
 from fabric.core.errors import DeadlineExceeded, Overloaded, SpecialistFailed, Unavailable
-from fabric.runtime.batching import SHORT, Batcher, averaged, take
+from fabric.runtime.batches import take
+from fabric.runtime.batching import SHORT, Batcher
 from fabric.runtime.runs import split, stacked
 from fabric.runtime.statistics import Statistics
 from fabric.testing import FakeModel, ManualClock
@@ -115,12 +116,6 @@ async def test_without_batching_every_run_is_one_job():
     """A maximum of one row runs jobs alone, whatever their shapes."""
     jobs = [Row(), Row()]
     assert taken(jobs, 1) == ([jobs[0]], [])
-
-
-def test_the_average_falls_quickly_and_rises_slowly():
-    """A pause of the machine does not pass for a slow model for long."""
-    assert averaged(0.010, 0.0) == pytest.approx(0.005)
-    assert averaged(0.0, 0.010) == pytest.approx(0.001)
 
 
 def test_lone_tensors_are_handed_on_as_they_are_unless_models_cannot_read_them():
@@ -377,8 +372,9 @@ async def test_a_full_queue_refuses(model, batcher_of):
     waiting = Row(2)
     batcher.submit(waiting)
     with pytest.raises(Overloaded, match="Exceeds maximum queue size: 2 requests are waiting"):
-        batcher.submit(Row(3))
+        batcher.admit(Row(3))
     waiting.leave()
+    batcher.admit(Row(4))
     batcher.submit(Row(4))
     assert batcher.meter.count == 3
 
@@ -395,10 +391,10 @@ async def test_a_refusal_does_not_look_at_all_who_wait(model, batcher_of):
     queues = batcher._queues
     for _ in range(3):
         with pytest.raises(Overloaded):
-            batcher.submit(Row(3))
+            batcher.admit(Row(3))
     assert batcher._queues is queues
     waiting.leave()
-    batcher.submit(Row(4))
+    batcher.admit(Row(4))
     assert batcher._queues is not queues
 
 
@@ -570,7 +566,7 @@ async def test_failures_are_counted_apart(model, batcher_of):
     for job in (good, bad, gone, late):
         batcher.submit(job)
     with pytest.raises(Overloaded):
-        batcher.submit(Row(4))
+        batcher.admit(Row(4))
     gone.leave()
     clock.advance(2)
     model.release()
