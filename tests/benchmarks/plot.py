@@ -6,7 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter, ScalarFormatter
 
 from tests.benchmarks.measuring import OURS
 
@@ -43,12 +43,12 @@ def draw(results: Mapping[str, Result], path: Path) -> bool:
     columns = min(_COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(_WIDTH * columns, _HEIGHT * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).flat
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, (panel, data) in zip(grid, panels, strict=False):
         panel(axes, data)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_axisbelow(True)
-    for axes in list(grid)[len(panels) :]:
+    for axes in grid[len(panels) :]:
         axes.set_visible(False)
     figure.savefig(path, dpi=130)
     return True
@@ -123,6 +123,7 @@ def _memory(axes: Axes, data: dict[str, Any]) -> None:
     axes.set_ylim(0, 1.25 * max(data["MiB"]))
     axes.set_xlim(0, max(millions))
     axes.grid(axis="y", color="#e6e6e6")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel("million requests")
     slope = f"{data['slope']:+.2f} MiB per million in the second half"
     axes.text(0.98, 0.06, slope, transform=axes.transAxes, ha="right", fontsize=9)

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 PROGRAMS = Path(__file__).parent / "programs"
 _TYPES = {"FP32": "TYPE_FP32", "INT64": "TYPE_INT64"}
-_FAST = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1"}
+_FAST = {
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # five seconds are few on two cores
+}
 
 
 @dataclass(frozen=True)
@@ -109,15 +113,16 @@ def _triton(models: Sequence[Model], work: Path, port: int) -> Command:
     environ = {
         "PATH": f"{python.parent}:{os.environ['PATH']}",
         "LD_LIBRARY_PATH": libraries.stdout.strip(),
-        "PYTHONPATH": f"{site}:{PROGRAMS}",
     }
     return argv, environ
 
 
 def _into_repository(model: Model, repository: Path) -> None:
     program = "triton_model.py" if model.rows else "triton_identity.py"
-    (repository / model.name / "1").mkdir(parents=True, exist_ok=True)
-    shutil.copy(PROGRAMS / program, repository / model.name / "1" / "model.py")
+    version = repository / model.name / "1"
+    version.mkdir(parents=True, exist_ok=True)
+    shutil.copy(PROGRAMS / program, version / "model.py")
+    shutil.copy(PROGRAMS / "onnx_sessions.py", version)  # the one folder that it imports from
     lines = [
         'backend: "python"',
         f"max_batch_size: {model.rows}",

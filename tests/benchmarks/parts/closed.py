@@ -16,15 +16,15 @@ NAME = "closed"
 MODELS = (SMALL, MEDIUM)
 OTHERS = ("triton", "kserve", "mlserver", "ray-fast")
 LOADS = (C1, C64)
-_RATES = {
+_TARGETS = {
     ("small c64", "triton"): 1.3,
+    ("small c1", "triton"): 1.05,
     ("medium c64", "triton"): 1.2,
     ("small c64", "kserve"): 8.0,
     ("small c64", "mlserver"): 8.0,
     ("small c64", "ray-fast"): 8.0,
 }
-"""By how much more is asked of fabric."""
-_MEANS = {("small c1", "triton"): 1.05}
+"""What is asked of fabric: so many times the requests, or no more than so many times the latency."""
 _SPREAD = 4.0
 
 
@@ -63,29 +63,20 @@ def _against(name: str, pair: dict[str, dict[str, dict[str, float]]]) -> list[Ra
     ratios = []
     for label, by_server in pair.items():
         ours, other = by_server[OURS], by_server[name]
-        common = {"part": NAME, "against": name}
+        is_alone = label.endswith(str(C1))  # then the latency says it all
+        key, unit = ("mean", "ms") if is_alone else ("rate", "/s")
         ratios.append(
             Ratio(
-                what=f"{label}, requests",
-                unit="/s",
-                ours=ours["rate"],
-                other=other["rate"],
-                target=_RATES.get((label, name)),
-                **common,
+                part=NAME,
+                what=f"{label}, {'mean latency' if is_alone else 'requests'}",
+                unit=unit,
+                ours=ours[key],
+                against=name,
+                other=other[key],
+                target=_TARGETS.get((label, name)),
+                is_limited=is_alone,
             )
         )
-        if label.endswith("c1"):
-            ratios.append(
-                Ratio(
-                    what=f"{label}, mean latency",
-                    unit="ms",
-                    ours=ours["mean"],
-                    other=other["mean"],
-                    target=_MEANS.get((label, name)),
-                    is_limited=True,
-                    **common,
-                )
-            )
     return ratios
 
 
