@@ -31,6 +31,7 @@ _TYPES = {"FP32": "TYPE_FP32", "INT64": "TYPE_INT64"}
 _FAST = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_AUTH_MODE": "disabled",  # else it puts a token into the home that binds every other Ray
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # five seconds are few on two cores
 }
 

@@ -24,7 +24,7 @@ _TARGETS = {
     ("small c64", "mlserver"): 8.0,
     ("small c64", "ray-fast"): 8.0,
 }
-"""What is asked of fabric: so many times the requests, or no more than so many times the latency."""
+"""What is asked of fabric: so many times the requests, or at most so many times the latency."""
 _SPREAD = 4.0
 
 
