@@ -134,4 +134,7 @@ def concluded(results: dict[str, Result], failures: list[str], given: argparse.N
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
