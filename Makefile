@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin/python -m
 export PATH := $(CURDIR)/.venv/bin:$(dir $(abspath $(UV))):$(PATH)
 
-.PHONY: help env demo test clean
+.PHONY: help env demo test bench clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,9 @@ demo: env ## Train, serve, compare and break a portfolio of digit readers
 
 test: env postgresql curl ## Run all checks and all tests
 	@$(RUN) poethepoet check
+
+bench: env h2load ## Measure it beside Triton, KServe, MLServer and Ray Serve; ARGS=--quick
+	@$(RUN) tests.benchmarks $(ARGS)
 
 .uv/bin/uv:
 	@python3 -c 'import sys; sys.exit("fabric needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
@@ -42,6 +45,13 @@ curl:
 	@command -v curl >/dev/null || \
 	  if [ "$$(id -u)" = 0 ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y curl; \
 	  else echo "the tests need curl: sudo apt-get install curl" >&2; exit 1; fi
+
+# The load of the benchmarks.
+.PHONY: h2load
+h2load:
+	@command -v h2load >/dev/null || \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y nghttp2-client; \
+	  else echo "the benchmarks need h2load: sudo apt-get install nghttp2-client" >&2; exit 1; fi
 
 clean: ## Remove the environments and caches
 	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache benchmarks-results
