@@ -83,7 +83,7 @@ class Bench:
             begun = ended
         return times
 
-    def _run(self, batch: Sequence[Tensors]) -> list[Tensors | FabricError]:
+    def _run(self, batch: Sequence[Tensors]) -> list[Tensors]:
         """As the batcher does it for requests of one row each."""
         return split(self._session.run(stacked(batch)), [1] * len(batch))
 

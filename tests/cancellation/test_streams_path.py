@@ -152,7 +152,7 @@ async def path():
         view.catalog.update(Changes(revision=1, specialists=(hosted,), replicas=(found,)))
         view.changed()
         await until(lambda: pool.count("s:1"))
-        inference = Inference(view, Tracing(view), "triton")
+        inference = Inference(view, Tracing(view, 1), "triton")
         streams = Streams(view, inference, "triton", SharedMemory(GatewaySettings()))
         yield Path(generator, streams, server, runner, pool)
 
