@@ -52,6 +52,8 @@ _WIDEST = (1 << 31) - 1
 _CONNECTION_WINDOW = 1 << 24
 """Bytes on their way on all streams together."""
 _LARGEST_FRAME = 1 << 20
+_COALESCED = 1 << 17
+"""Bytes that are copied to be written at once."""
 
 _OK_START = status(200) + encoded(HEADERS)
 _OK_END = encoded(OK)
@@ -116,6 +118,10 @@ class Connection(asyncio.Protocol):
         """Bytes that the client takes in one frame."""
         self._prefix = b""
         """Of the next block of headers."""
+        self._out: list[bytes | memoryview] = []
+        """What this turn of the loop has to write."""
+        self._much = 0
+        """Bytes of it that are of large answers."""
         self._waiting: set[Exchange] = set()
         """Those that have more to say than there was room for."""
         self._is_full = False
@@ -186,7 +192,7 @@ class Connection(asyncio.Protocol):
     def _fail(self, code: int, why: str) -> None:
         log.info("a client breaks the rules of HTTP/2, its connection ends: %s", why)
         self._go_away(self._last, code)
-        self._transport.close()
+        self._close()
 
     # ------------------------------------------------------------------ what comes
     def _read(self, data: bytes) -> None:
@@ -425,17 +431,13 @@ class Connection(asyncio.Protocol):
         stream = exchange.id
         self._window -= whole
         exchange.is_answered = True
-        self._transport.write(
-            b"".join(
-                (
-                    _ANSWER.pack(
-                        *(_START_FRAME, _END_HEADERS, stream, _OK_START),
-                        *(whole << 8 | _DATA, 0, stream, 0, size),
-                    ),
-                    *parts,
-                    _END_OF_ANSWER.pack(_END_FRAME, _END_HEADERS | _END_STREAM, stream, _OK_END),
-                )
-            )
+        self._write(
+            _ANSWER.pack(
+                *(_START_FRAME, _END_HEADERS, stream, _OK_START),
+                *(whole << 8 | _DATA, 0, stream, 0, size),
+            ),
+            *parts,
+            _END_OF_ANSWER.pack(_END_FRAME, _END_HEADERS | _END_STREAM, stream, _OK_END),
         )
 
     def headers(self, exchange: Exchange, block: bytes, *, ends: bool) -> None:
@@ -456,7 +458,7 @@ class Connection(asyncio.Protocol):
         exchange.window -= size
         exchange.is_answered = ends
         flags = _END_STREAM if ends else 0
-        self._transport.writelines((_FRAME.pack(size << 8 | _DATA, flags, exchange.id), data))
+        self._write_much(_FRAME.pack(size << 8 | _DATA, flags, exchange.id), data)
 
     def room(self, exchange: Exchange) -> int:
         if self._is_full:
@@ -496,7 +498,11 @@ class Connection(asyncio.Protocol):
     def _end_if_over(self) -> None:
         if self._is_leaving and not self._exchanges:
             self._living.discard(self)
-            self._transport.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._flush()
+        self._transport.close()
 
     def _reset(self, stream: int, code: int) -> None:
         self._send(_RST_STREAM, 0, stream, _WORD.pack(code))
@@ -505,7 +511,28 @@ class Connection(asyncio.Protocol):
         self._send(_GOAWAY, 0, 0, _WORD.pack(last) + _WORD.pack(code))
 
     def _send(self, kind: int, flags: int, stream: int, payload: bytes = b"") -> None:
-        self._transport.write(_FRAME.pack(len(payload) << 8 | kind, flags, stream) + payload)
+        self._write(_FRAME.pack(len(payload) << 8 | kind, flags, stream), payload)
+
+    def _write(self, *parts: bytes | memoryview) -> None:
+        """Writes *parts* with all else of this turn of the loop."""
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out += parts
+
+    def _write_much(self, *parts: bytes | memoryview) -> None:
+        """The same for what may be large: a turn's worth of it is written at once, uncopied."""
+        self._write(*parts)
+        self._much += sum(map(len, parts))
+        if self._much > _COALESCED:
+            self._flush()
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        much, self._much = self._much, 0
+        if much > _COALESCED:
+            self._transport.writelines(out)
+        elif out:
+            self._transport.write(b"".join(out))
 
 
 async def _send(exchange: Exchange, size: int, parts: Parts) -> None:
