@@ -37,6 +37,10 @@ log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 _POLL = 0.05
+_MALLOC = {  # glibc gives memory back otherwise, and large tensors fault it in page by page
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+}
 LINKING = 10.0
 """Seconds that the gateway has for a link to a replica that is in the catalog."""
 
@@ -229,6 +233,7 @@ class Fabric:
     def _environ(self) -> Mapping[str, str]:
         paths = (str(path.absolute()) for path in self._settings.python_path)
         return {
+            **_MALLOC,
             **os.environ,
             "TMPDIR": str(self._state.scratch),
             PYTHON_PATH: os.pathsep.join(paths),

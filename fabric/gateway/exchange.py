@@ -77,7 +77,7 @@ class Exchange:
         self.is_answered = False
         """The client has been told all."""
         self.task: asyncio.Task[None] | None = None
-        self._chunks: list[bytes] = []
+        self._chunks: list[memoryview] = []
         self._unread = 0
         self._owed = 0
         """Bytes that were read, and that the client has no new credit for yet."""
@@ -90,7 +90,7 @@ class Exchange:
         """Whether trailers follow the body."""
 
     # ------------------------------------------------------------------ for the connection
-    def feed(self, data: bytes) -> bool:
+    def feed(self, data: memoryview) -> bool:
         """The client has sent *data*; False if it had no credit for so much."""
         self.received += len(data)
         self._unread += len(data)
@@ -133,7 +133,7 @@ class Exchange:
         if self.is_gone:
             return {"type": "http.disconnect"}
         chunks, self._chunks = self._chunks, []
-        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        body = b"".join(chunks)
         self._unread = 0
         self._is_read = self.has_ended
         if not self.has_ended:

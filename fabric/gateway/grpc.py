@@ -191,7 +191,7 @@ async def send_in_pieces(send: Send, parts: Parts) -> None:
     for part in parts:
         view = memoryview(part)
         for at in range(0, len(view), LARGE):
-            piece = bytes(view[at : at + LARGE])
+            piece = view[at : at + LARGE]
             await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -323,14 +323,14 @@ class Connection(asyncio.Protocol):
             answer = self._call(exchange, handler, data[start + PREFIX : stop])
             exchange.work(self._loop.create_task(answer))
         else:
-            self._feed(exchange, flags, data[start:stop])
+            self._feed(exchange, flags, memoryview(data)[start:stop])
 
     def _go_on(self, exchange: Exchange | None, left: int, flags: int, data: bytes, at: int) -> int:
         """Takes what *data* has from *at* on of a frame with *left* bytes to come.
 
         Returns where it ends.
         """
-        part = data[at : at + left]
+        part = memoryview(data)[at : at + left]
         left -= len(part)
         self._cut = (exchange, left, flags) if left else None
         if exchange is None:
@@ -339,7 +339,7 @@ class Connection(asyncio.Protocol):
             self._feed(exchange, 0 if left else flags, part)
         return at + len(part)
 
-    def _feed(self, exchange: Exchange, flags: int, data: bytes) -> None:
+    def _feed(self, exchange: Exchange, flags: int, data: memoryview) -> None:
         self._count(len(data))
         if exchange.is_gone:
             return

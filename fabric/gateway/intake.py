@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fabric.gateway.grpc import Message, Receive
 
 SMALL = 1 << 20
-"""Bytes of a body that takes no room: Envoy holds as many of every stream anyway."""
+"""Bytes of a body that takes no room: as many of every stream may be on their way anyway."""
 PREFIX = 5
 """Bytes before a gRPC message: a flag, and its length."""
 
@@ -170,12 +170,11 @@ class Intake:
 
     async def _next(self, receive: Receive) -> Message:
         """The next part of a body; raises Disconnected and DeadlineExceeded."""
-        event = asyncio.ensure_future(receive())
-        if not event.done():
-            # Envoy resolves it, whoever listens, so it is not cancelled.
-            await asyncio.wait((event,), timeout=self.patience)
-            if not event.done():
-                raise self.interrupted()
-        if (message := event.result())["type"] != "http.request":
+        try:
+            async with asyncio.timeout(self.patience):
+                message = await receive()
+        except TimeoutError:
+            raise self.interrupted() from None
+        if message["type"] != "http.request":
             raise Disconnected
         return message

@@ -141,7 +141,7 @@ class FramedProtocol(asyncio.Protocol):
         self._max_frame = _MAX_GREETING
         self._chunks: list[bytes] = []
         self._missing = 0
-        self._out: list[bytes] = []
+        self._out: list[bytes | memoryview] = []
         self._flush_is_due = False
         self._blocked: asyncio.Future[None] | None = None
         self._heard = self._loop.time()
@@ -171,7 +171,7 @@ class FramedProtocol(asyncio.Protocol):
         """The peer has greeted as it should: frames may now be as large as the limits say."""
         self._max_frame = self.limits.max_frame_bytes
 
-    def send(self, kind: int, request_id: int, flags: int = 0, *parts: bytes) -> None:
+    def send(self, kind: int, request_id: int, flags: int = 0, *parts: bytes | memoryview) -> None:
         """Sends a frame with the other frames of this turn of the loop; lost if the link is."""
         length = 0
         for part in parts:

@@ -66,11 +66,14 @@ class Call:
         """The caller left, or its link is gone."""
         self.on_cancel: Callable[[], None] | None = None
 
-    def respond(self, payload: bytes) -> None:
-        """Answers with a `ModelInferResponse` message; ignored when cancelled."""
+    def respond(self, *parts: bytes | memoryview) -> None:
+        """Answers with the `ModelInferResponse` message that *parts* make.
+
+        Ignored when cancelled. The parts are not copied, and so must stay as they are.
+        """
         self.on_cancel = None  # it may hold what holds this call
         if not self.is_cancelled:
-            self._peer.answer(self._id, RESPONSE, payload)
+            self._peer.answer(self._id, RESPONSE, *parts)
 
     def fail(self, error: FabricError) -> None:
         """Answers with *error*; ignored when cancelled."""
@@ -107,10 +110,10 @@ class StreamCall(Call):
         self._room = asyncio.Event()
         self._room.set()
 
-    def send(self, payload: bytes) -> None:
-        """Gives a `ModelInferResponse` message that others follow; ignored when cancelled."""
+    def send(self, *parts: bytes | memoryview) -> None:
+        """Gives a message, as `respond` does, that others follow."""
         if not self.is_cancelled:
-            self._peer.send(RESPONSE, self._id, MORE, payload)
+            self._peer.send(RESPONSE, self._id, MORE, *parts)
             self.add_credit(-1)
 
     async def has_room(self) -> None:
@@ -215,10 +218,10 @@ class Peer(FramedProtocol):
         self._is_greeted = False
         self._hello_timer: asyncio.TimerHandle | None = None
 
-    def answer(self, request_id: int, kind: int, payload: bytes) -> None:
+    def answer(self, request_id: int, kind: int, *parts: bytes | memoryview) -> None:
         if self._calls.pop(request_id, None) is not None:
             self._server.left(1)
-            self.send(kind, request_id, 0, payload)
+            self.send(kind, request_id, 0, *parts)
 
     def frame_received(
         self, kind: int, request_id: int, flags: int, payload: bytes | memoryview

@@ -240,7 +240,8 @@ class Replica:
     def _codec(self) -> Codec:
         card = self.specialist.card
         rows = self._batching.max_size
-        return Codec(self._signature, card.name, card.version, rows, self._labels)
+        lends = self.specialist.hosting.model is not None  # each run gives new arrays
+        return Codec(self._signature, card.name, card.version, rows, self._labels, lends=lends)
 
     # ------------------------------------------------------------------ lease
     def _begin_lease(self) -> None:

@@ -13,7 +13,7 @@ from fabric.link.frames import DEFAULT_LIMITS, Limits
 from fabric.link.server import StreamCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from opentelemetry.trace import Span
 
@@ -96,26 +96,27 @@ class Request:
         if self._span is not None:
             self._span.set_attribute(telemetry.BATCH_ROWS, rows)
         try:
-            payload = self._encoded(outputs)
+            parts = self._encoded(outputs)
         except FabricError as error:
             self.fail(error)
         except Exception as error:  # noqa: BLE001 - logged, and told to the caller by number
             self.fail(internal(error))
         else:
-            self._call.respond(payload)
+            self._call.respond(*parts)
             if self._span is not None:
                 telemetry.end(self._span)
             return True
         return False
 
-    def _encoded(self, outputs: Tensors) -> bytes:
-        payload = self._serving.codec.encode(self.inputs, outputs)
-        if len(payload) > self._serving.limits.max_frame_bytes:
+    def _encoded(self, outputs: Tensors) -> Sequence[bytes | memoryview]:
+        parts = self._serving.codec.parts(self.inputs, outputs)
+        size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
+        if size > self._serving.limits.max_frame_bytes:
             raise SpecialistFailed(
-                f"the response has {len(payload)} bytes, "
+                f"the response has {size} bytes, "
                 f"{self._serving.limits.max_frame_bytes} fit: ask for fewer outputs or rows"
             )
-        return payload
+        return parts
 
     def fail(self, error: FabricError) -> None:
         if self._call.is_cancelled:
@@ -148,7 +149,7 @@ class StreamRequest(Request):
     _call: StreamCall
 
     def send(self, outputs: Tensors) -> None:
-        self._call.send(self._encoded(outputs))
+        self._call.send(*self._encoded(outputs))
 
     async def has_room(self) -> None:
         await self._call.has_room()

@@ -25,7 +25,8 @@ class Codec:
     """The codec of the specialist *model*.
 
     With *max_rows* above 1 the first dimension of every tensor is the batch and at most that;
-    else shapes are taken as they are. *labels* are the names of classes, by output.
+    else shapes are taken as they are. *labels* are the names of classes, by output. With *lends*
+    outputs may be encoded without a copy, see `Encoder`.
     """
 
     def __init__(
@@ -35,10 +36,15 @@ class Codec:
         version: str,
         max_rows: int = 1,
         labels: Mapping[str, Sequence[str]] | None = None,
+        *,
+        lends: bool = False,
     ) -> None:
         self._decoder = Decoder(signature, model, max_rows)
-        encoder = Encoder(signature, model, version, labels or {}, batched=max_rows > 1)
+        encoder = Encoder(
+            *(signature, model, version, labels or {}), batched=max_rows > 1, lends=lends
+        )
         self.encode = encoder.encode
+        self.parts = encoder.parts
         self._kinds: dict[int, tuple[Kind, ...]] = {}
         """By the length of the request, the newest first."""
         self._met: set[int] = set()

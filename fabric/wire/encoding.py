@@ -5,6 +5,8 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferResponse
 from fabric.core.errors import SpecialistFailed
 from fabric.core.tensors import DTYPES
@@ -15,7 +17,6 @@ from fabric.wire.tensors import to_contents, to_raw
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from fabric.core.tensors import Signature, Tensors, TensorSpec
@@ -34,7 +35,10 @@ _Prefix = tuple[bytes, "np.dtype[Any]", "TensorSpec"]
 
 
 class Encoder:
-    """Encodes what the specialist *model* gives; *labels* names the classes of outputs."""
+    """Encodes what the specialist *model* gives; *labels* names the classes of outputs.
+
+    With *lends* large outputs are not copied: nobody writes in their memory afterwards.
+    """
 
     def __init__(
         self,
@@ -44,16 +48,22 @@ class Encoder:
         labels: Mapping[str, Sequence[str]],
         *,
         batched: bool,
+        lends: bool = False,
     ) -> None:
         self._outputs = {spec.name: spec for spec in signature.outputs}
         self._model = model
         self._version = version
         self._labels = labels
         self._batched = batched
+        self._lends = lends
         self._prefixes: dict[tuple[Any, ...], list[_Prefix]] = {}
 
     def encode(self, inputs: Inputs, outputs: Tensors) -> bytes:
-        """The `ModelInferResponse` that answers *inputs* with *outputs*.
+        """What `parts` gives, in one."""
+        return b"".join(self.parts(inputs, outputs))
+
+    def parts(self, inputs: Inputs, outputs: Tensors) -> Sequence[bytes | memoryview]:
+        """The `ModelInferResponse` that answers *inputs* with *outputs*, in pieces.
 
         Raises:
             SpecialistFailed: an output that was asked for is missing or of another datatype.
@@ -65,10 +75,11 @@ class Encoder:
                 f"specialist '{self._model}' gave no output {error}, which its signature names"
             ) from None
         if inputs.typed or inputs.classes is not None:
-            return self._encode_as_asked(inputs, arrays)
+            return (self._encode_as_asked(inputs, arrays),)
         key = (inputs.model, inputs.wanted, *map(_shape_of, arrays))
         prefixes = self._prefixes.get(key) or self._remember_prefixes(key, inputs, arrays)
         pieces: list[bytes | memoryview] = []
+        is_large = False
         if inputs.id:
             pieces.append(ModelInferResponse(id=inputs.id).SerializeToString())
         for array, (prefix, dtype, spec) in zip(arrays, prefixes, strict=True):
@@ -78,10 +89,11 @@ class Encoder:
                 raw = to_raw(array, "BYTES")
                 pieces += (prefix, varint(len(raw)), raw)
             elif array.nbytes > _LARGE and array.flags.c_contiguous:
-                pieces += (prefix, array.data)
+                pieces += (prefix, array.reshape(-1).view(np.uint8).data)
+                is_large = True
             else:
                 pieces += (prefix, array.tobytes())
-        return b"".join(pieces)
+        return pieces if is_large and self._lends else (b"".join(pieces),)
 
     def _encode_as_asked(self, inputs: Inputs, arrays: list[NDArray[Any]]) -> bytes:
         """With classes instead of elements, or with typed elements."""
