@@ -35,6 +35,7 @@ from fabric.link.frames import (
     decode_hello,
     encode_hello,
 )
+from fabric.link.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -63,6 +64,7 @@ class Link(FramedProtocol):
         """Done when the link is lost or closed."""
         self._greeted: asyncio.Future[Hello] = self._loop.create_future()
         self._last_id = 0
+        self._pace = Pace()
         self._on_change = on_change
 
     @property
@@ -80,7 +82,8 @@ class Link(FramedProtocol):
 
         Raises:
             Unavailable: the link is lost, before or after the request was sent.
-            Overloaded: too many requests are in flight here, or the replica has no room.
+            Overloaded: too many requests are in flight here, for the replica or for the deadline,
+                or the replica has no room.
             DeadlineExceeded: no response came in time.
             FabricError: what else the replica answers.
         """
@@ -178,9 +181,18 @@ class Link(FramedProtocol):
                 f"{len(self.calls)} requests are in flight to one replica",
                 replica=self.peer.replica,
             )
-        remaining = deadline.remaining(time.monotonic())
+        now = time.monotonic()
+        remaining = deadline.remaining(now)
         if remaining <= 0:
             raise DeadlineExceeded("the deadline had passed before the request was sent")
+        if not self.calls:
+            self._pace.begun(now)
+        elif (wait := self._pace.wait(len(self.calls))) > remaining:
+            raise Overloaded(
+                f"{len(self.calls)} requests are in flight to a replica, which needs {wait:.2g} s "
+                f"for them, and the deadline is in {remaining:.2g} s",
+                replica=self.peer.replica,
+            )
         self._last_id = request_id = (self._last_id + 1) & 0xFFFFFFFF or 1
         answer: asyncio.Future[bytes | memoryview] = self._loop.create_future()
         self.calls[request_id] = answer
@@ -212,6 +224,7 @@ class Link(FramedProtocol):
             answer = self.calls.get(request_id)
             if answer is not None and not answer.done():
                 answer.set_result(payload)
+                self._pace.answered(time.monotonic())
         elif kind == RESPONSE:
             self._arrived(request_id, payload)
         elif kind == ERROR:

@@ -25,12 +25,12 @@ from tests.benchmarks.parts import (
     catalog,
     ceiling,
     closed,
+    gateways,
     goodput,
     memory,
     models,
     open,
     telemetry,
-    workers,
 )
 from tests.benchmarks.processes import Failed
 from tests.benchmarks.progress import say
@@ -47,7 +47,7 @@ PARTS = {
         ceiling,
         bytes,
         catalog,
-        workers,
+        gateways,
         open,
         goodput,
         telemetry,

@@ -77,26 +77,29 @@ def sink(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def before_instant_replicas(folder: Path, workers: int) -> Iterator[Server]:
-    """So many gateway processes on one port, before a replica that answers at once."""
-    work = folder / f"workers-{workers}"
+def before_instant_replicas(folder: Path, count: int) -> Iterator[Server]:
+    """*count* gateways on one port, before a replica that answers at once."""
+    work = folder / f"gateways-{count}"
     work.mkdir(exist_ok=True)
     control = ControlSettings(
         listen=f"127.0.0.1:{free_port()}",
         store=f"sqlite+aiosqlite:///{work / 'fabric.db'}",
         ray=NO_RAY,
     )
-    public = GatewaySettings(listen=f"127.0.0.1:{free_port()}", control=control.listen)
-    environ = {**to_environ(public), "FABRIC_WORKERS": str(workers)}
+    public = GatewaySettings(
+        listen=f"127.0.0.1:{free_port()}", control=control.listen, shares_port=count > 1
+    )
     with contextlib.ExitStack() as stack:
         stack.enter_context(_module("fabric.control", work, to_environ(control)))
-        gateway = stack.enter_context(_module(GATEWAY, work, environ))
+        gateway, *others = (
+            stack.enter_context(_module(GATEWAY, work, to_environ(public))) for _ in range(count)
+        )
         answering(int(control.listen.rpartition(":")[2]))
         stack.enter_context(_module("tests.benchmarks.instant", work, {}, control.listen))
         with Client(public.listen) as client:
             gateway.until(lambda: _has(client, "instant"))
-        time.sleep(1.0)  # the other gateway processes have their links a moment later
-        yield Server(f"workers-{workers}", public.listen, gateway)
+        time.sleep(1.0)  # the other gateways have their links a moment later
+        yield Server(f"gateways-{count}", public.listen, gateway, tuple(others))
 
 
 def replica_pids(server: Server, specialist: str) -> list[int]:

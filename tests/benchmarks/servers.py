@@ -43,6 +43,8 @@ class Server:
     name: str
     address: str
     running: Started
+    others: tuple[Started, ...] = ()
+    """Further processes that answer at the address."""
 
 
 @contextlib.contextmanager

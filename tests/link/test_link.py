@@ -609,3 +609,20 @@ async def test_a_peer_that_was_sent_much_may_take_its_time(size, is_open):
         await call
     server.close()
     await server.wait_closed()
+
+
+async def test_what_cannot_be_answered_by_its_deadline_is_refused_at_once():
+    """By the pace of the answers so far; whoever can wait is sent."""
+    handler = Held()
+    async with linked(handler) as (_, link):
+        link._pace.interval = 0.1
+        tasks = [asyncio.create_task(link.call(b"x", NEVER)) for _ in range(20)]
+        calls = [await handler.calls.get() for _ in tasks]
+        with pytest.raises(Overloaded, match=r"20 requests are in flight .* needs 2.1 s") as caught:
+            await link.call(b"x", Deadline.after(2.0))
+        assert (caught.value.replica, link.in_flight) == ("r1", 20)
+        tasks.append(asyncio.create_task(link.call(b"x", Deadline.after(60.0))))
+        calls.append(await handler.calls.get())
+        for call in calls:
+            call.respond(b"y")
+        assert {bytes(await task) for task in tasks} == {b"y"}

@@ -1,4 +1,4 @@
-"""One gateway process and two on the same port, before a replica that answers at once.
+"""One gateway and two on the same port, before a replica that answers at once.
 
 All share the machine's cores with the load and the replica. On two cores a second gateway process
 can only take what these leave it, so requests per second of processor that gateways used are
@@ -26,7 +26,7 @@ from tests.benchmarks.progress import say
 if TYPE_CHECKING:
     from tests.benchmarks.servers import Server
 
-NAME = "workers"
+NAME = "gateways"
 
 
 def measure(setup: Setup) -> Result:
@@ -35,7 +35,7 @@ def measure(setup: Setup) -> Result:
 
     def measured(server: Server) -> dict[str, float]:
         """Requests per second, and the cores that the gateways and the load took."""
-        gateways = server.running.pids()
+        gateways = [pid for each in (server.running, *server.others) for pid in each.pids()]
         used, began = seconds_used(gateways), time.monotonic()
         done = run(Target(server.address, body, len(answer())), C64, setup.seconds)
         cores = (seconds_used(gateways) - used) / (time.monotonic() - began)
