@@ -1,1 +1,1 @@
-"""The front door: Envoy with our ASGI application in it. Imports neither ray nor onnxruntime."""
+"""The front door: HTTP/2, HTTP/1.1 and REST at one port. Imports neither ray nor onnxruntime."""

@@ -289,7 +289,7 @@ def _check_local(scope: Scope) -> None:
     """Raises Forbidden unless the caller is on this machine.
 
     Its address is a loopback, or the very one that it called. Who says that it forwards the call
-    of another is that other, and Envoy takes its word for the address.
+    of another is that other, whatever the address says.
     """
     client, server = scope.get("client"), scope.get("server")
     if client is not None and not header(scope, b"x-forwarded-for"):

@@ -87,7 +87,7 @@ def main() -> int:
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all blocks end
     names = given.only or list(PARTS)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as scratch:
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         folder = given.logs.absolute() if given.logs else Path(scratch)
         setup = Setup(folder, given.host)
         if given.quick:
