@@ -17,6 +17,7 @@ from collections.abc import (
     Coroutine,
     MutableMapping,
 )
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
 
@@ -24,7 +25,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
 from fabric.core.deadlines import NEVER, Deadline
-from fabric.core.errors import FabricError, InvalidRequest
+from fabric.core.errors import FabricError, InvalidRequest, error_of
 from fabric.gateway.intake import PREFIX, Disconnected
 from fabric.wire.status import DETAILS_KEY, to_details
 
@@ -210,19 +211,24 @@ async def fail(send: Send, error: FabricError) -> None:
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def status_of(error: FabricError) -> list[tuple[bytes, bytes]]:
+def status_of(error: FabricError) -> tuple[tuple[bytes, bytes], ...]:
     """The trailers that say *error*."""
-    quoted = quote(error.message, safe=_UNESCAPED, errors="replace")
+    return _status(error.code, error.reason, error.message)
+
+
+@lru_cache(256)  # many fail of the same, above all when that has to be told quickly
+def _status(code: int, reason: str, message: str) -> tuple[tuple[bytes, bytes], ...]:
+    quoted = quote(message, safe=_UNESCAPED, errors="replace")
     if len(quoted) > _LONGEST_MESSAGE:
-        kept = len(error.message) * _LONGEST_MESSAGE // len(quoted)
-        error = type(error)(f"{error.message[:kept]} ... (shortened)")
-        quoted = quote(error.message, safe=_UNESCAPED, errors="replace")
-    details = base64.b64encode(to_details(error)).rstrip(b"=")
-    return [
-        (b"grpc-status", b"%d" % error.code),
+        kept = len(message) * _LONGEST_MESSAGE // len(quoted)
+        message = f"{message[:kept]} ... (shortened)"
+        quoted = quote(message, safe=_UNESCAPED, errors="replace")
+    details = base64.b64encode(to_details(error_of(code, reason, message))).rstrip(b"=")
+    return (
+        (b"grpc-status", b"%d" % code),
         (b"grpc-message", quoted.encode()),
         (DETAILS_KEY.encode(), details),
-    ]
+    )
 
 
 # Clients take 8 KiB of headers, and the message travels in two of them.

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import struct
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, cast
 
 import hpack
@@ -61,6 +62,9 @@ _ANSWER = struct.Struct(f">IBI{len(_OK_START)}sIBIBI")  # headers, and data up t
 _END_OF_ANSWER = struct.Struct(f">IBI{len(_OK_END)}s")
 _START_FRAME = len(_OK_START) << 8 | _HEADERS
 _END_FRAME = len(_OK_END) << 8 | _HEADERS
+
+
+_trailers = lru_cache(256)(encoded)
 
 
 class Broken(Exception):
@@ -419,7 +423,7 @@ class Connection(asyncio.Protocol):
             parts = await handler(payload, exchange.head.scope)
         except Exception as error:  # noqa: BLE001 - it is explained, and logged there
             told = self._service.explained(exchange.head.scope, error)
-            self.headers(exchange, _OK_START + encoded(status_of(told)), ends=True)
+            self.headers(exchange, _OK_START + _trailers(status_of(told)), ends=True)
             return
         size = 0
         for part in parts:

@@ -87,6 +87,7 @@ class Link(FramedProtocol):
             DeadlineExceeded: no response came in time.
             FabricError: what else the replica answers.
         """
+        ahead, begun = len(self.calls), time.monotonic()
         request_id, answer, left, timer = self._begin(deadline)
         try:
             if self._blocked is not None:
@@ -97,7 +98,9 @@ class Link(FramedProtocol):
                 self.send(REQUEST, request_id, HAS_TRACE, left, trace, payload)
             else:
                 self.send(REQUEST, request_id, 0, left, payload)
-            return await answer
+            response = await answer
+            self._pace.answered(time.monotonic() - begun, ahead)
+            return response
         except asyncio.CancelledError:
             answer.cancel()
             self.send(CANCEL, request_id)
@@ -185,12 +188,10 @@ class Link(FramedProtocol):
         remaining = deadline.remaining(now)
         if remaining <= 0:
             raise DeadlineExceeded("the deadline had passed before the request was sent")
-        if not self.calls:
-            self._pace.begun(now)
-        elif (wait := self._pace.wait(len(self.calls))) > remaining:
+        if (wait := self._pace.wait(len(self.calls))) > remaining:
             raise Overloaded(
-                f"{len(self.calls)} requests are in flight to a replica, which needs {wait:.2g} s "
-                f"for them, and the deadline is in {remaining:.2g} s",
+                f"the requests in flight to a replica of {self.peer.specialist} take it about "
+                f"{wait:.1g} s, and the deadline is in {remaining:.1g} s",
                 replica=self.peer.replica,
             )
         self._last_id = request_id = (self._last_id + 1) & 0xFFFFFFFF or 1
@@ -224,7 +225,6 @@ class Link(FramedProtocol):
             answer = self.calls.get(request_id)
             if answer is not None and not answer.done():
                 answer.set_result(payload)
-                self._pace.answered(time.monotonic())
         elif kind == RESPONSE:
             self._arrived(request_id, payload)
         elif kind == ERROR:

@@ -4,52 +4,34 @@ from __future__ import annotations
 
 import pytest
 
-from fabric.link.pace import Pace
+from fabric.link.pace import FEWEST, Pace
 
 
-def answered(pace, count, interval, batch=1, start=0.0):
-    """Has *count* answers come in batches of so many; returns when the last did."""
-    now = start
-    for _ in range(count // batch):
-        now += interval * batch
-        for _ in range(batch):
-            pace.answered(now)
-    return now
-
-
-@pytest.mark.parametrize("batch", [1, 8, 64])
-def test_the_wait_is_that_of_all_before_and_its_own(batch):
-    """Whether answers come one by one or many at a time."""
+def test_the_wait_is_that_of_as_many():
+    """In proportion to those before."""
     pace = Pace()
-    pace.begun(0.0)
-    answered(pace, 1024, 0.001, batch)
-    assert pace.wait(99) == pytest.approx(0.1, rel=0.05)
+    for _ in range(200):
+        pace.answered(0.1, 99)
+    assert pace.wait(99) == pytest.approx(0.1)
+    assert pace.wait(999) == pytest.approx(1.0)
 
 
 def test_nothing_is_expected_of_what_is_not_known():
     """Nor of the few that are always let through."""
     pace = Pace()
-    pace.begun(0.0)
     assert pace.wait(4000) == 0.0
-    answered(pace, 200, 1.0)
-    assert pace.wait(15) == 0.0
-    assert pace.wait(16) == pytest.approx(17.0)
+    pace.answered(10.0, FEWEST - 1)
+    assert pace.wait(4000) == 0.0
+    pace.answered(17.0, FEWEST)
+    assert pace.wait(FEWEST - 1) == 0.0
+    assert pace.wait(FEWEST) == pytest.approx(17.0)
 
 
-def test_time_without_requests_is_no_time_that_answers_took():
-    """It begins anew with the next one."""
+@pytest.mark.parametrize(("before", "after"), [(0.1, 0.001), (0.001, 0.1)])
+def test_it_follows_a_peer_that_changes(before, after):
+    """Within some hundred answers."""
     pace = Pace()
-    pace.begun(0.0)
-    end = answered(pace, 100, 0.001)
-    pace.begun(end + 1000.0)
-    answered(pace, 100, 0.001, start=end + 1000.0)
-    assert pace.wait(99) == pytest.approx(0.1, rel=0.05)
-
-
-def test_it_follows_a_peer_that_gets_faster():
-    """Within a few measurements."""
-    pace = Pace()
-    pace.begun(0.0)
-    end = answered(pace, 100, 0.1)
-    answered(pace, 2000, 0.001, start=end)
-    assert pace.wait(99) == pytest.approx(0.1, rel=0.1)
+    for seconds in (before, after):
+        for _ in range(500):
+            pace.answered(100 * seconds, 99)
+    assert pace.wait(99) == pytest.approx(100 * after, rel=0.1)
