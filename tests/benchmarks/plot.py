@@ -50,7 +50,7 @@ def draw(results: Mapping[str, Result], path: Path) -> bool:
         axes.set_axisbelow(True)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=130, bbox_inches="tight")
     return True
 
 
