@@ -28,6 +28,7 @@ _RETURN = 3.0
 QUIET = 15.0
 """Seconds without an answer after which a unary call is given up."""
 _END = grpc.aio.EOF
+_CUT_SHORT = "Internal error from Core"  # gRPC's library says so instead of the status that came
 _NAME = re.compile(rb"[0-9a-z_.-]+")
 _TEXT = re.compile(rb"[ -~]*")
 # What is about a connection or the body of a request, or what browsers add, is nobody's metadata.
@@ -126,6 +127,9 @@ async def _next(call: Any, quiet: float | None) -> Any:
         async with asyncio.timeout(quiet):
             return await call.read()
     except grpc.aio.AioRpcError as error:
+        if error.details() == _CUT_SHORT:
+            text = "the control plane ended the call while it was sent a message"
+            raise Unavailable(text) from None
         raise from_rpc(error, AWAY) from None
     except TimeoutError:
         raise Unavailable(f"{AWAY}: nothing came for {quiet:g} s") from None

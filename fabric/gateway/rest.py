@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,6 +39,7 @@ _JSON = (b"content-type", b"application/json")
 _BINARY = (b"content-type", b"application/octet-stream")
 _JSON_LENGTH = b"inference-header-content-length"
 _TIMEOUT = b"fabric-timeout"
+_NO_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _LARGE = 1 << 16
 """Bytes; with more it pays to leave the event loop alone."""
 
@@ -119,8 +121,13 @@ class Rest:
     def _find(self, scope: Scope) -> tuple[Node, list[str]]:
         """Where the path leads, and the names in it, which are percent-encoded one by one."""
         path: bytes = scope["raw_path"]
-        segments = path.decode("ascii").removesuffix("/").split("/")[1:]
-        found = self._root.find([unquote(segment) for segment in segments])
+        segments = path.decode("latin-1").removesuffix("/").split("/")[1:]
+        if _NO_ESCAPE.search(path):
+            raise InvalidRequest("the path has a '%' without two hexadecimal digits behind it")
+        try:
+            found = self._root.find([unquote(each, errors="strict") for each in segments])
+        except UnicodeDecodeError as error:
+            raise InvalidRequest("the path is no text in UTF-8, percent-encoded") from error
         if found is None:
             raise Refused(404, f"there is nothing at {scope['path']}")
         return found

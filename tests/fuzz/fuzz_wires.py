@@ -208,7 +208,9 @@ async def pour(host: str, port: int, data: bytes, patience: float) -> bytes:
             writer.write_eof()
         async with asyncio.timeout(patience):
             return await reader.read(1 << 16)
-    except ConnectionError:
+    except TimeoutError:
+        raise
+    except OSError:  # it has ended already
         return b""
     finally:
         writer.close()
