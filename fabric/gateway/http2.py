@@ -64,7 +64,7 @@ _START_FRAME = len(_OK_START) << 8 | _HEADERS
 _END_FRAME = len(_OK_END) << 8 | _HEADERS
 
 
-_trailers = lru_cache(256)(encoded)
+_encoded_once = lru_cache(256)(encoded)
 
 
 class Broken(Exception):
@@ -423,14 +423,14 @@ class Connection(asyncio.Protocol):
             parts = await handler(payload, exchange.head.scope)
         except Exception as error:  # noqa: BLE001 - it is explained, and logged there
             told = self._service.explained(exchange.head.scope, error)
-            self.headers(exchange, _OK_START + _trailers(status_of(told)), ends=True)
+            self.headers(exchange, _OK_START + _encoded_once(status_of(told)), ends=True)
             return
         size = 0
         for part in parts:
             size += len(part)
         whole = size + PREFIX
         if self._prefix or whole > self.room(exchange):
-            await _send(exchange, size, parts)
+            await _send_slowly(exchange, size, parts)
             return
         stream = exchange.id
         self._window -= whole
@@ -539,7 +539,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"".join(out))
 
 
-async def _send(exchange: Exchange, size: int, parts: Parts) -> None:
+async def _send_slowly(exchange: Exchange, size: int, parts: Parts) -> None:
     """Answers with one message of *size* bytes, as there is room for it."""
     with suppress(Gone):
         await exchange.send(START)
