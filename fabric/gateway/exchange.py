@@ -25,10 +25,10 @@ class Wire(Protocol):
     def headers(self, exchange: Exchange, block: bytes, *, ends: bool) -> None: ...
 
     def data(self, exchange: Exchange, data: bytes | memoryview, *, ends: bool) -> None:
-        """Sends one frame, which there is `room` for."""
+        """Sends what there is `room` for."""
 
     def room(self, exchange: Exchange) -> int:
-        """Bytes that one frame may have now."""
+        """Bytes that may be sent now."""
 
     def wait(self, exchange: Exchange) -> None:
         """Sees to it that `Exchange.notice` is called when there may be room."""

@@ -53,8 +53,10 @@ _WIDEST = (1 << 31) - 1
 _CONNECTION_WINDOW = 1 << 24
 """Bytes on their way on all streams together."""
 _LARGEST_FRAME = 1 << 20
-_COALESCED = 1 << 17
+_COALESCED = 1 << 16
 """Bytes that are copied to be written at once."""
+_TURN = 1 << 20
+"""Bytes of large answers that are written at once: each write wakes the client."""
 
 _OK_START = status(200) + encoded(HEADERS)
 _OK_END = encoded(OK)
@@ -457,17 +459,27 @@ class Connection(asyncio.Protocol):
         exchange.is_answered = ends
 
     def data(self, exchange: Exchange, data: bytes | memoryview, *, ends: bool) -> None:
-        size = len(data)
+        size, stream, largest = len(data), exchange.id, self._largest
         self._window -= size
         exchange.window -= size
         exchange.is_answered = ends
+        last = max(0, size - 1) // largest * largest
+        parts: list[bytes | memoryview] = []
+        if last:
+            head = _FRAME.pack(largest << 8 | _DATA, 0, stream)
+            for at in range(0, last, largest):
+                parts += (head, data[at : at + largest])
         flags = _END_STREAM if ends else 0
-        self._write_much(_FRAME.pack(size << 8 | _DATA, flags, exchange.id), data)
+        parts += (_FRAME.pack(size - last << 8 | _DATA, flags, stream), data[last:])
+        self._write(*parts)
+        self._much += size
+        if self._much > _TURN:
+            self._flush()
 
     def room(self, exchange: Exchange) -> int:
         if self._is_full:
             return 0
-        return min(self._window, exchange.window, self._largest)
+        return min(self._window, exchange.window, _TURN)
 
     def wait(self, exchange: Exchange) -> None:
         self._waiting.add(exchange)
@@ -522,13 +534,6 @@ class Connection(asyncio.Protocol):
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out += parts
-
-    def _write_much(self, *parts: bytes | memoryview) -> None:
-        """The same for what may be large: a turn's worth of it is written at once, uncopied."""
-        self._write(*parts)
-        self._much += sum(map(len, parts))
-        if self._much > _COALESCED:
-            self._flush()
 
     def _flush(self) -> None:
         out, self._out = self._out, []

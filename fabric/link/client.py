@@ -35,6 +35,7 @@ from fabric.link.frames import (
     decode_hello,
     encode_hello,
 )
+from fabric.link.local import connected
 from fabric.link.pace import Pace
 
 if TYPE_CHECKING:
@@ -292,9 +293,16 @@ async def connect(
     """
     host, _, port = address.rpartition(":")
     loop = asyncio.get_running_loop()
+
+    def made() -> Link:
+        return Link(limits, on_change)
+
     try:
         async with asyncio.timeout(limits.hello_timeout):
-            _, link = await loop.create_connection(lambda: Link(limits, on_change), host, int(port))
+            if (local := connected(address)) is not None:
+                _, link = await loop.create_unix_connection(made, sock=local)
+            else:
+                _, link = await loop.create_connection(made, host, int(port))
             try:
                 link.peer = await link.greeted()
             except BaseException:

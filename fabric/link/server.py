@@ -30,6 +30,7 @@ from fabric.link.frames import (
     encode_error,
     encode_hello,
 )
+from fabric.link.local import listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,12 +159,15 @@ class LinkServer:
         self.address = ""
         """`host:port`, once started."""
         self._server: asyncio.Server | None = None
+        self._local: asyncio.Server | None = None
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Listens; returns the address as `host:port`."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: Peer(self), host, port)
         self.address = f"{host}:{self._server.sockets[0].getsockname()[1]}"
+        if (local := listening(self.address)) is not None:
+            self._local = await loop.create_unix_server(lambda: Peer(self), sock=local)
         return self.address
 
     @property
@@ -191,6 +195,8 @@ class LinkServer:
         if self._server is None:
             return
         self._server.close()
+        if self._local is not None:
+            self._local.close()
         for peer in tuple(self.peers):
             peer.close()
         try:
