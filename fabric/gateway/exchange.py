@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 WINDOW = 1 << 20
 """Bytes of a body that a client may send ahead of who reads it."""
+_MOST_AHEAD = 1 << 30
+"""The same where there is room for the whole body; HTTP/2 has no credit for all that may come."""
 
 
 class Gone(OSError):
@@ -44,13 +46,14 @@ class Exchange:
     """One request and its answer; `task` works on it."""
 
     __slots__ = (
+        "_allowed",
         "_chunks",
+        "_filled",
         "_has_trailers",
         "_is_read",
+        "_most",
         "_news",
-        "_owed",
         "_start",
-        "_unread",
         "_wire",
         "has_ended",
         "head",
@@ -77,10 +80,13 @@ class Exchange:
         self.is_answered = False
         """The client has been told all."""
         self.task: asyncio.Task[None] | None = None
+        self._allowed = WINDOW
+        """Bytes of the body that the client has credit for, from its start."""
         self._chunks: list[memoryview] = []
-        self._unread = 0
-        self._owed = 0
-        """Bytes that were read, and that the client has no new credit for yet."""
+        self._filled: bytearray | None = None
+        """Where the body goes as it comes,"""
+        self._most = 0
+        """and how many bytes it has at most."""
         self._is_read = False
         """The end of the body has been read."""
         self._news: asyncio.Event | None = None
@@ -93,11 +99,16 @@ class Exchange:
     def feed(self, data: memoryview) -> bool:
         """The client has sent *data*; False if it had no credit for so much."""
         self.received += len(data)
-        self._unread += len(data)
-        if data:
+        if self._filled is not None:
+            self._filled += data
+            if len(self._filled) > self._most:
+                self.notice()
+            elif self.received + WINDOW > self._allowed:
+                self._allow_rest()
+        elif data:
             self._chunks.append(data)
             self.notice()
-        return self._unread + self._owed <= WINDOW
+        return self.received <= self._allowed
 
     def end(self) -> bool:
         """The client has said all; False if it is not as much as it had promised."""
@@ -133,15 +144,52 @@ class Exchange:
         if self.is_gone:
             return {"type": "http.disconnect"}
         chunks, self._chunks = self._chunks, []
-        body = b"".join(chunks)
-        self._unread = 0
         self._is_read = self.has_ended
-        if not self.has_ended:
-            self._owed += len(body)
-            if self._owed >= WINDOW // 2:
-                self._wire.credit(self.id, self._owed)
-                self._owed = 0
-        return {"type": "http.request", "body": body, "more_body": not self.has_ended}
+        if self.has_ended:
+            return {"type": "http.request", "body": b"".join(chunks), "more_body": False}
+        self._allow(self.received + WINDOW)
+        body = b"".join(chunks)
+        return {"type": "http.request", "body": body, "more_body": True, "fill": self.fill}
+
+    async def fill(self, body: bytearray, size: int, patience: float) -> None:
+        """Appends the rest of the request's body to *body*, which has what was received before.
+
+        The client need not wait for credit for what there is room for. Returns at the end of the
+        body, or when it has more than *size* bytes.
+
+        Raises:
+            Gone: the client left.
+            TimeoutError: nothing came for so many seconds.
+        """
+        for chunk in self._chunks:
+            body += chunk
+        self._chunks.clear()
+        self._filled, self._most = body, size
+        self._allow_rest()
+        try:
+            while not (self.is_gone or self.has_ended or len(body) > size):
+                before = self.received
+                try:
+                    async with asyncio.timeout(patience):
+                        await self._hear()
+                except TimeoutError:
+                    if self.received == before:
+                        raise
+        finally:
+            self._filled = None
+        if self.is_gone:
+            raise Gone
+        self._is_read = self.has_ended
+
+    def _allow_rest(self) -> None:
+        self._allow(min(self._most, self.received + _MOST_AHEAD) + WINDOW)
+
+    def _allow(self, size: int) -> None:
+        """The client may send so many bytes of the body in all."""
+        more = size - self._allowed
+        if more >= WINDOW // 2:
+            self._allowed = size
+            self._wire.credit(self.id, more)
 
     async def send(self, event: Message) -> None:
         """Sends what *event* says; returns when there is room for more.

@@ -108,7 +108,7 @@ class Intake:
         while event.get("more_body", False):
             if len(body) >= PREFIX:
                 size = PREFIX + int.from_bytes(body[1:PREFIX], "big")
-                body = await self._rest(receive, body, size)
+                body = await self._rest(receive, event, body, size)
                 break
             event = await self._next(receive)
             body = body + event.get("body", b"")
@@ -137,7 +137,7 @@ class Intake:
             self._check(len(body))
             return body
         size = length if length is not None else SMALL
-        body = cast("bytes", await self._rest(receive, body, size))  # as good as
+        body = cast("bytes", await self._rest(receive, event, body, size))  # as good as
         if len(body) > size:
             raise InvalidRequest(f"a body of more than {size} bytes comes with its Content-Length")
         return body
@@ -147,10 +147,21 @@ class Intake:
         self._check(size)
         return await self._room.take(size) if size > SMALL else bytearray()
 
-    async def _rest(self, receive: Receive, start: bytes | bytearray, size: int) -> bytearray:
-        """The body that begins with *start*; of one that is longer than *size* some more."""
+    async def _rest(
+        self, receive: Receive, event: Message, start: bytes | bytearray, size: int
+    ) -> bytearray:
+        """The body that begins with *start*, which ends with that of *event*; of one that is
+        longer than *size* some more."""
         body = await self.take(size)
         body += start
+        if (fill := event.get("fill")) is not None:  # see `Exchange`
+            try:
+                await fill(body, size, self.patience)
+            except TimeoutError:
+                raise self.interrupted() from None
+            except OSError:
+                raise Disconnected from None
+            return body
         more = True
         while more and len(body) <= size:
             event = await self._next(receive)
