@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fabric import telemetry
-from fabric.core.errors import DeadlineExceeded, FabricError, InvalidRequest
+from fabric.core.errors import DeadlineExceeded, FabricError, InvalidRequest, Overloaded
 from fabric.core.plans import Attempt
 from fabric.core.requests import Answer
 from fabric.resilience.fallback import Walk, exhausted
@@ -31,6 +31,10 @@ _MOST_TALLIES = 4096
 
 class Invoker(Protocol):
     """Anything that can answer."""
+
+    def promises(self, card: Card, seconds: float) -> bool:
+        """Whether the specialist with *card* may answer a further request within *seconds*, which
+        then comes in this turn of the event loop or the next."""
 
     async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
         """The response of the specialist with *card*.
@@ -73,6 +77,29 @@ class Dispatcher:
         self._clock = clock
         self.tallies: dict[str, Tally] = {}
         """By route; a request that no candidate could answer is in none."""
+
+    def admit(self, request: InferRequest, deadline: Deadline) -> None:
+        """Returns if somebody may answer *request* in time; ask it before `infer`.
+
+        Under overload a refusal is what most requests get, and what it costs is taken from those
+        that could be answered: this one costs no task and no attempt.
+
+        Raises:
+            NotFound: no such model, or no candidate meets the requirements.
+            Overloaded: all who may answer are busy for longer than *deadline* allows.
+        """
+        plan = self._planner.plan(request.model, request.version, request.requirements)
+        left = min(deadline.remaining(self._clock()), plan.timeout)
+        for candidate in plan.candidates:
+            if self._invoker.promises(candidate.card, left):
+                return
+            if not request.substitute:
+                break
+        if plan.route:
+            self._tally(plan.route).failures += 1
+        raise Overloaded(
+            f"nobody can answer for '{request.model}' within {left:.1g} s: all are busy for longer"
+        )
 
     def infer(self, request: InferRequest, deadline: Deadline) -> Coroutine[Any, Any, Answer]:
         """The answer to *request*, by *deadline* or the route's own timeout if that is sooner.

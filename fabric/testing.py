@@ -53,6 +53,11 @@ class FakeInvoker:
     def __init__(self, **answers: Any) -> None:
         self.answers = answers
         self.asked: list[tuple[str, Deadline, frozenset[str]]] = []
+        self.busy: set[str] = set()
+        """Specialists that have no time for a further request."""
+
+    def promises(self, card: Card, seconds: float) -> bool:
+        return card.name not in self.busy
 
     async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
         answer = self._answer(card, request, deadline)

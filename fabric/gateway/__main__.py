@@ -33,6 +33,7 @@ async def run(settings: GatewaySettings) -> None:
     ):
         gc.collect()
         gc.freeze()  # what is there now stays, and need not be looked at again and again
+        gc.set_threshold(20_000)
         await until_told_to_stop()
         await server.drain(settings.drain)
 

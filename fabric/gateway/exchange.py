@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fabric.gateway.headers import encoded, status
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from fabric.gateway.grpc import Message
     from fabric.gateway.headers import Head
 
@@ -55,6 +57,7 @@ class Exchange:
         "_news",
         "_start",
         "_wire",
+        "answer",
         "has_ended",
         "head",
         "id",
@@ -80,6 +83,8 @@ class Exchange:
         self.is_answered = False
         """The client has been told all."""
         self.task: asyncio.Task[None] | None = None
+        self.answer: Coroutine[Any, Any, Any] | None = None
+        """What that waits for, if it has begun."""
         self._allowed = WINDOW
         """Bytes of the body that the client has credit for, from its start."""
         self._chunks: list[memoryview] = []
@@ -133,6 +138,8 @@ class Exchange:
 
     def _over(self, task: asyncio.Task[None]) -> None:
         self._wire.over(self)
+        if self.answer is not None:
+            self.answer.close()  # it has not begun where its task was cancelled before it
         if not task.cancelled():
             task.result()  # there is no exception that is not ours to mend
 

@@ -35,7 +35,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Parts = tuple[bytes | memoryview, ...]
 Handler = Callable[[bytes, Scope], Coroutine[Any, Any, Parts]]
-"""From the message of a request, and its ASGI scope, to the parts of what answers it."""
+"""From the message of a request, and its ASGI scope, to the parts of what answers it.
+
+It may refuse at once, before it gives a coroutine."""
 StreamHandler = Callable[[AsyncIterator[bytes], Scope], AsyncGenerator[Parts, None]]
 """The same for the messages of a call that may have any number of them, both ways."""
 

@@ -13,7 +13,7 @@ import logging
 import struct
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import hpack
 
@@ -23,6 +23,8 @@ from fabric.gateway.headers import MOST_BYTES, NO_TABLE, Heads, Malformed, encod
 from fabric.gateway.intake import PREFIX
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from fabric.core.errors import FabricError
     from fabric.gateway.grpc import Handler, Parts, Receive, Scope, Send
 
@@ -326,8 +328,14 @@ class Connection(asyncio.Protocol):
         ):  # a whole message, and not compressed: the first of the five bytes is 0
             self._count(stop - start)
             exchange.has_ended = True
-            answer = self._call(exchange, handler, data[start + PREFIX : stop])
-            exchange.work(self._loop.create_task(answer))
+            try:
+                answer = handler(data[start + PREFIX : stop], exchange.head.scope)
+            except Exception as error:  # noqa: BLE001 - it is explained, and logged there
+                self._refuse(exchange, error)
+                self.over(exchange)
+            else:
+                exchange.answer = answer
+                exchange.work(self._loop.create_task(self._call(exchange, answer)))
         else:
             self._feed(exchange, flags, memoryview(data)[start:stop])
 
@@ -419,13 +427,12 @@ class Connection(asyncio.Protocol):
         with suppress(Gone):
             await self._service(exchange.head.scope, exchange.receive, exchange.send)
 
-    async def _call(self, exchange: Exchange, handler: Handler, payload: bytes) -> None:
+    async def _call(self, exchange: Exchange, answer: Coroutine[Any, Any, Parts]) -> None:
         """Answers a unary call; when its client leaves, it is cancelled."""
         try:
-            parts = await handler(payload, exchange.head.scope)
+            parts = await answer
         except Exception as error:  # noqa: BLE001 - it is explained, and logged there
-            told = self._service.explained(exchange.head.scope, error)
-            self.headers(exchange, _OK_START + _encoded_once(status_of(told)), ends=True)
+            self._refuse(exchange, error)
             return
         size = 0
         for part in parts:
@@ -445,6 +452,11 @@ class Connection(asyncio.Protocol):
             *parts,
             _END_OF_ANSWER.pack(_END_FRAME, _END_HEADERS | _END_STREAM, stream, _OK_END),
         )
+
+    def _refuse(self, exchange: Exchange, error: Exception) -> None:
+        """A function of its own: what holds the error must not be in a frame that this holds."""
+        told = self._service.explained(exchange.head.scope, error)
+        self.headers(exchange, _OK_START + _encoded_once(status_of(told)), ends=True)
 
     def headers(self, exchange: Exchange, block: bytes, *, ends: bool) -> None:
         block = self._prefix + block

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fabric import telemetry
 from fabric.core.requests import InferRequest
@@ -13,7 +13,7 @@ from fabric.wire.parameters import provenance, read_into
 from fabric.wire.reserved import WANTS_TYPED, is_typed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Coroutine, Iterator
 
     from opentelemetry.trace import Span
 
@@ -41,19 +41,30 @@ class Inference:
     def handlers(self) -> dict[str, Handler]:
         return {f"{SERVICE}ModelInfer": self.model_infer}
 
-    async def model_infer(self, payload: bytes, scope: Scope) -> Parts:
-        """The specialist's own response with who gave it appended."""
+    def model_infer(self, payload: bytes, scope: Scope) -> Coroutine[Any, Any, Parts]:
+        """The specialist's own response with who gave it appended.
+
+        Raises what is wrong with the request, and that it is refused, before it gives a coroutine.
+        """
         deadline, trace = call_of(scope)
         message = head_of(payload)
         if not message.raw_input_contents and self._wants_typed(message, scope):
             payload += WANTS_TYPED
         request = request_of(message, payload, trace)
         if self._leaves_spans(request):
-            with self._span(request) as span:
-                answer = await self._view.dispatcher.infer(request, deadline)
-                _describe(span, answer)
-        else:
+            return self._recorded(request, deadline)
+        self._view.dispatcher.admit(request, deadline)
+        return self._answered(request, deadline)
+
+    async def _answered(self, request: InferRequest, deadline: Deadline) -> Parts:
+        answer = await self._view.dispatcher.infer(request, deadline)
+        return answer.response.payload, self._who(request.model, answer)
+
+    async def _recorded(self, request: InferRequest, deadline: Deadline) -> Parts:
+        with self._span(request) as span:
+            self._view.dispatcher.admit(request, deadline)
             answer = await self._view.dispatcher.infer(request, deadline)
+            _describe(span, answer)
         return answer.response.payload, self._who(request.model, answer)
 
     def _wants_typed(self, message: ModelInferRequest, scope: Scope) -> bool:

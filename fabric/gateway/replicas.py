@@ -72,6 +72,18 @@ class ReplicaPool:
         links = self._serving.get(key)
         return _nearest(links, sequence).peer.replica if links else ""
 
+    def promises(self, card: Card, seconds: float) -> bool:
+        """Whether a replica of *card* may answer within *seconds*; also where there is none.
+
+        See `Link.promises`.
+        """
+        links = self._serving.get(card.key)
+        if not links:
+            return True
+        if len(links) == 1:
+            return links[0].promises(seconds)
+        return any(link.promises(seconds) for link in links)
+
     async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
         """Asks a replica of *card*, the less busy of two drawn at random; a request of a sequence
         the one that it names, or that its sequence begins at.

@@ -86,6 +86,11 @@ class Sequences:
         self._pins: OrderedDict[_Key, Pin] = OrderedDict()
         """The longest unused first."""
 
+    def admit(self, request: InferRequest, deadline: Deadline) -> None:
+        """See `Dispatcher.admit`; requests of sequences have their turns before it is known."""
+        if not request.sequence:
+            self._dispatcher.admit(request, deadline)
+
     def infer(self, request: InferRequest, deadline: Deadline) -> Coroutine[Any, Any, Answer]:
         """The answer to *request*, see `Dispatcher.infer`.
 

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from fabric.core.deadlines import Deadline
 
 _MOST_MICROSECONDS = 2**32 - 1
+_LATER = 1.5
+"""Nearly all answers come within so many times what they take on average."""
 _NO_DEADLINE = PREFIX.pack(0)
 _INFINITE = float("inf")
 _LUMP = CREDIT_AT_FIRST // 2
@@ -66,6 +68,8 @@ class Link(FramedProtocol):
         self._greeted: asyncio.Future[Hello] = self._loop.create_future()
         self._last_id = 0
         self._pace = Pace()
+        self._promised = 0
+        """Requests of this turn of the loop that are on their way to here."""
         self._on_change = on_change
 
     @property
@@ -75,6 +79,21 @@ class Link(FramedProtocol):
     @property
     def can_serve(self) -> bool:
         return self.is_open and not self.is_draining
+
+    def promises(self, seconds: float) -> bool:
+        """Whether a further request may be answered within *seconds*, by the pace so far.
+
+        If so it counts as in flight until the next turn of the loop, when it will be.
+        """
+        if self._pace.wait(len(self.calls) + self._promised) * _LATER > seconds:
+            return False
+        if not self._promised:
+            self._loop.call_soon(self._forget)
+        self._promised += 1
+        return True
+
+    def _forget(self) -> None:
+        self._promised = 0
 
     async def call(
         self, payload: bytes, deadline: Deadline, trace: bytes = b""

@@ -29,5 +29,5 @@ class Pace:
             self.each += (each - self.each) * (_NEW if self.each else 1.0)
 
     def wait(self, ahead: int) -> float:
-        """Seconds until a request with *ahead* others before it is answered, as far as known."""
+        """Seconds until a request with *ahead* others before it is answered, on average."""
         return self.each * (ahead + 1) if ahead >= FEWEST else 0.0
