@@ -615,7 +615,7 @@ async def test_what_cannot_be_answered_by_its_deadline_is_refused_at_once():
     """By the pace of the answers so far; whoever can wait is sent."""
     handler = Held()
     async with linked(handler) as (_, link):
-        link._pace.each = 0.1
+        link._pace.answered(2.0, 19)
         tasks = [asyncio.create_task(link.call(b"x", NEVER)) for _ in range(20)]
         calls = [await handler.calls.get() for _ in tasks]
         with pytest.raises(Overloaded, match="a replica of s take it about 2 s") as caught:
