@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fabric import telemetry
 from fabric.core.requests import InferRequest
 from fabric.gateway.grpc import SERVICE, deadline_of, header
+from fabric.gateway.lag import Lag
 from fabric.wire.heads import head_of
 from fabric.wire.parameters import provenance, read_into
 from fabric.wire.reserved import WANTS_TYPED, is_typed
@@ -36,6 +37,7 @@ class Inference:
         self._view = view
         self._tracing = tracing
         self._dialect = dialect
+        self._lag = Lag()
         self._provenance: dict[tuple[str, ...], bytes] = {}
 
     def handlers(self) -> dict[str, Handler]:
@@ -47,6 +49,7 @@ class Inference:
         Raises what is wrong with the request, and that it is refused, before it gives a coroutine.
         """
         deadline, trace = call_of(scope)
+        deadline = self._lag.read(deadline)
         message = head_of(payload)
         if not message.raw_input_contents and self._wants_typed(message, scope):
             payload += WANTS_TYPED
