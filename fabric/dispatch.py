@@ -79,7 +79,7 @@ class Dispatcher:
         """By route; a request that no candidate could answer is in none."""
 
     def admit(self, request: InferRequest, deadline: Deadline) -> None:
-        """Returns if somebody may answer *request* in time; ask it before `infer`.
+        """Finds who may answer *request* in time, for `infer` to ask first.
 
         Under overload a refusal is what most requests get, and what it costs is taken from those
         that could be answered: this one costs no task and no attempt.
@@ -90,8 +90,9 @@ class Dispatcher:
         """
         plan = self._planner.plan(request.model, request.version, request.requirements)
         left = min(deadline.remaining(self._clock()), plan.timeout)
-        for candidate in plan.candidates:
-            if self._invoker.promises(candidate.card, left):
+        for place, candidate in enumerate(plan.candidates):
+            if self._invoker.promises(candidate.card, min(left, candidate.timeout)):
+                request.place = place
                 return
             if not request.substitute:
                 break
@@ -139,15 +140,21 @@ class Dispatcher:
         plan = self._planner.plan(request.model, request.version, request.requirements)
         started = self._clock()
         deadline = deadline.within(plan.timeout, started)
-        first = plan.candidates[0]
+        place = request.place if request.place < len(plan.candidates) else 0
+        first = plan.candidates[place]
         try:
             response = await self._attempt(ask, first, request, deadline)
         except FabricError as error:
-            falling = self._fall_back(ask, plan, request, deadline, error, started)
+            walk = Walk(plan, request.substitute, place, failed=_passed(plan, place))
+            falling = self._fall_back(ask, walk, request, deadline, error, started)
             return await (self._counted(plan.route, started, falling) if plan.route else falling)
         if plan.route:
             self._count(plan.route, started)
-        return Answer(response, first.card.name, first.card.version, plan.route, fallback=False)
+        return Answer(
+            *(response, first.card.name, first.card.version, plan.route),
+            fallback=place > 0,
+            attempts=_passed(plan, place) if place else (),
+        )
 
     async def _counted(
         self, route: str, started: float, answer: Coroutine[Any, Any, Answer]
@@ -201,15 +208,15 @@ class Dispatcher:
     async def _fall_back(
         self,
         ask: _Ask,
-        plan: Plan,
+        walk: Walk,
         request: InferRequest,
         deadline: Deadline,
         error: FabricError,
         started: float,
     ) -> Answer:
-        """The answer of whoever the walk leads to after the first candidate's *error*."""
-        walk = Walk(plan, request.substitute)
-        candidate = plan.candidates[0]
+        """The answer of whoever *walk* leads to after the *error* of whom it has come to."""
+        plan = walk.plan
+        candidate = plan.candidates[walk.place]
         while True:
             now = self._clock()
             following = walk.after(error, _failed(candidate, error, now - started))
@@ -244,3 +251,19 @@ def _failed(candidate: Candidate, error: FabricError, seconds: float) -> Attempt
         message=error.message,
         seconds=seconds,
     )
+
+
+def _passed(plan: Plan, place: int) -> list[Attempt]:
+    """What became of those before *place*, who were not asked."""
+    busy = "it is busy for longer than the deadline allows"
+    return [
+        Attempt(
+            specialist=candidate.card.name,
+            version=candidate.card.version,
+            replica="",
+            error=Overloaded.reason,
+            message=busy,
+            seconds=0.0,
+        )
+        for candidate in plan.candidates[:place]
+    ]

@@ -24,6 +24,8 @@ class InferRequest:
     """Whether a candidate other than the first may answer."""
     trace: bytes = b""
     """W3C trace context, see `fabric.telemetry.pack`; empty when nobody traces."""
+    place: int = 0
+    """Of the candidate to ask first: those before it were found to be busy for too long."""
     avoid: frozenset[str] = frozenset()
     """Ids of replicas that failed this request already."""
     sequence: str = ""

@@ -26,13 +26,14 @@ class Lag:
         self._is_due = False
 
     def read(self, deadline: Deadline) -> Deadline:
-        """The *deadline* of a request that has just been read, by when it may have come."""
+        """When the answer to a request that has just been read must be here to come in time, if
+        *deadline* counts from now: the request has waited, and so will its answer."""
         if not self._is_due:
             self._is_due = True
             loop = asyncio.get_running_loop()
             due = loop.time() + _EVERY
             loop.call_at(due, self._measure, due)
-        return Deadline(deadline.at - self.seconds) if self.seconds else deadline
+        return Deadline(deadline.at - 2 * self.seconds) if self.seconds else deadline
 
     def _measure(self, due: float) -> None:
         self._is_due = False
