@@ -9,7 +9,7 @@ from fabric import telemetry
 from fabric.core.requests import InferRequest
 from fabric.gateway.grpc import SERVICE, deadline_of, header
 from fabric.gateway.lag import Lag
-from fabric.wire.heads import head_of
+from fabric.wire.heads import Heads
 from fabric.wire.parameters import provenance, read_into
 from fabric.wire.reserved import WANTS_TYPED, is_typed
 
@@ -38,6 +38,7 @@ class Inference:
         self._tracing = tracing
         self._dialect = dialect
         self._lag = Lag()
+        self._heads = Heads()
         self._provenance: dict[tuple[str, ...], bytes] = {}
 
     def handlers(self) -> dict[str, Handler]:
@@ -50,7 +51,7 @@ class Inference:
         """
         deadline, trace = call_of(scope)
         deadline = self._lag.read(deadline)
-        message = head_of(payload)
+        message = self._heads.of(payload)
         if not message.raw_input_contents and self._wants_typed(message, scope):
             payload += WANTS_TYPED
         request = request_of(message, payload, trace)

@@ -18,8 +18,7 @@ from fabric.core.errors import DeadlineExceeded, FabricError, InvalidRequest
 from fabric.gateway.grpc import SERVICE, header
 from fabric.gateway.inference import DIALECT, call_of, request_of
 from fabric.gateway.settings import check_dialect
-from fabric.wire.heads import head_of
-from fabric.wire.kinds import varint
+from fabric.wire.heads import head_of, varint
 from fabric.wire.reserved import EMPTY_FINAL_RESPONSE, WANTS_TYPED, is_typed
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from fabric.api.inference.v2.open_inference_pb2 import ModelInferResponse
 from fabric.core.errors import SpecialistFailed
 from fabric.core.tensors import DTYPES
 from fabric.wire.classes import classified
-from fabric.wire.kinds import varint
+from fabric.wire.heads import varint
 from fabric.wire.tensors import to_contents, to_raw
 
 if TYPE_CHECKING:

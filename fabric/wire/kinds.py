@@ -11,16 +11,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
-from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest
 from fabric.core.tensors import DTYPES, Tensors
+from fabric.wire.heads import head_size, marker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_RAW_INPUT = b"\x3a"  # raw_input_contents = 7, length-delimited
-_MAX_HEAD_BYTES = 4096
+    from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +71,8 @@ class Kind:
         """The inputs of *payload*, which has the length of this kind; None if it is of another."""
         if payload[: len(self.head)] != self.head:
             return None
-        for marker, at in self.markers:
-            if payload[at : at + len(marker)] != marker:
+        for mark, at in self.markers:
+            if payload[at : at + len(mark)] != mark:
                 return None
         tensors: Tensors = {}
         for name, shape, dtype, offset in self.views:
@@ -103,44 +101,25 @@ def kind_of(
 ) -> Kind | None:
     """The kind of *payload*, if it ends with its raw elements *contents*, all of fixed size.
 
-    A message is the sum of the fields that follow one another. Where the head is a message of
-    its own and the rest is raw elements, other elements of the same lengths after the same
-    head make the same request with other elements.
+    Other elements of the same lengths after the same head make the same request with other
+    elements.
     """
     if not contents or request.id or inputs.sequence:  # an id is seldom the same twice
         return None
-    markers = [_RAW_INPUT + varint(len(raw)) for raw in contents]
-    size = len(payload) - sum(map(len, markers)) - sum(map(len, contents))
-    if not 0 < size <= _MAX_HEAD_BYTES or not _is_head(bytes(payload[:size]), request):
+    markers = [marker(raw) for raw in contents]
+    size = head_size(payload, request, contents)
+    if not size:
         return None
     like = replace(inputs, tensors={})
     kind = Kind(bytes(payload[: size + len(markers[0])]), [], [], like)
     at = size
-    for tensor, marker, raw in zip(request.inputs, markers, contents, strict=True):
-        if tensor.datatype in ("BYTES", "BOOL") or (payload[at : at + len(marker)] != marker):
+    for tensor, mark, raw in zip(request.inputs, markers, contents, strict=True):
+        if tensor.datatype in ("BYTES", "BOOL") or (payload[at : at + len(mark)] != mark):
             return None
-        kind.markers.append((marker, at))
-        at += len(marker)
+        kind.markers.append((mark, at))
+        at += len(mark)
         shape = inputs.tensors[tensor.name].shape
         kind.views.append((tensor.name, shape, DTYPES[tensor.datatype], at))
         at += len(raw)
     del kind.markers[0]  # the head ends with it
     return kind
-
-
-def _is_head(head: bytes, request: ModelInferRequest) -> bool:
-    try:
-        message = ModelInferRequest.FromString(head)
-    except DecodeError:
-        return False
-    return not message.raw_input_contents and len(message.inputs) == len(request.inputs)
-
-
-def varint(number: int) -> bytes:
-    """*number* as protobuf writes the length of a field."""
-    parts = bytearray()
-    while number > 0x7F:
-        parts.append(number & 0x7F | 0x80)
-        number >>= 7
-    parts.append(number)
-    return bytes(parts)

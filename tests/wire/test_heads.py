@@ -6,7 +6,7 @@ import pytest
 
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest
 from fabric.core.errors import InvalidRequest
-from fabric.wire.heads import SMALL, head_of
+from fabric.wire.heads import SMALL, Heads, head_of
 
 
 def request(size):
@@ -50,3 +50,46 @@ def test_what_is_no_request_is_refused(size, tail):
     """Fields that are cut off, groups, and numbers that never end."""
     with pytest.raises(InvalidRequest, match="ModelInferRequest"):
         head_of(request(size).SerializeToString() + tail)
+
+
+def simple(fill=b"a", **fields):
+    """A request that ends with the raw elements of its one tensor."""
+    made = ModelInferRequest(model_name="m", **fields)
+    made.inputs.add(name="x", datatype="UINT8", shape=[4])
+    made.raw_input_contents.append(fill * 4)
+    return made
+
+
+def test_requests_that_differ_in_their_elements_alone_have_one_head():
+    """It is parsed once."""
+    heads = Heads()
+    first = heads.of(simple().SerializeToString())
+    assert heads.of(simple(b"b").SerializeToString()) is first
+    assert first == simple()
+    assert heads.of(simple(model_version="2").SerializeToString()).model_version == "2"
+    assert heads.of(simple(b"b").SerializeToString()) is first
+
+
+def test_what_only_ends_like_the_elements_is_no_head_to_remember():
+    """Here the end of a parameter's text: the next request differs in that text."""
+    made = simple()
+    tail = b"\x3a\x04aaaa"
+    hidden = ModelInferRequest()
+    hidden.parameters["fabric_task"].string_param = tail.decode()
+    payload = made.SerializeToString() + hidden.SerializeToString()
+    assert payload.endswith(tail)
+    heads = Heads()
+    for text in ("aaaa", "bbbb"):
+        head = heads.of(payload[:-4] + text.encode())
+        assert head.parameters["fabric_task"].string_param == f":\x04{text}"
+
+
+def test_few_heads_of_one_length_are_remembered():
+    """Callers may be many."""
+    heads = Heads()
+    for number in range(10):
+        heads.of(simple(model_version=str(number)).SerializeToString())
+    assert [len(known) for known in heads._known.values()] == [4]
+    for size in range(1, 200):
+        heads.of(simple(model_version="1" * size).SerializeToString())
+    assert len(heads._known) <= 64
