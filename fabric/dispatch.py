@@ -92,14 +92,15 @@ class Dispatcher:
         left = min(deadline.remaining(self._clock()), plan.timeout)
         for place, candidate in enumerate(plan.candidates):
             if self._invoker.promises(candidate.card, min(left, candidate.timeout)):
-                request.place = place
+                request.plan, request.place = plan, place
                 return
             if not request.substitute:
                 break
         if plan.route:
             self._tally(plan.route).failures += 1
         raise Overloaded(
-            f"nobody can answer for '{request.model}' within {left:.1g} s: all are busy for longer"
+            f"nobody can answer for '{request.model}' within {max(0.0, left):.1g} s: "
+            "all are busy for longer"
         )
 
     def infer(self, request: InferRequest, deadline: Deadline) -> Coroutine[Any, Any, Answer]:
@@ -129,6 +130,7 @@ class Dispatcher:
             responses = self._invoker.stream(card, request, deadline)
             return await anext(responses)
 
+        self.admit(request, deadline)
         answer = await self._answer(first, request, deadline)
         request.payload = b""  # nobody else is asked, and it may be large
         async with aclosing(responses):
@@ -137,10 +139,11 @@ class Dispatcher:
                 yield replace(answer, response=response)
 
     async def _answer(self, ask: _Ask, request: InferRequest, deadline: Deadline) -> Answer:
-        plan = self._planner.plan(request.model, request.version, request.requirements)
+        plan, place = request.plan, request.place
+        if plan is None:
+            plan = self._planner.plan(request.model, request.version, request.requirements)
         started = self._clock()
         deadline = deadline.within(plan.timeout, started)
-        place = request.place if request.place < len(plan.candidates) else 0
         first = plan.candidates[place]
         try:
             response = await self._attempt(ask, first, request, deadline)

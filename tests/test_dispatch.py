@@ -237,3 +237,47 @@ async def test_tallies_are_bounded(monkeypatch):
     for name in "xyzx":
         await asking.infer(request(name), NEVER)
     assert list(asking.tallies) == ["z", "x"]
+
+
+async def test_who_has_no_time_is_passed_over():
+    """And the answer says so."""
+    invoker = FakeInvoker()
+    invoker.busy = {"a"}
+    asking, asked = dispatcher(invoker), request()
+    asking.admit(asked, NEVER)
+    answer = await asking.infer(asked, NEVER)
+    assert (answer.specialist, answer.fallback) == ("b", True)
+    (passed,) = answer.attempts
+    assert (passed.specialist, passed.error, passed.replica) == ("a", "OVERLOADED", "")
+    assert [name for name, *_ in invoker.asked] == ["b"]
+
+
+async def test_where_nobody_has_time_nobody_is_asked():
+    """It is refused at once, and counted."""
+    invoker = FakeInvoker()
+    invoker.busy = {"a", "b"}
+    asking = dispatcher(invoker)
+    with pytest.raises(Overloaded, match="nobody can answer for 'r' within 0.05 s"):
+        asking.admit(request(), Deadline(asking._clock() + 0.05))
+    assert invoker.asked == []
+    assert asking.tallies["r"].failures == 1
+
+
+async def test_no_other_is_asked_of_whom_the_caller_wants_the_first():
+    """Though others have time."""
+    invoker = FakeInvoker()
+    invoker.busy = {"a"}
+    asked = request()
+    asked.substitute = False
+    with pytest.raises(Overloaded):
+        dispatcher(invoker).admit(asked, NEVER)
+
+
+async def test_a_failure_behind_who_was_passed_over_tells_of_both():
+    """The busy first is among those that were tried."""
+    invoker = FakeInvoker(b=SpecialistFailed("nan", replica="b/0"))
+    invoker.busy = {"a"}
+    asking, asked = dispatcher(invoker), request()
+    asking.admit(asked, NEVER)
+    with pytest.raises(SpecialistFailed, match="2 attempts failed: a:1: it is busy .*; b:1: nan"):
+        await asking.infer(asked, NEVER)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fabric.core.plans import Attempt, Requirements
+from fabric.core.plans import Attempt, Plan, Requirements
 
 Parameter = bool | int | float | str
 Parameters = Mapping[str, Parameter]
@@ -24,8 +24,10 @@ class InferRequest:
     """Whether a candidate other than the first may answer."""
     trace: bytes = b""
     """W3C trace context, see `fabric.telemetry.pack`; empty when nobody traces."""
+    plan: Plan | None = None
+    """By which it was admitted, if it was,"""
     place: int = 0
-    """Of the candidate to ask first: those before it were found to be busy for too long."""
+    """and the candidate to ask first: those before it are busy for too long."""
     avoid: frozenset[str] = frozenset()
     """Ids of replicas that failed this request already."""
     sequence: str = ""

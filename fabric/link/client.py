@@ -85,11 +85,12 @@ class Link(FramedProtocol):
 
         If so it counts as in flight until the next turn of the loop, when it will be.
         """
-        if self._pace.wait(len(self.calls) + self._promised) * _LATER > seconds:
+        promised = self._promised
+        if self._pace.wait(len(self.calls) + promised) * _LATER > seconds:
             return False
-        if not self._promised:
+        if not promised:
             self._loop.call_soon(self._forget)
-        self._promised += 1
+        self._promised = promised + 1
         return True
 
     def _forget(self) -> None:
@@ -102,8 +103,7 @@ class Link(FramedProtocol):
 
         Raises:
             Unavailable: the link is lost, before or after the request was sent.
-            Overloaded: too many requests are in flight here, for the replica or for the deadline,
-                or the replica has no room.
+            Overloaded: too many requests are in flight here, or the replica has no room.
             DeadlineExceeded: no response came in time.
             FabricError: what else the replica answers.
         """
@@ -208,12 +208,6 @@ class Link(FramedProtocol):
         remaining = deadline.remaining(now)
         if remaining <= 0:
             raise DeadlineExceeded("the deadline had passed before the request was sent")
-        if (wait := self._pace.wait(len(self.calls))) > remaining:
-            raise Overloaded(
-                f"the requests in flight to a replica of {self.peer.specialist} take it about "
-                f"{wait:.1g} s, and the deadline is in {remaining:.1g} s",
-                replica=self.peer.replica,
-            )
         self._last_id = request_id = (self._last_id + 1) & 0xFFFFFFFF or 1
         answer: asyncio.Future[bytes | memoryview] = self._loop.create_future()
         self.calls[request_id] = answer

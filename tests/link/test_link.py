@@ -611,18 +611,19 @@ async def test_a_peer_that_was_sent_much_may_take_its_time(size, is_open):
     await server.wait_closed()
 
 
-async def test_what_cannot_be_answered_by_its_deadline_is_refused_at_once():
-    """By the pace of the answers so far; whoever can wait is sent."""
+async def test_nothing_is_promised_that_the_pace_so_far_does_not_allow():
+    """What is promised counts at once, until the next turn of the loop, when it is in flight."""
     handler = Held()
     async with linked(handler) as (_, link):
         link._pace.answered(2.0, 19)
         tasks = [asyncio.create_task(link.call(b"x", NEVER)) for _ in range(20)]
         calls = [await handler.calls.get() for _ in tasks]
-        with pytest.raises(Overloaded, match="a replica of s take it about 2 s") as caught:
-            await link.call(b"x", Deadline.after(2.0))
-        assert (caught.value.replica, link.in_flight) == ("r1", 20)
-        tasks.append(asyncio.create_task(link.call(b"x", Deadline.after(60.0))))
-        calls.append(await handler.calls.get())
+        assert not link.promises(2.0)
+        assert link.promises(3.2)  # one and a half times the mean of 2.1 s
+        assert not link.promises(3.2)
+        assert link.promises(math.inf)
+        await asyncio.sleep(0)
+        assert link.promises(3.2)
         for call in calls:
             call.respond(b"y")
         assert {bytes(await task) for task in tasks} == {b"y"}
