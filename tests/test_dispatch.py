@@ -257,7 +257,7 @@ async def test_where_nobody_has_time_nobody_is_asked():
     invoker = FakeInvoker()
     invoker.busy = {"a", "b"}
     asking = dispatcher(invoker)
-    with pytest.raises(Overloaded, match="nobody can answer for 'r' within 0.05 s"):
+    with pytest.raises(Overloaded, match=r"nobody can answer for 'r' within 0\.05 s"):
         asking.admit(request(), Deadline(asking._clock() + 0.05))
     assert invoker.asked == []
     assert asking.tallies["r"].failures == 1
@@ -279,5 +279,5 @@ async def test_a_failure_behind_who_was_passed_over_tells_of_both():
     invoker.busy = {"a"}
     asking, asked = dispatcher(invoker), request()
     asking.admit(asked, NEVER)
-    with pytest.raises(SpecialistFailed, match="2 attempts failed: a:1: it is busy .*; b:1: nan"):
+    with pytest.raises(SpecialistFailed, match=r"2 attempts failed: a:1: it is busy .*; b:1: nan"):
         await asking.infer(asked, NEVER)

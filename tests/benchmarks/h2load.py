@@ -1,4 +1,4 @@
-"""Closed-loop load by h2load: so many requests in flight, each followed by the next."""
+"""Load by h2load: so many requests in flight, each followed by the next, or so many a second."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from tests.benchmarks.processes import Failed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PATH = "/inference.GRPCInferenceService/ModelInfer"
+_SERVICE = "/inference.GRPCInferenceService/"
+PATH = f"{_SERVICE}ModelInfer"
+READY = f"{_SERVICE}ServerReady"
 _HEADERS = ("content-type: application/grpc", "te: trailers")
 _FIRST = 4
 """Requests of each place in flight that give a first rate."""
@@ -42,6 +44,8 @@ class Load:
 
 
 C1, C64 = Load(1, 1), Load(4, 16)
+_MOST = Load(8, 256)
+"""Requests in flight at a constant rate; beyond them requests wait and are late unnoticed."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Target:
     least: int
     cores: frozenset[int] = frozenset()
     """Where the generator runs; empty for wherever there is room."""
+    path: str = PATH
 
 
 def run(target: Target, load: Load, seconds: float) -> Run:
@@ -94,14 +99,30 @@ def run(target: Target, load: Load, seconds: float) -> Run:
 
 def send(target: Target, load: Load, requests: int, log: str = "") -> tuple[float, float]:
     """Sends exactly so many requests; requests per second, and how many seconds it took."""
-    argv = ["h2load", "-n", str(requests), "-t", "1", "-d", str(target.body)]
+    return parsed(_sent(target, load, requests, log), requests, target.least)
+
+
+def paced(target: Target, rate: float, seconds: float, timeout: str) -> tuple[np.ndarray, float]:
+    """Sends so many requests a second, each with *timeout* as gRPC's.
+
+    The seconds until each was answered in whatever way, and how long it took altogether.
+    """
+    requests = int(rate * seconds)
+    with tempfile.NamedTemporaryFile() as log:
+        more = ("--rps", f"{rate / _MOST.connections}", "-H", f"grpc-timeout: {timeout}")
+        shown = _sent(target, _MOST, requests, log.name, *more)
+        took = np.loadtxt(log.name, dtype=np.int64, usecols=2, ndmin=1) / 1e6
+    return took, parsed(shown, requests, 0)[1]
+
+
+def _sent(target: Target, load: Load, requests: int, log: str, *more: str) -> str:
+    argv = ["h2load", "-n", str(requests), "-t", "1", "-d", str(target.body), *more]
     argv += ["-c", str(load.connections), "-m", str(load.streams)]
     argv += [word for header in _HEADERS for word in ("-H", header)]
     argv += [f"--log-file={log}"] if log else []
     if target.cores:
         argv = ["taskset", "-c", ",".join(map(str, target.cores)), *argv]
-    shown = _shown([*argv, f"http://{target.address}{PATH}"])
-    return parsed(shown, requests, target.least)
+    return _shown([*argv, f"http://{target.address}{target.path}"])
 
 
 def _shown(argv: Sequence[str]) -> str:

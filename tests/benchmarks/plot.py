@@ -25,7 +25,7 @@ _COLOURS = {
     "mlserver": "#9a6fb0",
     "ray-fast": "#e0a030",
 }
-_GOOD, _REFUSED, _LATE = "#0b6e4f", "#c9c9c9", "#c8553d"
+_GOOD, _LATE = "#0b6e4f", "#c8553d"
 _WIDTH, _HEIGHT = 5.2, 3.8
 _COLUMNS = 3
 _THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
@@ -95,25 +95,20 @@ def _latency(axes: Axes, data: dict[str, Any]) -> None:
 
 
 def _goodput(axes: Axes, data: dict[str, Any]) -> None:
-    names = list(reversed(data))
+    told = {f"{model} {name}": each for model, by in data.items() for name, each in by.items()}
+    names = list(reversed(told))
     left = [0.0] * len(names)
-    kinds = {
-        "in time": (_GOOD, lambda each: each["in time"]),
-        "refused": (_REFUSED, lambda each: sum(each["refused"].values())),
-        "late or never": (_LATE, lambda each: each["late"]),
-    }
-    for label, (colour, value) in kinds.items():
-        widths = [value(data[name]) / data[name]["capacity"] for name in names]
-        bars = axes.barh(names, widths, left=left, color=colour, label=label, height=0.55)
+    for kind, colour in (("in time", _GOOD), ("late", _LATE)):
+        widths = [told[name][kind] / told[name]["capacity"] for name in names]
+        bars = axes.barh(names, widths, left=left, color=colour, label=kind, height=0.55)
         texts = [f"{width:.0%}" if width > 0.08 else "" for width in widths]
-        ink = "black" if colour == _REFUSED else "white"
-        axes.bar_label(bars, texts, label_type="center", fontsize=9, color=ink)
+        axes.bar_label(bars, texts, label_type="center", fontsize=9, color="white")
         left = [start + width for start, width in zip(left, widths, strict=True)]
     axes.axvline(0.8, color="black", lw=1, ls=":")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_ylim(-0.6, len(names) - 0.1)
+    axes.set_ylim(-0.6, len(names) + 0.3)
     axes.set_xlabel("of capacity; the dotted line is what is to be answered in time")
-    axes.set_title("medium at twice its capacity, 50 ms to answer", loc="left")
+    axes.set_title("twice the capacity, 50 ms to answer; the rest was refused", loc="left")
     axes.legend(frameon=False, fontsize=8, ncols=3, loc="upper left")
 
 
