@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from fabric.core.deadlines import Deadline
 
 _MOST_MICROSECONDS = 2**32 - 1
-_LATER = 1.5
+_LATER = 1.75
 """Nearly all answers come within so many times what they take on average."""
 _NO_DEADLINE = PREFIX.pack(0)
 _INFINITE = float("inf")

@@ -619,11 +619,11 @@ async def test_nothing_is_promised_that_the_pace_so_far_does_not_allow():
         tasks = [asyncio.create_task(link.call(b"x", NEVER)) for _ in range(20)]
         calls = [await handler.calls.get() for _ in tasks]
         assert not link.promises(2.0)
-        assert link.promises(3.2)  # one and a half times the mean of 2.1 s
-        assert not link.promises(3.2)
+        assert link.promises(3.7)  # 1.75 times the mean of 2.1 s
+        assert not link.promises(3.7)
         assert link.promises(math.inf)
         await asyncio.sleep(0)
-        assert link.promises(3.2)
+        assert link.promises(3.7)
         for call in calls:
             call.respond(b"y")
         assert {bytes(await task) for task in tasks} == {b"y"}
