@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import socket
 import time
 
+import numpy as np
 import pytest
 
 from fabric.core.deadlines import NEVER, Deadline
@@ -627,3 +629,41 @@ async def test_nothing_is_promised_that_the_pace_so_far_does_not_allow():
         for call in calls:
             call.respond(b"y")
         assert {bytes(await task) for task in tasks} == {b"y"}
+
+
+async def test_ends_on_one_machine_are_linked_by_a_unix_socket():
+    """Which who listens at a port has beside it; who has none is reached by the port."""
+    async with linked(Echo()) as (server, link):
+        assert link._transport.get_extra_info("socket").family == socket.AF_UNIX
+        server._local.close()
+        other = await connect(server.address)
+        assert other._transport.get_extra_info("socket").family == socket.AF_INET
+        assert bytes(await other.call(b"x", NEVER)) == b"x"
+        other.close()
+
+
+async def test_a_server_that_is_closed_is_found_by_neither_way():
+    """Nor does its name stay behind."""
+    async with linked(Echo()) as (server, _):
+        address = server.address
+    with pytest.raises(Unavailable):
+        await connect(address)
+    again = LinkServer(Hello(), Echo())
+    host, _, port = address.rpartition(":")
+    await again.start(host, int(port))
+    (await connect(address)).close()
+    await again.close()
+
+
+async def test_the_end_of_a_large_message_is_aligned():
+    """So that elements which end it are, whatever stands before them."""
+    handler = Held()
+    async with linked(handler) as (_, link):
+        for size in (300_000, 300_001, 4_000_003):
+            task = asyncio.create_task(link.call(bytes(size), NEVER))
+            call = await handler.calls.get()
+            array = np.frombuffer(call.payload, np.uint8)
+            assert (array.ctypes.data + array.size) % 64 == 0
+            assert not array.flags.writeable
+            call.respond(b"y")
+            await task
