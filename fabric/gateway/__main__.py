@@ -17,7 +17,7 @@ from fabric.processes import from_environ, until_told_to_stop
 log = logging.getLogger(__name__)
 
 _NEW_OBJECTS = 20_000
-"""Between two looks for cycles: by default it is 700, of which a few requests in flight are more."""
+"""Between two looks for cycles; by default 700, which a few requests in flight are more than."""
 
 
 async def run(settings: GatewaySettings) -> None:

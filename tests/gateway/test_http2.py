@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import struct
 
@@ -60,7 +61,10 @@ class Double:
         self.go.set()
 
     def handler(self, scope):
-        return self.double if scope["path"] == "/a.B/Double" else None
+        return {"/a.B/Double": self.double, "/a.B/Refuse": self.refuse}.get(scope["path"])
+
+    def refuse(self, payload, scope):
+        raise NotFound("at once")
 
     def explained(self, scope, error):
         return error if isinstance(error, NotFound) else Internal(f"{scope['path']}: {error}")
@@ -203,6 +207,30 @@ async def test_a_call_that_fails_says_so(client, body, status):
     assert (await client.end(client.ask(CALL, framed(b""))))[b"grpc-status"] == b"0"
 
 
+async def test_a_call_that_is_refused_before_it_begins_says_so(client, server):
+    """Nothing is made for it, and nothing is left of it."""
+    headers = [(name, "/a.B/Refuse" if name == ":path" else value) for name, value in CALL]
+    stream = client.ask(headers, framed(b"x"))
+    assert (await client.end(stream))[b"grpc-status"] == b"5"
+    (connection,) = server._connections
+    assert not connection._exchanges
+    assert (await client.end(client.ask(CALL, framed(b""))))[b"grpc-status"] == b"0"
+
+
+async def test_errors_leave_no_cycles_behind(client):
+    """Garbage that has to be looked for costs more than the answers of an overloaded gateway."""
+    refused = [(name, "/a.B/Refuse" if name == ":path" else value) for name, value in CALL]
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            await client.end(client.ask(CALL, framed(b"fail")))
+            await client.end(client.ask(refused, framed(b"x")))
+        assert not [each for each in gc.get_objects() if isinstance(each, NotFound)]
+    finally:
+        gc.enable()
+
+
 async def test_what_is_no_call_is_for_the_asgi_application(client):
     """With the path as it came, the query, and the body as it comes."""
     headers = [(name, "/a%20b?c=d" if name == ":path" else value) for name, value in OTHER]
@@ -302,6 +330,13 @@ async def test_a_call_whose_client_leaves_is_cancelled_at_once(client, service):
     await until(lambda: service.cancelled == 1)
     await client.close()
     await until(lambda: service.cancelled == 2)
+
+
+async def test_a_call_whose_client_leaves_before_it_begins_never_does(server, service):
+    """Not even the coroutine that was made for it."""
+    reset = frame(RST, 0, 1, struct.pack(">I", 8))
+    await said(server, ASK + frame(DATA, END_STREAM, 1, BODY) + reset)
+    assert service.calls == 0
 
 
 async def test_an_application_hears_that_its_client_left(client, service):
