@@ -87,6 +87,7 @@ class Dispatcher:
         Raises:
             NotFound: no such model, or no candidate meets the requirements.
             Overloaded: all who may answer are busy for longer than *deadline* allows.
+            DeadlineExceeded: it has passed.
         """
         plan = self._planner.plan(request.model, request.version, request.requirements)
         left = min(deadline.remaining(self._clock()), plan.timeout)
@@ -98,9 +99,10 @@ class Dispatcher:
                 break
         if plan.route:
             self._tally(plan.route).failures += 1
+        if left <= 0.0:
+            raise DeadlineExceeded("the deadline had passed before anybody was asked")
         raise Overloaded(
-            f"nobody can answer for '{request.model}' within {max(0.0, left):.1g} s: "
-            "all are busy for longer"
+            f"nobody can answer for '{request.model}' within {left:.1g} s: all are busy for longer"
         )
 
     def infer(self, request: InferRequest, deadline: Deadline) -> Coroutine[Any, Any, Answer]:

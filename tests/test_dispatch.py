@@ -281,3 +281,12 @@ async def test_a_failure_behind_who_was_passed_over_tells_of_both():
     asking.admit(asked, NEVER)
     with pytest.raises(SpecialistFailed, match=r"2 attempts failed: a:1: it is busy .*; b:1: nan"):
         await asking.infer(asked, NEVER)
+
+
+async def test_a_deadline_that_has_passed_is_not_called_a_busy_specialist():
+    """Whoever asks again with the same time gets the same answer."""
+    invoker = FakeInvoker()
+    invoker.busy = {"a", "b"}
+    asking = dispatcher(invoker)
+    with pytest.raises(DeadlineExceeded, match="before anybody was asked"):
+        asking.admit(request(), Deadline(asking._clock() - 0.01))
