@@ -12,6 +12,8 @@ import sys
 
 _HAS_NAMES = sys.platform == "linux"
 _BACKLOG = 128
+_BUFFER = 1 << 20
+"""Bytes on their way, or as many as the system allows: each pause for want of room costs a wake."""
 
 
 def listening(address: str) -> socket.socket | None:
@@ -44,6 +46,7 @@ def connected(address: str) -> socket.socket | None:
 def _made() -> socket.socket:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     made.setblocking(False)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
     return made
 
 
