@@ -438,7 +438,7 @@ class Connection(asyncio.Protocol):
         for part in parts:
             size += len(part)
         whole = size + PREFIX
-        if self._prefix or whole > self.room(exchange):
+        if self._prefix or whole > min(self._largest, self.room(exchange)):
             await _send_slowly(exchange, size, parts)
             return
         stream = exchange.id

@@ -61,7 +61,10 @@ class Double:
         self.go.set()
 
     def handler(self, scope):
-        return {"/a.B/Double": self.double, "/a.B/Refuse": self.refuse}.get(scope["path"])
+        return getattr(self, scope["path"].removeprefix("/a.B/").lower(), None)
+
+    async def grow(self, payload, scope):
+        return (bytes(int(payload)),)
 
     def refuse(self, payload, scope):
         raise NotFound("at once")
@@ -215,6 +218,20 @@ async def test_a_call_that_is_refused_before_it_begins_says_so(client, server):
     (connection,) = server._connections
     assert not connection._exchanges
     assert (await client.end(client.ask(CALL, framed(b""))))[b"grpc-status"] == b"0"
+
+
+@pytest.mark.parametrize("size", [16_378, 16_379, 16_380, 60_000, 3_000_000])
+async def test_no_frame_is_larger_than_the_client_takes(server, size):
+    """However much room there is; here 16 KiB, as of clients that say nothing."""
+    client = await Client(settings={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1 << 24}).connect(
+        server
+    )
+    client.h2.increment_flow_control_window(1 << 24)
+    grow = [(name, "/a.B/Grow" if name == ":path" else value) for name, value in CALL]
+    stream = client.ask(grow, framed(b"%d" % size))
+    await client.end(stream)
+    assert len(client.bodies[stream]) == 5 + size
+    await client.close()
 
 
 async def test_errors_leave_no_cycles_behind(client):

@@ -88,7 +88,7 @@ def _of_equals(setup: Setup, server: Server, capacity: float) -> _Told:
     results = _results(server) - before
     late = int((taken > DEADLINE).sum())
     return {
-        "in time": (results - late) / elapsed,
+        "in time": max(0, results - late) / elapsed,
         "late": late / elapsed,
         "p50 of all": 1e3 * float(np.median(taken)),
     }
