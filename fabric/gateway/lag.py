@@ -9,6 +9,8 @@ from fabric.core.deadlines import Deadline
 
 _EVERY = 0.002
 """Seconds between two measurements while there is something to do."""
+_FRESH = 0.1
+"""Seconds after which a measurement says nothing of now any more."""
 _TICK = 0.001
 """Timers of event loops are late by as much as this anyway."""
 
@@ -22,7 +24,8 @@ class Lag:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        """As it was last measured."""
+        """As it was last measured, a moment ago."""
+        self._measured = 0.0
         self._is_due = False
 
     def read(self, deadline: Deadline) -> Deadline:
@@ -31,11 +34,14 @@ class Lag:
         if not self._is_due:
             self._is_due = True
             loop = asyncio.get_running_loop()
-            due = loop.time() + _EVERY
-            loop.call_at(due, self._measure, due)
+            now = loop.time()
+            if now - self._measured > _FRESH:
+                self.seconds = 0.0
+            loop.call_at(now + _EVERY, self._measure, now + _EVERY)
         return Deadline(deadline.at - 2 * self.seconds) if self.seconds else deadline
 
     def _measure(self, due: float) -> None:
         self._is_due = False
-        late = time.monotonic() - due
+        self._measured = now = time.monotonic()
+        late = now - due
         self.seconds = late if late > _TICK else 0.0

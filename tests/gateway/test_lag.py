@@ -31,10 +31,15 @@ async def test_what_a_busy_loop_reads_late_has_less_time():
 
 
 async def test_a_loop_that_is_not_busy_any_more_is_found_out():
-    """By the next request that is read."""
+    """By the next request that is read, or at once if the last was long ago."""
     lag = Lag()
-    lag.seconds = 5.0
-    lag.read(NEVER)
+    lag._measure(time.monotonic() - 5.0)
+    assert lag.read(Deadline(10.0)).at < 1.0
     while lag.seconds:
         await asyncio.sleep(0.005)
         lag.read(NEVER)
+    await asyncio.sleep(0.01)
+    lag._measure(time.monotonic() - 5.0)
+    lag._measured -= 1.0
+    deadline = Deadline(10.0)
+    assert lag.read(deadline) is deadline
