@@ -137,13 +137,13 @@ async def _next(call: Any, quiet: float | None) -> Any:
 
 async def _send(requests: AsyncIterator[bytes], call: Any) -> None:
     """Passes on each request when there is room for it, then that there are no more."""
-    async for request in requests:
-        try:
+    try:
+        async for request in requests:
             await call.write(bytes(request))
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            return  # the call has ended, and whoever reads it learns why
-        del request  # it may be large, and the next one be long in coming
-    await call.done_writing()
+            del request  # it may be large, and the next one be long in coming
+        await call.done_writing()
+    except (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
+        return  # the call has ended, and whoever reads it learns why
 
 
 def _terms(scope: Scope) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from fabric.core.errors import (
     Unimplemented,
 )
 from fabric.gateway.mirror import channel_to
-from fabric.gateway.relay import Relay, metadata_of
+from fabric.gateway.relay import Relay, _send, metadata_of
 from fabric.wire.status import DETAILS_KEY, to_details
 
 SERVICE = "fabric.api.catalog.v1.CatalogService"
@@ -415,6 +415,22 @@ async def test_a_call_that_ends_early_takes_no_more_requests():
     caller.queue.put_nowait(b"2")
     await asyncio.sleep(0)
     assert caller.taken == 1
+
+
+async def test_a_call_that_ends_together_with_its_requests_is_no_failure_of_its_own():
+    """gRPC's library then fails to say that there are no more; why it ended is read elsewhere."""
+
+    class Ended:
+        async def write(self, message):
+            pass
+
+        async def done_writing(self):
+            raise grpc.aio.InternalError
+
+    async def requests():
+        yield b"last"
+
+    await _send(requests(), Ended())
 
 
 # ------------------------------------------------------------------ back-pressure
