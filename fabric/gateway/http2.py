@@ -550,6 +550,8 @@ class Connection(asyncio.Protocol):
     def _flush(self) -> None:
         out, self._out = self._out, []
         much, self._much = self._much, 0
+        if self._transport.is_closing():  # the client is gone, or was ended
+            return
         if much > _COALESCED:
             self._transport.writelines(out)
         elif out:
