@@ -16,9 +16,6 @@ from fabric.processes import from_environ, until_told_to_stop
 
 log = logging.getLogger(__name__)
 
-_NEW_OBJECTS = 20_000
-"""Between two looks for cycles; by default 700, which a few requests in flight are more than."""
-
 
 async def run(settings: GatewaySettings) -> None:
     """Answers until it is told to stop.
@@ -36,7 +33,6 @@ async def run(settings: GatewaySettings) -> None:
     ):
         gc.collect()
         gc.freeze()  # what is there now stays, and need not be looked at again and again
-        gc.set_threshold(_NEW_OBJECTS)
         await until_told_to_stop()
         await server.drain(settings.drain)
 
