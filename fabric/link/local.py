@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import socket
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _HAS_NAMES = sys.platform == "linux"
 _BACKLOG = 128
@@ -18,37 +22,28 @@ _BUFFER = 1 << 20
 
 def listening(address: str) -> socket.socket | None:
     """A socket that listens beside *address*; None where there is no such thing."""
-    if not _HAS_NAMES:
-        return None
-    made = _made()
-    try:
-        made.bind(_name(address))
+
+    def listen(made: socket.socket, name: str) -> None:
+        made.bind(name)
         made.listen(_BACKLOG)
-    except OSError:
-        made.close()
-        return None
-    return made
+
+    return _made(address, listen)
 
 
 def connected(address: str) -> socket.socket | None:
     """A socket that is connected to who listens beside *address*; None if nobody does here."""
+    return _made(address, socket.socket.connect)  # at once, or not at all
+
+
+def _made(address: str, attach: Callable[[socket.socket, str], None]) -> socket.socket | None:
     if not _HAS_NAMES:
         return None
-    made = _made()
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.setblocking(False)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
     try:
-        made.connect(_name(address))  # at once, or not at all
+        attach(made, f"\0fabric/{address}")
     except OSError:
         made.close()
         return None
     return made
-
-
-def _made() -> socket.socket:
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    made.setblocking(False)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-    return made
-
-
-def _name(address: str) -> str:
-    return f"\0fabric/{address}"

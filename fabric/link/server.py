@@ -202,6 +202,8 @@ class LinkServer:
         try:
             async with asyncio.timeout(_LEAVING):
                 await self._server.wait_closed()  # from Python 3.12 on, for the links too
+                if self._local is not None:
+                    await self._local.wait_closed()
         except TimeoutError:
             for peer in tuple(self.peers):
                 peer.abort("it does not read its last answers")

@@ -2,7 +2,7 @@
 
 `medium` by h2load, which takes little from a server on the same cores. It tells how long each
 request took and not how it ended, so results are counted by the server's own statistics, and what
-took longer than the deadline is taken to have been a result: fewer are in time at most than is
+took longer than the deadline is taken to have been a result: at least as many are in time as is
 said. The encoder, whose requests differ, by a generator that knows how each ended.
 """
 
