@@ -117,9 +117,11 @@ def test_sizes_that_are_left_open_are_named_and_given(tune, tmp_path):
     """By the model's name, or by input and axis where it has none."""
     copying(tmp_path / "m.onnx", STRING, ("N", "words", None))
     options = ("--goal", "latency", "-o", "json")
-    noted = report(tune(*options))["notes"]
-    assert noted == ["sizes that the model leaves open are taken as 1: words, x.2"]
-    assert report(tune(*options, "--size", "words=8", "--size", "x.2=2"))["notes"] == []
+    taken = "sizes that the model leaves open are taken as 1: "
+    assert f"{taken}words, x.2" in report(tune(*options))["notes"]
+    assert f"{taken}x.2" in report(tune(*options, "--size", "words=8"))["notes"]
+    given = report(tune(*options, "--size", "words=8", "--size", "x.2=2"))["notes"]
+    assert not [note for note in given if note.startswith(taken)]
     done = tune("--size", "word=8")
     assert done.exit_code == 1
     assert "--size word: the model leaves open words, x.2, the batch aside" in done.stderr
