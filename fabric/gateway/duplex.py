@@ -77,6 +77,8 @@ class Requests(Departure):
         return cast("bytes", message)  # whatever reads a message takes any buffer
 
     async def _message(self, size: int) -> bytes | bytearray:
+        if self._news is None and self._unread < size:
+            raise _cut()  # before it is given room
         buffer = await self._intake.take(size)
         if size <= SMALL:
             await self._must_have(size)

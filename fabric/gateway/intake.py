@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
@@ -15,6 +16,8 @@ SMALL = 1 << 20
 """Bytes of a body that takes no room: as many of every stream may be on their way anyway."""
 PREFIX = 5
 """Bytes before a gRPC message: a flag, and its length."""
+_SWEEP = 1.0
+"""Seconds between two looks for garbage while somebody waits for room."""
 
 
 class Disconnected(Exception):
@@ -22,7 +25,12 @@ class Disconnected(Exception):
 
 
 class Room:
-    """Bytes that may be held at once, given out in the order of asking."""
+    """Bytes that may be held at once, given out in the order of asking.
+
+    Room is free again when nobody refers to what took it. Errors refer to the frames that they went
+    through, and those often to the errors, so that garbage may hold room until Python looks for
+    such cycles, which it does the later the less goes on. It looks here before anybody waits.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -30,6 +38,8 @@ class Room:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self.returned: deque[int] = deque()
         """Room that is free again and not yet counted as such."""
+        self._swept = False
+        """Garbage was looked for just now."""
 
     async def take(self, size: int) -> Held:
         """An empty buffer for *size* bytes, once there is room; for more than all, once all is."""
@@ -38,6 +48,7 @@ class Room:
         place = (size, loop.create_future())
         self._waiting.append(place)
         self.admit()
+        self._sweep()
         try:
             await place[1]
         except asyncio.CancelledError:
@@ -58,6 +69,17 @@ class Room:
             if not turn.done():
                 self._left -= size
                 turn.set_result(None)
+
+    def _sweep(self) -> None:
+        if self._waiting and not self._swept:
+            self._swept = True
+            asyncio.get_running_loop().call_later(_SWEEP, self._sweep_again)
+            gc.collect()
+            self.admit()
+
+    def _sweep_again(self) -> None:
+        self._swept = False
+        self._sweep()
 
 
 class Held(bytearray):
@@ -143,9 +165,20 @@ class Intake:
         return body
 
     async def take(self, size: int) -> bytearray:
-        """An empty buffer for *size* bytes, once there is room. Raises Overloaded for too many."""
+        """An empty buffer for *size* bytes, once there is room.
+
+        Raises:
+            Overloaded: so many are not allowed, or there was no room for too long.
+        """
         self._check(size)
-        return await self._room.take(size) if size > SMALL else bytearray()
+        if size <= SMALL:
+            return bytearray()
+        try:
+            async with asyncio.timeout(self.patience):
+                return await self._room.take(size)
+        except TimeoutError:
+            text = f"there was no room for {size} bytes in {self.patience:g} s: send fewer at once"
+            raise Overloaded(text) from None
 
     async def _rest(
         self, receive: Receive, event: Message, start: bytes | bytearray, size: int

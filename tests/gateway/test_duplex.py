@@ -176,6 +176,18 @@ async def test_large_messages_wait_for_room():
         requests.end()
 
 
+async def test_a_message_that_has_been_cut_waits_for_no_room():
+    """It will never be whole."""
+    intake = Intake(1 << 24, 1 << 20, 60.0)
+    held = await intake.take(1 << 20 | 1)
+    client = Client(body(framed(bytes(2 << 20))[:1000], more=False))
+    requests = Requests({"headers": []}, client.receive, intake, COMPRESSION)
+    with pytest.raises(InvalidRequest, match="middle of a gRPC message"):
+        await anext(requests)
+    requests.end()
+    del held
+
+
 @pytest.mark.parametrize("size", [100, 2 << 20])
 async def test_a_message_that_stops_coming_is_given_up(size):
     """It would keep its room for ever."""

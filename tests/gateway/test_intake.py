@@ -80,6 +80,39 @@ async def test_a_message_larger_than_all_room_comes_in_alone():
     assert len(await taking.message(Body(framed(4 * SMALL)))) == 4 * SMALL + 5
 
 
+async def test_garbage_holds_no_room_from_who_waits(monkeypatch):
+    """However late Python would look for it; and what is dropped meanwhile is found too."""
+    monkeypatch.setattr("fabric.gateway.intake._SWEEP", 0.01)
+    room = Room(10)
+    dropped = []
+    gc.disable()
+    try:
+        for is_dropped_later in (False, True):
+            cycle = [await room.take(10)]
+            cycle.append(cycle)
+            if is_dropped_later:
+                dropped.append(cycle)
+            del cycle
+            waiting = asyncio.create_task(room.take(10))
+            await asyncio.sleep(0)
+            dropped.clear()
+            async with asyncio.timeout(5):
+                await waiting
+            del waiting
+    finally:
+        gc.enable()
+
+
+async def test_nobody_waits_for_room_for_ever():
+    """Who has it may be slow; the one behind it is told after a while, and takes none."""
+    taking = intake(room=SMALL, patience=0.01)
+    held = await taking.take(LARGE)
+    with pytest.raises(Overloaded, match=f"no room for {LARGE} bytes in 0.01 s"):
+        await taking.take(LARGE)
+    del held
+    await taking.take(LARGE)
+
+
 async def test_who_leaves_while_it_waits_takes_no_room():
     """Neither before its turn nor at the very moment of it."""
     room = Room(10)
