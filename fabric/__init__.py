@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fabric.client import AsyncClient as AsyncClient
     from fabric.client import Client as Client
     from fabric.core.errors import FabricError as FabricError
-    from fabric.core.plans import Requirements as Requirements
+    from fabric.core.routes import Requirements as Requirements
 
 __version__ = "0.1.0"
 

@@ -17,9 +17,9 @@ from fabric.api.catalog.v1.catalog_service_pb2_grpc import (
     add_CatalogServiceServicer_to_server,
 )
 from fabric.core.cards import Card, Hosting, Model, Specialist
-from fabric.core.plans import ChainEntry, Route
 from fabric.core.replicas import Replica
 from fabric.core.requests import InferRequest, InferResponse
+from fabric.core.routes import ChainEntry, Route
 from fabric.routing.planner import Known, Planner
 
 if TYPE_CHECKING:

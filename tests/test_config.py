@@ -18,7 +18,7 @@ from fabric.core.cards import (
     StateTensor,
 )
 from fabric.core.errors import Code
-from fabric.core.plans import ChainEntry, Requirements, Route
+from fabric.core.routes import ChainEntry, Requirements, Route
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from fabric.core.errors import (
     SpecialistFailed,
     Unavailable,
 )
-from fabric.core.plans import ChainEntry, Route
 from fabric.core.requests import InferRequest, InferResponse
+from fabric.core.routes import ChainEntry, Route
 from fabric.dispatch import Dispatcher, Tally
 from fabric.testing import FakeInvoker, ManualClock, planner, specialist
 

@@ -22,7 +22,7 @@ from fabric.config.triton import LEFT_OUT, read_repository
 from fabric.conformance import writing
 from fabric.core.cards import Batching, Control, Replicas, Sequences, StateTensor
 from fabric.core.errors import InvalidRequest
-from fabric.core.plans import ChainEntry, Route
+from fabric.core.routes import ChainEntry, Route
 from fabric.core.tensors import Signature, TensorSpec
 
 X, Y = 'name: "x" data_type: TYPE_FP32 dims: [2]', 'name: "y" data_type: TYPE_FP32 dims: [2]'

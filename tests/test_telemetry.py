@@ -25,7 +25,7 @@ from fabric.api.catalog.v1 import card_pb2
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest
 from fabric.core.cards import Model
 from fabric.core.errors import SpecialistFailed
-from fabric.core.plans import ChainEntry, Route
+from fabric.core.routes import ChainEntry, Route
 from fabric.runtime.settings import ReplicaSettings
 from fabric.testing import specialist
 from fabric.wire.cards import to_message

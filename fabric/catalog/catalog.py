@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fabric.core.cards import Specialist
-    from fabric.core.plans import Route
     from fabric.core.replicas import Replica, Status
+    from fabric.core.routes import Route
 
 
 class Catalog:

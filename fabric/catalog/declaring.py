@@ -14,12 +14,12 @@ from fabric.catalog.catalog import suggestion
 from fabric.core.cards import Specialist
 from fabric.core.changes import Key, Kind
 from fabric.core.errors import Conflict, InvalidRequest, NotFound
-from fabric.core.plans import Route
+from fabric.core.routes import Route
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fabric.core.plans import ChainEntry
+    from fabric.core.routes import ChainEntry
 
 REPLACING = (
     "card.signature",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fabric.catalog.catalog import latest_first
 from fabric.core.cards import Model, Specialist
 from fabric.core.errors import InvalidRequest, NotFound
-from fabric.core.plans import Route
+from fabric.core.routes import Route
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

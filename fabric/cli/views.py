@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from fabric.client import Answer, Explanation
     from fabric.config.triton import Finding
     from fabric.core.changes import Hosted
-    from fabric.core.plans import Requirements, Route
     from fabric.core.replicas import Replica
+    from fabric.core.routes import Requirements, Route
 
 View = tuple[tuple[str, ...], "Iterable[tuple[Any, ...]]"]
 """Columns and rows."""

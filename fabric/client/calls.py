@@ -27,7 +27,7 @@ from fabric.client.results import (
 )
 from fabric.core.changes import Changes, Key, Kind
 from fabric.core.errors import InvalidRequest
-from fabric.core.plans import Requirements, Route
+from fabric.core.routes import Requirements, Route
 from fabric.core.tensors import TensorSpec
 from fabric.wire import parameters as names
 from fabric.wire.cards import from_message, to_message

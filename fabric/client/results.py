@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from fabric.catalog.declaring import Change
 from fabric.core.changes import Hosted
-from fabric.core.plans import Route
 from fabric.core.replicas import Replica
 from fabric.core.requests import Parameter
+from fabric.core.routes import Route
 from fabric.core.tensors import TensorSpec
 
 Resource = Hosted | Route | Replica

@@ -20,7 +20,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from fabric.config.document import Document, Location, Mistake, PortfolioError
 from fabric.core.cards import Card, Hosting, Model, Specialist
-from fabric.core.plans import ChainEntry, Route
+from fabric.core.routes import ChainEntry, Route
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

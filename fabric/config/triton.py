@@ -18,7 +18,7 @@ from fabric.config.pbtxt import read_config
 from fabric.config.portfolio import Portfolio
 from fabric.core.cards import NAME, Model
 from fabric.core.errors import InvalidRequest
-from fabric.core.plans import ChainEntry, Route
+from fabric.core.routes import ChainEntry, Route
 from fabric.wire.config_hosting import ON_GPU
 from fabric.wire.config_notes import Effect, Note, unread
 from fabric.wire.configured import configured, new_specialist

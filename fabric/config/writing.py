@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fabric.config.portfolio import Portfolio
     from fabric.core.cards import Hosting, Specialist
-    from fabric.core.plans import ChainEntry, Route
+    from fabric.core.routes import ChainEntry, Route
 
 
 def written(portfolio: Portfolio, folder: Path | None = None) -> dict[str, Any]:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from fabric.core.cards import Specialist
     from fabric.core.changes import Hosted, Key
     from fabric.core.deadlines import Clock
-    from fabric.core.plans import Route
     from fabric.core.replicas import Load
+    from fabric.core.routes import Route
     from fabric.core.tensors import Signature
 
 T = TypeVar("T")

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from fabric.catalog.declaring import Change, Decision
     from fabric.control.store import Stored
     from fabric.core.cards import Specialist
-    from fabric.core.plans import Route
     from fabric.core.replicas import Replica
+    from fabric.core.routes import Route
     from fabric.core.tensors import Signature
 
 

@@ -14,8 +14,8 @@ from fabric.catalog.loading import loaded, unloaded
 from fabric.core.cards import Specialist
 from fabric.core.changes import Kind
 from fabric.core.errors import InvalidRequest, Unavailable
-from fabric.core.plans import Route
 from fabric.core.replicas import Load, Replica
+from fabric.core.routes import Route
 from fabric.core.tensors import Signature
 from fabric.wire.cards import from_message
 from fabric.wire.changes import from_key, to_key, to_resource, to_watch

@@ -31,8 +31,8 @@ from fabric.api.catalog.v1 import card_pb2
 from fabric.api.routing.v1 import route_pb2
 from fabric.core.cards import Specialist
 from fabric.core.errors import FabricError, Unavailable
-from fabric.core.plans import Route
 from fabric.core.replicas import Replica
+from fabric.core.routes import Route
 from fabric.core.tensors import Signature
 from fabric.wire.cards import from_message, to_message
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 
 from fabric.core.tensors import Signature
 
@@ -27,12 +28,30 @@ def check_name(name: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """One measured quality: *metric* was *value* on *dataset*, for one domain or for all."""
+    """One measured quality: *metric* was *value* on *dataset*, for one domain or for all.
+
+    Larger is better, and metrics that routing ranks by lie in [0, 1].
+    """
 
     metric: str
     value: float
     dataset: str = ""
     domain: str = ""
+    rows: int = 0
+    """Rows that it was measured on; 0 where nobody knows."""
+    measured: str = ""
+    """The day, as `2026-01-31`; empty where nobody knows."""
+
+    def __post_init__(self) -> None:
+        if self.rows < 0:
+            raise ValueError(f"rows is {self.rows}, it cannot be negative")
+        if self.measured:
+            try:
+                date.fromisoformat(self.measured)
+            except ValueError:
+                raise ValueError(
+                    f"measured is {self.measured!r}, it must be a day such as 2026-01-31"
+                ) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +67,12 @@ class Card:
     languages: tuple[str, ...] = ()
     modality: str = ""
     owner: str = ""
+    region: str = ""
+    """Where it runs."""
+    data_classes: tuple[str, ...] = ()
+    """Kinds of data it may be given, such as `public` or `personal`; none stated means any."""
+    examples: tuple[str, ...] = ()
+    """Texts of requests that it is good at."""
     labels: Mapping[str, str] = field(default_factory=dict)
     cost: float = 0.0
     """Per call, in a unit of the portfolio's own choice."""

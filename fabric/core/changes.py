@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fabric.core.cards import Specialist
-from fabric.core.plans import Route
 from fabric.core.replicas import Replica, Status
+from fabric.core.routes import Route
 
 
 class Kind(StrEnum):

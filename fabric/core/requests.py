@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fabric.core.plans import Attempt, Plan, Requirements
+from fabric.core.plans import Attempt, Plan
+from fabric.core.routes import Requirements
 
 Parameter = bool | int | float | str
 Parameters = Mapping[str, Parameter]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fabric.api.routing.v1 import routing_service_pb2 as pb
-from fabric.core.plans import Requirements
+from fabric.core.routes import Requirements
 from fabric.gateway.grpc import decoded
 from fabric.wire.cards import from_message
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fabric.core.cards import Card
-    from fabric.core.plans import Requirements
+    from fabric.core.routes import Requirements
 
 
 def refusal(card: Card, wanted: Requirements) -> str:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from fabric.core.cards import Specialist
 from fabric.core.errors import NotFound, Unavailable
-from fabric.core.plans import Candidate, Plan, Refusal, Requirements, Retry, Route
+from fabric.core.plans import Candidate, Plan, Refusal
+from fabric.core.routes import Requirements, Retry, Route
 from fabric.routing.filters import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fabric.core.plans import ChainEntry
+    from fabric.core.routes import ChainEntry
 
 _MOST_KEPT = 4096
 _UNLOADED = "unloaded"

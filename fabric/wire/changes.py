@@ -9,8 +9,8 @@ from fabric.api.catalog.v1 import catalog_service_pb2 as pb
 from fabric.api.routing.v1 import route_pb2
 from fabric.core.cards import Specialist
 from fabric.core.changes import Changes, Hosted, Key, Kind
-from fabric.core.plans import Route
 from fabric.core.replicas import Replica, Status
+from fabric.core.routes import Route
 from fabric.wire.cards import from_message, to_message
 
 if TYPE_CHECKING:

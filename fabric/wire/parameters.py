@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fabric.api.inference.v2.open_inference_pb2 import InferParameter, ModelInferResponse
 from fabric.core.errors import InvalidRequest
-from fabric.core.plans import Requirements
+from fabric.core.routes import Requirements
 from fabric.wire.reserved import step_of
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from fabric.core.cards import (
 )
 from fabric.core.changes import Key, Kind
 from fabric.core.errors import Conflict, FabricError, InvalidRequest, NotFound
-from fabric.core.plans import Retry, Route
+from fabric.core.routes import Retry, Route
 from fabric.core.tensors import Signature
 from fabric.testing import route, specialist
 

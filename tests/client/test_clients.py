@@ -23,8 +23,8 @@ from fabric.core.errors import (
     SpecialistFailed,
     Unavailable,
 )
-from fabric.core.plans import ChainEntry, Route
 from fabric.core.replicas import State
+from fabric.core.routes import ChainEntry, Route
 
 X = np.array([[1, 2]], np.float32)
 

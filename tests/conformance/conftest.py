@@ -19,7 +19,7 @@ from tritonclient.grpc import service_pb2_grpc
 import fabric
 from fabric.core.cards import Batching, Control, Model, Sequences, StateTensor, Timeouts
 from fabric.core.errors import NotFound, Unavailable
-from fabric.core.plans import ChainEntry, Route
+from fabric.core.routes import ChainEntry, Route
 from fabric.testing import specialist
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from fabric.core.errors import (
     SpecialistFailed,
     Unavailable,
 )
-from fabric.core.plans import ChainEntry, Requirements, Retry, Route
+from fabric.core.routes import ChainEntry, Requirements, Retry, Route
 from fabric.processes import to_environ
 from fabric.runtime.settings import ReplicaSettings
 from fabric.testing import specialist

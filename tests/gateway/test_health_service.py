@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from running import Saying, served, unique
 
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferResponse
-from fabric.core.plans import ChainEntry, Route
+from fabric.core.routes import ChainEntry, Route
 from fabric.testing import specialist
 
 STATES = health_pb2.HealthCheckResponse

@@ -17,7 +17,7 @@ from running import Failing, Held, Saying, served, unique
 from fabric import AsyncClient, telemetry
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from fabric.core.errors import DeadlineExceeded, NotFound
-from fabric.core.plans import ChainEntry, Route
+from fabric.core.routes import ChainEntry, Route
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 LIVE = "/inference.GRPCInferenceService/ServerLive"

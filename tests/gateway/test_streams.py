@@ -12,7 +12,7 @@ from running import SIGNATURE, Failing, Held, Saying, served, unique, until
 from fabric.api.inference.v2.extensions_pb2 import ModelStreamInferResponse
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from fabric.core.errors import NotFound, Overloaded, SpecialistFailed
-from fabric.core.plans import ChainEntry, Route
+from fabric.core.routes import ChainEntry, Route
 from fabric.link.frames import CREDIT_AT_FIRST
 
 PATH = "/inference.GRPCInferenceService/ModelStreamInfer"

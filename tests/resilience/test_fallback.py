@@ -9,7 +9,8 @@ from fabric.core.errors import (
     SpecialistFailed,
     Unavailable,
 )
-from fabric.core.plans import Attempt, Candidate, Plan, Retry
+from fabric.core.plans import Attempt, Candidate, Plan
+from fabric.core.routes import Retry
 from fabric.resilience.fallback import Walk, exhausted
 from fabric.testing import specialist
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fabric.core.cards import Card
-from fabric.core.plans import Requirements
+from fabric.core.routes import Requirements
 from fabric.routing.filters import refusal
 
 CARD = Card(

@@ -8,7 +8,7 @@ import pytest
 
 from fabric.core.cards import Timeouts
 from fabric.core.errors import NotFound
-from fabric.core.plans import ChainEntry, Requirements, Retry, Route
+from fabric.core.routes import ChainEntry, Requirements, Retry, Route
 from fabric.routing.planner import Known, Planner
 from fabric.testing import planner, specialist
 

@@ -13,7 +13,7 @@ from fabric.client import Answer, Applied, Explanation, Metadata
 from fabric.core.cards import Card, Hosting, Model, Specialist
 from fabric.core.changes import Changes
 from fabric.core.errors import Overloaded
-from fabric.core.plans import ChainEntry, Route
+from fabric.core.routes import ChainEntry, Route
 from fabric.core.tensors import Signature, Tensors, TensorSpec
 
 if TYPE_CHECKING:

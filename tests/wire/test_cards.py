@@ -7,8 +7,8 @@ from dataclasses import fields
 import pytest
 
 from fabric.api.catalog.v1 import card_pb2
-from fabric.api.routing.v1 import route_pb2
-from fabric.core import cards, plans, replicas, tensors
+from fabric.api.routing.v1 import learning_service_pb2, policy_pb2, route_pb2
+from fabric.core import cards, decisions, policies, replicas, routes, tensors
 from fabric.wire.cards import from_message, to_message
 
 PAIRS = [
@@ -27,10 +27,24 @@ PAIRS = [
     (replicas.Status, card_pb2.Status),
     (replicas.Load, card_pb2.Load),
     (replicas.Replica, card_pb2.Replica),
-    (plans.Requirements, route_pb2.Requirements),
-    (plans.ChainEntry, route_pb2.ChainEntry),
-    (plans.Retry, route_pb2.Retry),
-    (plans.Route, route_pb2.Route),
+    (routes.Requirements, route_pb2.Requirements),
+    (routes.TensorNeed, route_pb2.TensorNeed),
+    (routes.MinQuality, route_pb2.MinQuality),
+    (routes.ChainEntry, route_pb2.ChainEntry),
+    (routes.Preferences, route_pb2.Preferences),
+    (routes.Content, route_pb2.Content),
+    (routes.Learning, route_pb2.Learning),
+    (routes.Exploration, route_pb2.Exploration),
+    (routes.Calibration, route_pb2.Calibration),
+    (routes.Cascade, route_pb2.Cascade),
+    (routes.Mixture, route_pb2.Mixture),
+    (routes.Retry, route_pb2.Retry),
+    (routes.Route, route_pb2.Route),
+    (policies.Policy, policy_pb2.Policy),
+    (decisions.Query, learning_service_pb2.Query),
+    (decisions.Decision, learning_service_pb2.Decision),
+    (decisions.Outcome, learning_service_pb2.Outcome),
+    (decisions.Feedback, learning_service_pb2.Feedback),
 ]
 
 
@@ -65,10 +79,10 @@ def test_a_specialist_survives_the_wire():
 def test_zeros_that_were_said_are_not_taken_for_unset():
     """A zero where the default is something else arrives as zero."""
     resources = cards.Resources(cpus=0.0)
-    entry = plans.ChainEntry(name="a", weight=0.0)
+    entry = routes.ChainEntry(name="a", weight=0.0)
 
     assert from_message(to_message(resources, card_pb2.Resources), cards.Resources) == resources
-    assert from_message(to_message(entry, route_pb2.ChainEntry), plans.ChainEntry) == entry
+    assert from_message(to_message(entry, route_pb2.ChainEntry), routes.ChainEntry) == entry
 
 
 def test_unset_fields_take_the_defaults_of_the_dataclass():

@@ -6,8 +6,8 @@ import pytest
 
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest
 from fabric.core.errors import InvalidRequest
-from fabric.core.plans import Requirements
 from fabric.core.requests import InferRequest
+from fabric.core.routes import Requirements
 from fabric.wire.parameters import read_into, set_value
 
 

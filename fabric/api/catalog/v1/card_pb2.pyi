@@ -29,19 +29,23 @@ class Signature(_message.Message):
     def __init__(self, inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., decoupled: bool = ...) -> None: ...
 
 class Evidence(_message.Message):
-    __slots__ = ("metric", "value", "dataset", "domain")
+    __slots__ = ("metric", "value", "dataset", "domain", "rows", "measured")
     METRIC_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
     DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_FIELD_NUMBER: _ClassVar[int]
     metric: str
     value: float
     dataset: str
     domain: str
-    def __init__(self, metric: _Optional[str] = ..., value: _Optional[float] = ..., dataset: _Optional[str] = ..., domain: _Optional[str] = ...) -> None: ...
+    rows: int
+    measured: str
+    def __init__(self, metric: _Optional[str] = ..., value: _Optional[float] = ..., dataset: _Optional[str] = ..., domain: _Optional[str] = ..., rows: _Optional[int] = ..., measured: _Optional[str] = ...) -> None: ...
 
 class Card(_message.Message):
-    __slots__ = ("name", "version", "description", "task", "domains", "languages", "modality", "owner", "labels", "cost", "evidence", "signature")
+    __slots__ = ("name", "version", "description", "task", "domains", "languages", "modality", "owner", "labels", "cost", "evidence", "signature", "region", "data_classes", "examples")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +65,9 @@ class Card(_message.Message):
     COST_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    DATA_CLASSES_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     description: str
@@ -73,7 +80,10 @@ class Card(_message.Message):
     cost: float
     evidence: _containers.RepeatedCompositeFieldContainer[Evidence]
     signature: Signature
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., description: _Optional[str] = ..., task: _Optional[str] = ..., domains: _Optional[_Iterable[str]] = ..., languages: _Optional[_Iterable[str]] = ..., modality: _Optional[str] = ..., owner: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cost: _Optional[float] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ...) -> None: ...
+    region: str
+    data_classes: _containers.RepeatedScalarFieldContainer[str]
+    examples: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., description: _Optional[str] = ..., task: _Optional[str] = ..., domains: _Optional[_Iterable[str]] = ..., languages: _Optional[_Iterable[str]] = ..., modality: _Optional[str] = ..., owner: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cost: _Optional[float] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., region: _Optional[str] = ..., data_classes: _Optional[_Iterable[str]] = ..., examples: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Model(_message.Message):
     __slots__ = ("uri", "sha256")

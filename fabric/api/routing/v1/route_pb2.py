@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!fabric/api/routing/v1/route.proto\x12\x15\x66\x61\x62ric.api.routing.v1\"\xcf\x01\n\x0cRequirements\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x10\n\x08language\x18\x03 \x01(\t\x12\x10\n\x08modality\x18\x04 \x01(\t\x12\r\n\x05owner\x18\x05 \x01(\t\x12?\n\x06labels\x18\x06 \x03(\x0b\x32/.fabric.api.routing.v1.Requirements.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"K\n\nChainEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x06weight\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_weight\"0\n\x05Retry\x12\x10\n\x08\x61ttempts\x18\x01 \x01(\x05\x12\x15\n\rper_candidate\x18\x02 \x01(\x05\"\x84\x02\n\x05Route\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x39\n\x0crequirements\x18\x03 \x01(\x0b\x32#.fabric.api.routing.v1.Requirements\x12\x30\n\x05\x63hain\x18\x04 \x03(\x0b\x32!.fabric.api.routing.v1.ChainEntry\x12\r\n\x05order\x18\x05 \x01(\t\x12+\n\x05retry\x18\x06 \x01(\x0b\x32\x1c.fabric.api.routing.v1.Retry\x12\x0f\n\x07timeout\x18\x07 \x01(\x01\x12\x13\n\x06loaded\x18\x08 \x01(\x08H\x00\x88\x01\x01\x42\t\n\x07_loadedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!fabric/api/routing/v1/route.proto\x12\x15\x66\x61\x62ric.api.routing.v1\"+\n\nMinQuality\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\";\n\nTensorNeed\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"\x88\x04\n\x0cRequirements\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x10\n\x08language\x18\x03 \x01(\t\x12\x10\n\x08modality\x18\x04 \x01(\t\x12\r\n\x05owner\x18\x05 \x01(\t\x12?\n\x06labels\x18\x06 \x03(\x0b\x32/.fabric.api.routing.v1.Requirements.LabelsEntry\x12\x0e\n\x06region\x18\x07 \x01(\t\x12\x14\n\x0c\x64\x61ta_classes\x18\x08 \x03(\t\x12\x10\n\x08versions\x18\t \x03(\t\x12\x15\n\x08max_cost\x18\n \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0bmax_latency\x18\x0b \x01(\x01H\x01\x88\x01\x01\x12\x36\n\x0bmin_quality\x18\x0c \x01(\x0b\x32!.fabric.api.routing.v1.MinQuality\x12\x31\n\x06inputs\x18\r \x03(\x0b\x32!.fabric.api.routing.v1.TensorNeed\x12\x32\n\x07outputs\x18\x0e \x03(\x0b\x32!.fabric.api.routing.v1.TensorNeed\x12\x12\n\nexpression\x18\x0f \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_max_costB\x0e\n\x0c_max_latency\"K\n\nChainEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x06weight\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_weight\"\xaf\x01\n\x0bPreferences\x12\x0e\n\x06preset\x18\x01 \x01(\t\x12@\n\x07weights\x18\x02 \x03(\x0b\x32/.fabric.api.routing.v1.Preferences.WeightsEntry\x12\x0e\n\x06metric\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"X\n\x07\x43ontent\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0f\n\x07\x65ncoder\x18\x02 \x01(\t\x12\x15\n\rencoder_input\x18\x03 \x01(\t\x12\x16\n\x0e\x65ncoder_output\x18\x04 \x01(\t\"\x8c\x01\n\x08Learning\x12\x0c\n\x04mode\x18\x01 \x01(\t\x12\x13\n\x06\x63\x61nary\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06policy\x18\x03 \x01(\x03\x12\x12\n\x05guard\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\x12\n\nmin_labels\x18\x05 \x01(\x03\x12\x10\n\x08\x64iscount\x18\x06 \x01(\x01\x42\t\n\x07_canaryB\x08\n\x06_guard\"<\n\x0b\x45xploration\x12\x0e\n\x06shadow\x18\x01 \x01(\x01\x12\r\n\x05share\x18\x02 \x01(\x01\x12\x0e\n\x06method\x18\x03 \x01(\t\"G\n\x0b\x43\x61libration\x12\x12\n\nspecialist\x18\x01 \x01(\t\x12\x12\n\nconfidence\x18\x02 \x03(\x01\x12\x10\n\x08\x61\x63\x63uracy\x18\x03 \x03(\x01\"\xb9\x01\n\x07\x43\x61scade\x12\x12\n\nconfidence\x18\x01 \x01(\t\x12\x0e\n\x06output\x18\x02 \x01(\t\x12\x0e\n\x06python\x18\x03 \x01(\t\x12\x16\n\tthreshold\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04risk\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x38\n\x0c\x63\x61librations\x18\x06 \x03(\x0b\x32\".fabric.api.routing.v1.CalibrationB\x0c\n\n_thresholdB\x07\n\x05_risk\"D\n\x07Mixture\x12\x10\n\x03top\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07\x63ombine\x18\x02 \x01(\t\x12\x0e\n\x06output\x18\x03 \x01(\tB\x06\n\x04_top\"0\n\x05Retry\x12\x10\n\x08\x61ttempts\x18\x01 \x01(\x05\x12\x15\n\rper_candidate\x18\x02 \x01(\x05\"\xbc\x04\n\x05Route\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x39\n\x0crequirements\x18\x03 \x01(\x0b\x32#.fabric.api.routing.v1.Requirements\x12\x30\n\x05\x63hain\x18\x04 \x03(\x0b\x32!.fabric.api.routing.v1.ChainEntry\x12\r\n\x05order\x18\x05 \x01(\t\x12+\n\x05retry\x18\x06 \x01(\x0b\x32\x1c.fabric.api.routing.v1.Retry\x12\x0f\n\x07timeout\x18\x07 \x01(\x01\x12\x13\n\x06loaded\x18\x08 \x01(\x08H\x00\x88\x01\x01\x12\x37\n\x0bpreferences\x18\t \x01(\x0b\x32\".fabric.api.routing.v1.Preferences\x12/\n\x07\x63ontent\x18\n \x01(\x0b\x32\x1e.fabric.api.routing.v1.Content\x12\x31\n\x08learning\x18\x0b \x01(\x0b\x32\x1f.fabric.api.routing.v1.Learning\x12\x37\n\x0b\x65xploration\x18\x0c \x01(\x0b\x32\".fabric.api.routing.v1.Exploration\x12/\n\x07\x63\x61scade\x18\r \x01(\x0b\x32\x1e.fabric.api.routing.v1.Cascade\x12/\n\x07mixture\x18\x0e \x01(\x0b\x32\x1e.fabric.api.routing.v1.MixtureB\t\n\x07_loadedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,14 +33,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REQUIREMENTS_LABELSENTRY']._loaded_options = None
   _globals['_REQUIREMENTS_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_REQUIREMENTS']._serialized_start=61
-  _globals['_REQUIREMENTS']._serialized_end=268
-  _globals['_REQUIREMENTS_LABELSENTRY']._serialized_start=223
-  _globals['_REQUIREMENTS_LABELSENTRY']._serialized_end=268
-  _globals['_CHAINENTRY']._serialized_start=270
-  _globals['_CHAINENTRY']._serialized_end=345
-  _globals['_RETRY']._serialized_start=347
-  _globals['_RETRY']._serialized_end=395
-  _globals['_ROUTE']._serialized_start=398
-  _globals['_ROUTE']._serialized_end=658
+  _globals['_PREFERENCES_WEIGHTSENTRY']._loaded_options = None
+  _globals['_PREFERENCES_WEIGHTSENTRY']._serialized_options = b'8\001'
+  _globals['_MINQUALITY']._serialized_start=60
+  _globals['_MINQUALITY']._serialized_end=103
+  _globals['_TENSORNEED']._serialized_start=105
+  _globals['_TENSORNEED']._serialized_end=164
+  _globals['_REQUIREMENTS']._serialized_start=167
+  _globals['_REQUIREMENTS']._serialized_end=687
+  _globals['_REQUIREMENTS_LABELSENTRY']._serialized_start=613
+  _globals['_REQUIREMENTS_LABELSENTRY']._serialized_end=658
+  _globals['_CHAINENTRY']._serialized_start=689
+  _globals['_CHAINENTRY']._serialized_end=764
+  _globals['_PREFERENCES']._serialized_start=767
+  _globals['_PREFERENCES']._serialized_end=942
+  _globals['_PREFERENCES_WEIGHTSENTRY']._serialized_start=896
+  _globals['_PREFERENCES_WEIGHTSENTRY']._serialized_end=942
+  _globals['_CONTENT']._serialized_start=944
+  _globals['_CONTENT']._serialized_end=1032
+  _globals['_LEARNING']._serialized_start=1035
+  _globals['_LEARNING']._serialized_end=1175
+  _globals['_EXPLORATION']._serialized_start=1177
+  _globals['_EXPLORATION']._serialized_end=1237
+  _globals['_CALIBRATION']._serialized_start=1239
+  _globals['_CALIBRATION']._serialized_end=1310
+  _globals['_CASCADE']._serialized_start=1313
+  _globals['_CASCADE']._serialized_end=1498
+  _globals['_MIXTURE']._serialized_start=1500
+  _globals['_MIXTURE']._serialized_end=1568
+  _globals['_RETRY']._serialized_start=1570
+  _globals['_RETRY']._serialized_end=1618
+  _globals['_ROUTE']._serialized_start=1621
+  _globals['_ROUTE']._serialized_end=2193
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,95 @@
+"""What was decided for a request, how it went, and what was said of it later.
+
+The three are joined by the request's id. Policies are trained from them, and any other policy can
+be scored from them, since a decision says how likely each candidate was to be chosen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fabric.core.errors import InvalidRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """What the router sees of a request."""
+
+    task: str = ""
+    domain: str = ""
+    language: str = ""
+    text: str = ""
+    """Of the input that the route's content names, shortened."""
+    numbers: tuple[float, ...] = ()
+    """The same where it is a vector of numbers, or the encoder's embedding of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """Who was chosen for a request, and how likely that was."""
+
+    request: str
+    """The request's id, given by the gateway."""
+    route: str
+    time: float
+    """Seconds since 1970."""
+    query: Query = field(default_factory=Query)
+    candidates: tuple[str, ...] = ()
+    """`name:version` of all who could be chosen, in the order in which they were to be tried."""
+    scores: tuple[float, ...] = ()
+    """Of each: what it was ranked by."""
+    propensities: tuple[float, ...] = ()
+    """Of each: the probability with which it was put first; they sum to 1."""
+    policy: int = 0
+    """The version of the policy that decided; 0 where none did."""
+    kind: str = "evidence"
+    """By what: evidence, policy or exploration."""
+    shadow: str = ""
+    """`name:version` of who was asked too; empty for nobody."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one candidate did at a request."""
+
+    request: str
+    specialist: str
+    """`name:version`."""
+    seconds: float
+    error: str = ""
+    """The reason of the failure; empty where it answered."""
+    cost: float = 0.0
+    confidence: float | None = None
+    """Its own, from 0 to 1, where it can be read from the answer."""
+    label: str = ""
+    """The class it answered, where it can be read from the answer."""
+    is_shadow: bool = False
+    """Nobody was given this answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feedback:
+    """What was said of a request later. Exactly one of label, score and preferred is given.
+
+    Idempotent by *id*: what is said again under the same id, or by default of the same request and
+    specialist, takes the place of what was said before.
+    """
+
+    request: str
+    specialist: str = ""
+    """`name:version` of whose answer it is about; empty for who answered."""
+    label: str = ""
+    """The right class: whoever answered it succeeded."""
+    score: float | None = None
+    """From 0 (wrong) to 1 (right)."""
+    preferred: str = ""
+    """`name:version` of who did better than *specialist*."""
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.request:
+            raise InvalidRequest("feedback needs the id of the request that it is about")
+        if [bool(self.label), self.score is not None, bool(self.preferred)].count(True) != 1:
+            raise InvalidRequest("feedback has exactly one of label, score and preferred")
+        if self.score is not None and not 0 <= self.score <= 1:
+            raise InvalidRequest(f"score is {self.score:g}, it must be from 0 to 1")

@@ -1,0 +1,36 @@
+"""What was learned for a route, as it is kept and handed out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fabric.core.cards import check_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """One version of what was learned for a route: who succeeds at which requests."""
+
+    route: str
+    version: int
+    """From 1."""
+    data: bytes
+    """As `fabric.routing.learned` writes it."""
+    labels: int = 0
+    """Labels that it was trained on."""
+    trained: str = ""
+    """When, as `2026-01-31T12:00:00Z`."""
+    report: str = ""
+    """What its training said, as JSON: gains with bounds, calibration, shares."""
+    lost: str = ""
+    """Why it is used no more; empty while it may be."""
+
+    def __post_init__(self) -> None:
+        check_name(self.route)
+        if self.version < 1:
+            raise ValueError(f"version is {self.version}, it is at least 1")
+
+    @property
+    def key(self) -> str:
+        """`route:version`, unique in a fabric."""
+        return f"{self.route}:{self.version}"

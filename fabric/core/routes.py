@@ -1,0 +1,300 @@
+"""Routes: what a caller needs, who may answer, and how that is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fabric.core.cards import check_name
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        listed = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+        raise ValueError(f"{name} is {value!r}; use {listed}")
+
+
+def _share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} is {value}, it must be from 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MinQuality:
+    """The least of a measured quality, for the domain that is asked for or else for all."""
+
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorNeed:
+    """An input or output of a signature, by its name; what is left out is not asked for."""
+
+    name: str
+    datatype: str = ""
+    shape: tuple[int, ...] = ()
+    """Sizes of all dimensions; -1 asks for nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirements:
+    """What an answer must come from; an empty field asks for nothing.
+
+    A card that states nothing under `domains`, `languages`, `modality` or `data_classes` is not
+    limited in it, so it meets any requirement there; a task, owner, region or label is met only by
+    a card that states it.
+    """
+
+    task: str = ""
+    domain: str = ""
+    language: str = ""
+    modality: str = ""
+    owner: str = ""
+    region: str = ""
+    data_classes: tuple[str, ...] = ()
+    """Kinds of data that the request holds: all of them must be allowed."""
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    versions: tuple[str, ...] = ()
+    """One of them."""
+    max_cost: float | None = None
+    """Per call."""
+    max_latency: float | None = None
+    """Seconds that an answer is expected to take, by what the others took; what has not answered
+    yet is not refused."""
+    min_quality: MinQuality | None = None
+    inputs: tuple[TensorNeed, ...] = ()
+    """That it must take."""
+    outputs: tuple[TensorNeed, ...] = ()
+    """That it must give."""
+    expression: str = ""
+    """In CEL (https://cel.dev), over `card`; true for those who may answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainEntry:
+    """One entry of a fallback chain: a specialist (any version or one) or another route."""
+
+    name: str
+    version: str = ""
+    """Empty for the latest."""
+    weight: float = 1.0
+    """Share of first places under the order `weighted`."""
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if self.weight < 0:
+            raise ValueError(f"weight is {self.weight}, it cannot be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    attempts: int = 4
+    """Over the whole chain, the first one included."""
+    per_candidate: int = 2
+    """Attempts at one candidate, each on a replica not tried before."""
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.per_candidate < 1:
+            raise ValueError("attempts and per_candidate are at least 1")
+
+
+SCORERS = ("quality", "cost", "latency", "load", "locality", "freshness", "similarity")
+"""What candidates are ranked by, each from 0 to 1."""
+PRESETS: Mapping[str, Mapping[str, float]] = {
+    "quality": {"quality": 1.0, "latency": 0.05, "cost": 0.05},
+    "balanced": {"quality": 0.6, "cost": 0.2, "latency": 0.15, "load": 0.05},
+    "cheapest": {"cost": 0.8, "quality": 0.2},
+    "fastest": {"latency": 0.7, "load": 0.2, "quality": 0.1},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preferences:
+    """How candidates are ranked under the order `scored`: by the weighted mean of their scores."""
+
+    preset: str = "balanced"
+    """quality, balanced, cheapest or fastest."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Instead of those of the preset, by scorer: quality, cost, latency, load, locality, freshness
+    or similarity."""
+    metric: str = ""
+    """Of the evidence that counts as quality; empty for whichever a card has."""
+    region: str = ""
+    """Where locality is best; empty for that of the gateway."""
+
+    def __post_init__(self) -> None:
+        _one_of("preset", self.preset, tuple(PRESETS))
+        for name, weight in self.weights.items():
+            _one_of("weights", name, SCORERS)
+            if weight < 0:
+                raise ValueError(f"weights has {name}: {weight}, it cannot be negative")
+
+    @property
+    def weighted(self) -> Mapping[str, float]:
+        """The weight of every scorer that has one."""
+        found = {**PRESETS[self.preset], **self.weights}
+        return {name: weight for name, weight in found.items() if weight > 0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What of a request the router looks at."""
+
+    input: str
+    """Name of the input: texts where it is of BYTES, else a vector of numbers."""
+    encoder: str = ""
+    """A specialist or route that makes an embedding of that input."""
+    encoder_input: str = ""
+    """Name of its input; empty for the same name."""
+    encoder_output: str = ""
+    """Name of its output; empty for the first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """Whether the quality of candidates is learned from outcomes and feedback."""
+
+    mode: str = "observe"
+    """`observe` learns and says what it would do, `canary` decides a share of requests, `apply`
+    decides all, `bypass` neither learns nor decides."""
+    canary: float = 0.1
+    """Share of requests that are decided under `canary`."""
+    policy: int = 0
+    """The version to use; 0 for the latest that has not lost."""
+    guard: bool = True
+    """Leaves the best single candidate only where the lower bound of the gain is above zero."""
+    min_labels: int = 50
+    """Labels before the first policy is trained."""
+    discount: float = 0.995
+    """Weight of a label after the next one for the same candidate has come."""
+
+    def __post_init__(self) -> None:
+        _one_of("mode", self.mode, ("observe", "canary", "apply", "bypass"))
+        _share("canary", self.canary)
+        if not 0 < self.discount <= 1:
+            raise ValueError(f"discount is {self.discount}, it must be above 0 and at most 1")
+        if self.policy < 0 or self.min_labels < 1:
+            raise ValueError("policy is at least 0, min_labels at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exploration:
+    """What is spent to learn of candidates that are not the first choice."""
+
+    shadow: float = 0.0
+    """Share of requests that a second candidate is given too; the first answers."""
+    share: float = 0.0
+    """Share of the other requests in which the method picks who answers."""
+    method: str = "thompson"
+    """thompson or linucb."""
+
+    def __post_init__(self) -> None:
+        _one_of("method", self.method, ("thompson", "linucb"))
+        _share("shadow", self.shadow)
+        _share("share", self.share)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How often the answers of a specialist are right by their confidence; increasing, and linear
+    between the points."""
+
+    specialist: str
+    confidence: tuple[float, ...]
+    accuracy: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.confidence) != len(self.accuracy) or not self.confidence:
+            raise ValueError("confidence and accuracy have one number for each point")
+        for name, values in (("confidence", self.confidence), ("accuracy", self.accuracy)):
+            if list(values) != sorted(values):
+                raise ValueError(f"{name} must increase")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cascade:
+    """The cheapest candidate first; the next one where it is not sure enough."""
+
+    confidence: str = "margin"
+    """`margin` of the two largest of the output's scores, `entropy` of them (1 is sure), `output`
+    for one that gives it, `agreement` with the candidate before, `python` for a function."""
+    output: str = ""
+    """Name of the output with the scores of classes or the confidence; empty for the first."""
+    python: str = ""
+    """`package.module:function` from the outputs by name to a confidence from 0 to 1."""
+    threshold: float = 0.8
+    """The confidence, calibrated where that is known, from which on an answer is given."""
+    risk: float | None = None
+    """The share of wrong answers that the threshold is fitted to by `fabric evaluate`."""
+    calibrations: tuple[Calibration, ...] = ()
+
+    def __post_init__(self) -> None:
+        kinds = ("margin", "entropy", "output", "agreement", "python")
+        _one_of("confidence", self.confidence, kinds)
+        if (self.confidence == "python") != bool(self.python):
+            raise ValueError("python names the function of the confidence 'python', and only of it")
+        _share("threshold", self.threshold)
+        if self.risk is not None:
+            _share("risk", self.risk)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """The best candidates answer together."""
+
+    top: int = 2
+    """How many of them; 0 for all."""
+    combine: str = "mean"
+    """`mean` weighted by their scores, `vote` of their classes, `best` for the surest alone."""
+    output: str = ""
+    """Name of the output with the scores of classes; empty for the first."""
+
+    def __post_init__(self) -> None:
+        _one_of("combine", self.combine, ("mean", "vote", "best"))
+        if self.top < 0:
+            raise ValueError(f"top is {self.top}, it cannot be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """A virtual model: requirements, candidates and a policy, called like any model."""
+
+    name: str
+    description: str = ""
+    requirements: Requirements = Requirements()
+    chain: tuple[ChainEntry, ...] = ()
+    """Empty under `scored` for every specialist that meets the requirements."""
+    order: str = "fixed"
+    """`fixed` tries the chain as written; `weighted` draws the first place by weight; `scored`
+    ranks by the preferences."""
+    preferences: Preferences = Preferences()
+    content: Content | None = None
+    learning: Learning | None = None
+    exploration: Exploration = Exploration()
+    cascade: Cascade | None = None
+    mixture: Mixture | None = None
+    retry: Retry = Retry()
+    timeout: float = 30.0
+    """Seconds for the whole call where the caller sets none, and at most."""
+    loaded: bool = True
+    """False keeps it declared, and unanswered until it is loaded."""
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        _one_of("order", self.order, ("fixed", "weighted", "scored"))
+        is_scored = self.order == "scored"
+        if not self.chain and not is_scored:
+            raise ValueError(
+                f"route {self.name!r} has an empty chain: name at least one specialist, or use "
+                "order: scored for all that meet the requirements"
+            )
+        for name, value in (("learning", self.learning), ("content", self.content)):
+            if value is not None and not is_scored:
+                raise ValueError(f"{name} needs order: scored, it is {self.order}")
+        if self.exploration != Exploration() and self.learning is None:
+            raise ValueError("exploration needs learning, which it is for")
+        if self.cascade is not None and self.mixture is not None:
+            raise ValueError("cascade and mixture exclude each other")
+        if self.timeout <= 0:
+            raise ValueError("timeout is above zero")

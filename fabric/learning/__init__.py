@@ -1,0 +1,1 @@
+"""Training policies from outcomes and measuring routers; nothing here answers requests."""
