@@ -25,8 +25,8 @@ State = Mapping[str, NDArray[np.generic]]
 
 MOST = 128
 """Candidates that something is known of; who was heard of longest ago goes."""
-_WIDENED = 0.1
-"""Weight of what is known of a candidate once it has changed, or has a new version."""
+_WIDENED = 10.0
+"""Labels, at most, that all is worth that was known of a candidate before it changed."""
 _SCORED = 10.0
 """Labels that a score is worth for all requests,"""
 _SHRUNK = 20.0
@@ -125,7 +125,7 @@ class Explorer:
         (expected,), _ = self._expected(query, {candidate: score})
         row = self._row(candidate)
         drifted = self._drifted(row, success - float(expected))
-        kept = self._discount * (_WIDENED if drifted else 1.0)
+        kept = self._discount * (self._widened(row) if drifted else 1.0)
         places = [0, 1 + cell_of(query)]
         self._labels[row] *= kept
         self._gains[row] *= kept
@@ -190,8 +190,8 @@ class Explorer:
             row = self._rows.get(name)
             if row is None:
                 before = self._newest.get(_base(name))
-                weights[place] = 0.0 if before is None else _WIDENED
                 row = 0 if before is None else self._rows[before]
+                weights[place] = 0.0 if before is None else self._widened(row)
             rows.append(row)
         return rows, weights
 
@@ -212,6 +212,10 @@ class Explorer:
             self._newest[_base(candidate)] = candidate
         self._rows[candidate] = row
         return row
+
+    def _widened(self, row: int) -> float:
+        """The weight of what is known in *row* once that is no more than a guess."""
+        return min(1.0, _WIDENED / max(float(self._labels[row, 0]), 1e-9))
 
     def _drifted(self, row: int, surprise: float) -> bool:
         """The Page-Hinkley test, both ways (Page 1954; Gama et al. 2014, section 3.2.2)."""
@@ -255,8 +259,7 @@ class _Linear:
 
 
 def _inverted(gram: Vector) -> Vector:
-    inverse: Vector = np.linalg.inv(gram + _RIDGE * np.eye(FEATURES))
-    return inverse
+    return np.linalg.inv(gram + _RIDGE * np.eye(FEATURES)).astype(np.float64, copy=False)
 
 
 def _base(candidate: str) -> str:
