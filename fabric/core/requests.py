@@ -39,6 +39,10 @@ class InferRequest:
     """It is the last of its sequence."""
     replica: str = ""
     """The id of the replica that has to answer; empty if any of the specialist may."""
+    request: str = ""
+    """Its id, where its outcomes are kept."""
+    shadow: str = ""
+    """`name:version` of the candidate that is given it too, after somebody else has answered."""
 
 
 @dataclass(slots=True, eq=False)
