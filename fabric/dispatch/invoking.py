@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fabric.core.errors import FabricError
     from fabric.core.plans import Candidate
     from fabric.core.requests import InferRequest, InferResponse
+    from fabric.core.tensors import Tensors
 
 
 class Invoker(Protocol):
@@ -55,6 +56,21 @@ class Observe(Protocol):
 
         Must be quick, and must not raise. What nobody waited for any more is not told of.
         """
+
+
+class Outputs(Protocol):
+    """The tensors in the responses of specialists, which nobody else here looks into."""
+
+    def read(self, payload: bytes | memoryview) -> Tensors:
+        """The outputs in a response, by name and in their order.
+
+        Raises:
+            FabricError: the response is not valid.
+        """
+
+    def write(self, payload: bytes | memoryview, tensors: Tensors) -> bytes:
+        """The response with these *tensors* instead of its outputs of the same names, datatypes
+        and shapes."""
 
 
 Ask = Callable[["Card", "InferRequest", "Deadline"], Awaitable["InferResponse"]]
