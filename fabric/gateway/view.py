@@ -9,29 +9,36 @@ from fabric.catalog.catalog import Catalog
 from fabric.core.errors import Unavailable
 from fabric.dispatch import Dispatcher
 from fabric.gateway.sequences import Sequences
+from fabric.routing.deciding import is_decided
 from fabric.routing.planner import Known, Planner
 from fabric.wire import outputs
 
 if TYPE_CHECKING:
     from fabric.core.cards import Specialist
+    from fabric.core.routes import Route
+    from fabric.dispatch import Observe
     from fabric.gateway.replicas import ReplicaPool
 
 
 class View:
     """One catalog with everything that follows from it. Call `changed` after changing it."""
 
-    def __init__(self, pool: ReplicaPool) -> None:
+    def __init__(self, pool: ReplicaPool, observe: Observe | None = None) -> None:
         self.catalog = Catalog()
+        self.deciding: dict[str, Route] = {}
+        """The routes whose requests are ranked one by one."""
         self.pool = pool
         self.planner = Planner(self._known)
         pool.on_change = self._changed
-        dispatcher = Dispatcher(self.planner, pool, outputs=outputs)
+        dispatcher = Dispatcher(self.planner, pool, observe=observe, outputs=outputs)
         self.tallies = dispatcher.tallies
         self.dispatcher = Sequences(dispatcher, self.planner, pool, self.catalog.find)
         self.news = asyncio.Event()
         """Set when the catalog or the links change; then there is another one."""
 
     def changed(self) -> None:
+        routes = self.catalog.routes.values()
+        self.deciding = {route.name: route for route in routes if is_decided(route)}
         self.pool.sync(self.catalog.replicas)
         self._changed()
 

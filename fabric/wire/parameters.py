@@ -31,6 +31,7 @@ ROUTE = "fabric_route"
 REPLICA = "fabric_replica"
 ATTEMPTS = "fabric_attempts"
 FALLBACK = "fabric_fallback"
+REQUEST = "fabric_request"
 CONFIDENCE = "fabric_confidence"
 MIXTURE = "fabric_mixture"
 
@@ -133,4 +134,11 @@ def provenance(model: str, answer: Answer) -> bytes:
         parameters[CONFIDENCE].double_param = answer.confidence
     if answer.mixture:
         parameters[MIXTURE].string_param = ",".join(answer.mixture)
+    return bytes(message.SerializeToString())
+
+
+def remembered(request: str) -> bytes:
+    """The id of a request whose decision is remembered, encoded to be appended likewise."""
+    message = ModelInferResponse()
+    message.parameters[REQUEST].string_param = request
     return bytes(message.SerializeToString())
