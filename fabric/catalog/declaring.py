@@ -112,6 +112,8 @@ def without(before: Declared, key: Key) -> Decision:
     """
     if key.kind is Kind.REPLICA:
         raise InvalidRequest("replicas are not declared: change `replicas` of their specialist")
+    if key.kind is Kind.POLICY:
+        raise InvalidRequest("policies are not declared: say which by `learning.policy` of a route")
     specialists, routes = dict(before.specialists), dict(before.routes)
     if key.kind is Kind.ROUTE:
         routes.pop(key.name, None)

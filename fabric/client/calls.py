@@ -209,7 +209,7 @@ def apply(
 
 
 def get(kind: str, name: str) -> Call[catalog_pb2.GetResponse, Resource]:
-    """One specialist (its latest version, unless `name:version`), route or replica (by id).
+    """One specialist or policy (the latest, unless `name:version`), route, or replica (by id).
 
     Raises:
         NotFound: there is none of that name.
@@ -220,7 +220,7 @@ def get(kind: str, name: str) -> Call[catalog_pb2.GetResponse, Resource]:
 
 
 def list_(kind: str) -> Call[catalog_pb2.ListResponse, tuple[Resource, ...]]:
-    """All specialists, routes or replicas, by name."""
+    """All specialists, routes, replicas or policies, by name; policies without their data."""
     request = catalog_pb2.ListRequest(kind=to_key(_key(kind)).kind)
     response = catalog_pb2.ListResponse
     return Call(_CATALOG + "List", request, response, _resources)
@@ -304,5 +304,5 @@ def _applied(response: catalog_pb2.ApplyResponse | catalog_pb2.DeleteResponse) -
 
 def _key(kind: str, name: str = "") -> Key:
     if kind not in set(Kind):
-        raise InvalidRequest(f"{kind!r} is no kind of resource; use specialist, route or replica")
+        raise InvalidRequest(f"{kind!r} is no kind of resource; use one of {', '.join(Kind)}")
     return Key(Kind(kind), name)

@@ -9,13 +9,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fabric.catalog.declaring import Change
-from fabric.core.changes import Hosted
-from fabric.core.replicas import Replica
+from fabric.core.changes import Resource as Resource
 from fabric.core.requests import Parameter
-from fabric.core.routes import Route
 from fabric.core.tensors import TensorSpec
-
-Resource = Hosted | Route | Replica
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
@@ -14,6 +15,7 @@ from fabric.catalog.loading import loaded, unloaded
 from fabric.core.cards import Specialist
 from fabric.core.changes import Kind
 from fabric.core.errors import InvalidRequest, Unavailable
+from fabric.core.policies import Policy
 from fabric.core.replicas import Load, Replica
 from fabric.core.routes import Route
 from fabric.core.tensors import Signature
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from fabric.control.controller import Controller
     from fabric.control.uploads import Uploads
     from fabric.core.cards import Model
-    from fabric.core.changes import Key
+    from fabric.core.changes import Key, Resource
 
 T = TypeVar("T")
 
@@ -67,7 +69,7 @@ class CatalogServicer(CatalogServiceServicer):
 
     async def List(self, request: pb.ListRequest, _context: Any) -> pb.ListResponse:
         kind = _key(pb.Key(kind=request.kind)).kind
-        resources = map(to_resource, self._controller.all(kind))
+        resources = map(to_resource, map(_listed, self._controller.all(kind)))
         return pb.ListResponse(resources=resources, revision=self._controller.catalog.revision)
 
     async def Delete(self, request: pb.DeleteRequest, _context: Any) -> pb.DeleteResponse:
@@ -141,6 +143,11 @@ def _key(message: pb.Key) -> Key:
         return from_key(message)
     except ValueError as error:
         raise InvalidRequest(str(error)) from error
+
+
+def _listed(resource: Resource) -> Resource:
+    """*resource* without what may be large."""
+    return replace(resource, data=b"") if isinstance(resource, Policy) else resource
 
 
 def _changes(changes: Iterable[Change]) -> list[pb.Change]:

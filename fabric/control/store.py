@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -28,9 +28,10 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from fabric.api.catalog.v1 import card_pb2
-from fabric.api.routing.v1 import route_pb2
+from fabric.api.routing.v1 import policy_pb2, route_pb2
 from fabric.core.cards import Specialist
 from fabric.core.errors import FabricError, Unavailable
+from fabric.core.policies import Policy
 from fabric.core.replicas import Replica
 from fabric.core.routes import Route
 from fabric.core.tensors import Signature
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from google.protobuf.message import Message
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +69,12 @@ _ROUTES = Table(
 )
 _REPLICAS = Table(
     "replicas",
+    _METADATA,
+    Column("key", String(256), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+)
+_POLICIES = Table(
+    "policies",
     _METADATA,
     Column("key", String(256), primary_key=True),
     Column("body", LargeBinary, nullable=False),
@@ -100,6 +109,7 @@ class Stored:
     specialists: tuple[Entry, ...]
     routes: tuple[Route, ...]
     replicas: tuple[Replica, ...]
+    policies: tuple[Policy, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,9 +119,10 @@ class Writes:
     specialists: Mapping[str, Entry | None] = field(default_factory=dict)
     routes: Mapping[str, Route | None] = field(default_factory=dict)
     replicas: Mapping[str, Replica | None] = field(default_factory=dict)
+    policies: Mapping[str, Policy | None] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.specialists or self.routes or self.replicas)
+        return bool(self.specialists or self.routes or self.replicas or self.policies)
 
 
 class Superseded(FabricError):
@@ -130,15 +141,12 @@ class Store:
         async with self._begin() as connection:
             self._epoch = await _next_epoch(connection)
             specialists = await connection.execute(select(_SPECIALISTS))
-            routes = await connection.execute(select(_ROUTES.c.body))
-            replicas = await connection.execute(select(_REPLICAS.c.body))
             return Stored(
                 self._epoch,
                 tuple(_entry(row) for row in specialists),
-                tuple(from_message(route_pb2.Route.FromString(row.body), Route) for row in routes),
-                tuple(
-                    from_message(card_pb2.Replica.FromString(row.body), Replica) for row in replicas
-                ),
+                await _bodies(connection, _ROUTES, route_pb2.Route, Route),
+                await _bodies(connection, _REPLICAS, card_pb2.Replica, Replica),
+                await _bodies(connection, _POLICIES, policy_pb2.Policy, Policy),
             )
 
     async def write(self, writes: Writes) -> None:
@@ -156,6 +164,7 @@ class Store:
                 (_SPECIALISTS, writes.specialists, _entry_row),
                 (_ROUTES, writes.routes, _route_row),
                 (_REPLICAS, writes.replicas, _replica_row),
+                (_POLICIES, writes.policies, _policy_row),
             ):
                 await _replace(connection, table, values, row)
 
@@ -239,6 +248,13 @@ async def _replace(
         await connection.execute(insert(table), made)
 
 
+async def _bodies(
+    connection: AsyncConnection, table: Table, message: type[Message], cls: type[T]
+) -> tuple[T, ...]:
+    rows = await connection.execute(select(table.c.body))
+    return tuple(from_message(message.FromString(row.body), cls) for row in rows)
+
+
 def _body(value: object, message: type[Message]) -> bytes:
     return to_message(value, message).SerializeToString(deterministic=True)
 
@@ -249,6 +265,10 @@ def _route_row(route: Route) -> dict[str, Any]:
 
 def _replica_row(replica: Replica) -> dict[str, Any]:
     return {"body": _body(replica, card_pb2.Replica)}
+
+
+def _policy_row(policy: Policy) -> dict[str, Any]:
+    return {"body": _body(policy, policy_pb2.Policy)}
 
 
 def _entry_row(entry: Entry) -> dict[str, Any]:

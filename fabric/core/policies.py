@@ -14,8 +14,8 @@ class Policy:
     route: str
     version: int
     """From 1."""
-    data: bytes
-    """As `fabric.routing.learned` writes it."""
+    data: bytes = b""
+    """As `fabric.routing.learned` writes it; empty in lists."""
     labels: int = 0
     """Labels that it was trained on."""
     trained: str = ""

@@ -192,7 +192,7 @@ async def test_resources_are_asked_for_by_kind(client, gateway):
     assert (replica.id, replica.load.running) == ("r1", 3)
     assert (await client.delete(Kind.ROUTE, "digits")).revision == 8
     assert gateway.requests[-1].key.kind == catalog_service_pb2.KIND_ROUTE
-    with pytest.raises(InvalidRequest, match="specialist, route or replica"):
+    with pytest.raises(InvalidRequest, match="specialist, route, replica, policy"):
         await client.list("models")
 
 
