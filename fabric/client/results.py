@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fabric.catalog.declaring import Change
 from fabric.core.changes import Resource as Resource
+from fabric.core.decisions import Decision, Feedback, Outcome
 from fabric.core.requests import Parameter
 from fabric.core.tensors import TensorSpec
 
@@ -30,6 +31,9 @@ class Answer(Mapping[str, "NDArray[Any]"]):
     fallback: bool = False
     """Whether a candidate other than the first answered."""
     id: str = ""
+    request: str = ""
+    """By which the decision who answers is remembered, for feedback and for `explain`; empty where
+    none was made for this request alone."""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     """What else the specialist says of its answer."""
 
@@ -74,7 +78,7 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """The plan that a request would get now."""
+    """The plan that a request would get now, or got, with what came of it."""
 
     model: str = ""
     route: str = ""
@@ -82,6 +86,12 @@ class Explanation:
     """In the order they are tried."""
     refusals: tuple[Refusal, ...] = ()
     revision: int = 0
+    decision: Decision | None = None
+    """Of a request that got one,"""
+    outcomes: tuple[Outcome, ...] = ()
+    """how those who were asked did, in order,"""
+    feedback: tuple[Feedback, ...] = ()
+    """and what was said of it, where the gateway has to ask the control plane."""
 
 
 @dataclass(frozen=True, kw_only=True)

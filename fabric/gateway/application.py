@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fabric import telemetry
 from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from fabric.api.routing.v1.learning_service_pb2_grpc import LearningServiceStub
 from fabric.core.errors import FabricError, Internal, Unimplemented
 from fabric.gateway import grpc, rest
 from fabric.gateway.compression import Compression
@@ -23,6 +24,7 @@ from fabric.gateway.intake import SMALL, Disconnected, Intake
 from fabric.gateway.mirror import channel_to, follow
 from fabric.gateway.observing import Logs, Tracing
 from fabric.gateway.queries import Queries
+from fabric.gateway.records import reported
 from fabric.gateway.reflection import Reflection
 from fabric.gateway.relay import Relay
 from fabric.gateway.replicas import ReplicaPool
@@ -127,19 +129,26 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Application]:
     control = channel_to(settings.control)
     async with control, ReplicaPool() as pool, asyncio.TaskGroup() as tasks:
         view, stub = View(pool), CatalogServiceStub(control)
-        watch = tasks.create_task(follow(stub, view.catalog, view.changed))
-        unary, streaming = _handlers(view, stub, settings)
+        learning = LearningServiceStub(control)
+        kept = (follow(stub, view.catalog, view.changed), view.decisions.keep())
+        keeping = [tasks.create_task(each) for each in kept]
+        unary, streaming = _handlers(view, stub, learning, settings)
         application = Application(settings, unary, streaming | Relay(control).stream_handlers())
         try:
-            yield application
+            async with reported(view.records, learning):
+                yield application
         finally:
             application.close()
-            watch.cancel()
+            for task in keeping:
+                task.cancel()
             await view.dispatcher.close()
 
 
 def _handlers(
-    view: View, stub: CatalogServiceStub, settings: GatewaySettings
+    view: View,
+    stub: CatalogServiceStub,
+    learning: LearningServiceStub,
+    settings: GatewaySettings,
 ) -> tuple[dict[str, Handler], dict[str, StreamHandler]]:
     """By path: those of calls with one message each way, and those of the others."""
     pool = described()
@@ -153,7 +162,7 @@ def _handlers(
         Repository(view, stub),
         ModelStatistics(view),
         memory,
-        Routing(view),
+        Routing(view, learning),
         health,
         tracing,
         Logs(),

@@ -3,6 +3,7 @@ are remembered."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import uuid
@@ -12,22 +13,24 @@ from typing import TYPE_CHECKING
 
 from fabric.core.decisions import Query
 from fabric.core.errors import FabricError
+from fabric.gateway.encoders import Encoders
+from fabric.gateway.policies import Policies
 from fabric.routing.deciding import Frame, Seen, decided
 from fabric.routing.exploration import Explorer
+from fabric.routing.learned import Learned
 from fabric.routing.similarity import Words
 from fabric.wire.content import Input
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from fabric.core.cards import Card
-    from fabric.core.deadlines import Clock, Deadline
+    from fabric.core.deadlines import Deadline
     from fabric.core.plans import Plan
     from fabric.core.requests import Answer, InferRequest
     from fabric.core.routes import Content, Route
-    from fabric.gateway.encoders import Embedding, Encoders
-    from fabric.gateway.policies import Policies
-    from fabric.gateway.records import Records
+    from fabric.gateway.encoders import Embedding
+    from fabric.gateway.policies import Chooses
     from fabric.gateway.view import View
 
 log = logging.getLogger(__name__)
@@ -41,19 +44,10 @@ class Decisions:
     Requests of sequences are none of its: they go where their sequence is.
     """
 
-    def __init__(
-        self,
-        view: View,
-        policies: Policies,
-        encoders: Encoders,
-        records: Records,
-        clock: Clock = time.monotonic,
-    ) -> None:
+    def __init__(self, view: View, read: Callable[[bytes], Chooses] = Learned.read) -> None:
         self._view = view
-        self._policies = policies
-        self._encoders = encoders
-        self._records = records
-        self._clock = clock
+        self._policies = Policies(view, read)
+        self._encoders = Encoders(view)
         self._frames: dict[int, Frame] = {}
         """By the plan's id; each holds its plan, so that no other has it."""
         self._words: dict[tuple[str, ...], tuple[tuple[Card, ...], Words]] = {}
@@ -61,14 +55,16 @@ class Decisions:
         self._explorers: dict[str, tuple[Route, Explorer]] = {}
         """By route."""
 
-    def admit(self, request: InferRequest, deadline: Deadline) -> None:
-        """See `Dispatcher.admit`; who is asked first is decided later."""
-        self._view.dispatcher.admit(request, deadline)
+    async def keep(self) -> None:
+        """Keeps policies, and embeddings of cards, as the catalog has them, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._policies.keep())
+            tasks.create_task(self._encoders.keep())
 
     async def infer(self, request: InferRequest, deadline: Deadline) -> Answer:
-        """The answer to *request*, which then has an id; see `Dispatcher.infer`.
+        """The answer to *request*, which has been admitted, and has an id then.
 
-        Raises:
+        Raises what `Dispatcher.infer` raises, and
             InvalidRequest: it lacks the input that its route decides by.
         """
         await self._decide(request, deadline)
@@ -93,7 +89,7 @@ class Decisions:
             return  # it was deleted just now; the plan stands
         frame = self._frame(plan, route)
         request.request = uuid.uuid4().hex
-        seen = await self._seen(frame, request, deadline.within(plan.timeout, self._clock()))
+        seen = await self._seen(frame, request, deadline.within(plan.timeout, time.monotonic()))
         learning = route.learning
         judged, explorer = None, None
         learns = learning is not None and learning.mode != "bypass"
@@ -110,7 +106,7 @@ class Decisions:
             seen = replace(seen, similarities=None, doubts=(*seen.doubts, doubt))
             made, decision = decided(frame, seen, None, None)
         request.plan, request.place, request.shadow = made, 0, decision.shadow
-        self._records.decided(decision, made, is_reported=learns)
+        self._view.records.decided(decision, made, is_reported=learns)
 
     # ------------------------------------------------------------------ what is seen of a request
     async def _seen(self, frame: Frame, request: InferRequest, deadline: Deadline) -> Seen:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from fabric.catalog.catalog import Catalog
 from fabric.core.errors import Unavailable
 from fabric.dispatch import Dispatcher
+from fabric.gateway.decisions import Decisions
+from fabric.gateway.records import Records
 from fabric.gateway.sequences import Sequences
 from fabric.routing.deciding import is_decided
 from fabric.routing.planner import Known, Planner
@@ -16,21 +18,22 @@ from fabric.wire import outputs
 if TYPE_CHECKING:
     from fabric.core.cards import Specialist
     from fabric.core.routes import Route
-    from fabric.dispatch import Observe
     from fabric.gateway.replicas import ReplicaPool
 
 
 class View:
     """One catalog with everything that follows from it. Call `changed` after changing it."""
 
-    def __init__(self, pool: ReplicaPool, observe: Observe | None = None) -> None:
+    def __init__(self, pool: ReplicaPool) -> None:
         self.catalog = Catalog()
         self.deciding: dict[str, Route] = {}
         """The routes whose requests are ranked one by one."""
         self.pool = pool
         self.planner = Planner(self._known)
         pool.on_change = self._changed
-        dispatcher = Dispatcher(self.planner, pool, observe=observe, outputs=outputs)
+        self.records = Records()
+        self.decisions = Decisions(self)
+        dispatcher = Dispatcher(self.planner, pool, observe=self.records, outputs=outputs)
         self.tallies = dispatcher.tallies
         self.dispatcher = Sequences(dispatcher, self.planner, pool, self.catalog.find)
         self.news = asyncio.Event()

@@ -174,9 +174,7 @@ def _similarity(frame: Frame, seen: Seen) -> Floats | None:
     return np.array([seen.similarities.get(key, 0.0) for key in frame.keys])
 
 
-def _ranking(
-    frame: Frame, quality: Floats, similarity: Floats | None, policy: int = 0
-) -> _Ranking:
+def _ranking(frame: Frame, quality: Floats, similarity: Floats | None, policy: int = 0) -> _Ranking:
     scores = frame.scores(quality, similarity)
     return _Ranking(frame.order(scores), scores, quality, policy)
 
@@ -189,7 +187,7 @@ def _expected(judged: Judged) -> Floats:
     """
     success = np.where(np.isnan(judged.success), np.nanmin(judged.success), judged.success)
     order = list(judged.order)
-    expected = np.minimum(success, success[order[0]])
+    expected: Floats = np.minimum(success, success[order[0]])
     expected[order] -= _AHEAD * np.arange(len(order))
     return expected
 
