@@ -24,6 +24,8 @@ class Policy:
     """What its training said, as JSON: gains with bounds, calibration, shares."""
     lost: str = ""
     """Why it is used no more; empty while it may be."""
+    note: str = ""
+    """Why the last training has made no newer one, where it failed; only told to whoever asks."""
 
     def __post_init__(self) -> None:
         check_name(self.route)
