@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fabric.catalog.declaring import Change
 from fabric.core.changes import Resource as Resource
+from fabric.core.decisions import Decision, Feedback, Outcome
 from fabric.core.requests import Parameter
 from fabric.core.tensors import TensorSpec
 
@@ -82,6 +83,26 @@ class Explanation:
     """In the order they are tried."""
     refusals: tuple[Refusal, ...] = ()
     revision: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What was decided for a request, how it went, and what was said of it."""
+
+    decision: Decision
+    outcomes: tuple[Outcome, ...] = ()
+    """Of all who were asked."""
+    feedback: tuple[Feedback, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What came of a training."""
+
+    version: int = 0
+    """Of the policy; 0 where none was made."""
+    report: str = ""
+    """What the training said, as JSON, or why there is no policy."""
 
 
 @dataclass(frozen=True, kw_only=True)

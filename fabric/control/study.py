@@ -17,7 +17,6 @@ from fabric.control.rows import labelled
 from fabric.control.settings import ControlSettings
 from fabric.control.store import opened
 from fabric.control.training import TIME
-from fabric.core.decisions import Decision, Feedback, Outcome
 from fabric.core.errors import FabricError, NotFound
 from fabric.learning.records import Record
 from fabric.learning.studying import Studied, study
@@ -41,14 +40,6 @@ async def _read(url: str, name: str) -> tuple[Stored, list[pb.Record]]:
             return stored, await labelled(connection, name)
 
 
-def record_of(message: pb.Record) -> Record:
-    return Record(
-        from_message(message.decision, Decision),
-        tuple(from_message(each, Outcome) for each in message.outcomes),
-        tuple(from_message(each, Feedback) for each in message.feedback),
-    )
-
-
 def studied(url: str, name: str, train: Trainer) -> Studied:
     """What *train* makes of the records of the route *name* in the store at *url*.
 
@@ -62,7 +53,8 @@ def studied(url: str, name: str, train: Trainer) -> Studied:
     if route is None or route.learning is None:
         raise NotFound(f"there is no route {name!r} that learns")
     cards = {e.specialist.key: e.specialist.card for e in stored.specialists if e.declared}
-    return study(name, route.learning, [record_of(each) for each in found], cards, train, now)
+    records = [from_message(each, Record) for each in found]
+    return study(name, route.learning, records, cards, train, now)
 
 
 def _end_with_parent() -> None:
@@ -87,9 +79,9 @@ def run(trainer: Callable[[], Trainer]) -> int:
 
 
 def _ours() -> Trainer:
-    from fabric.learning.training import train
+    from fabric.learning.training import fit
 
-    return train
+    return fit
 
 
 if __name__ == "__main__":

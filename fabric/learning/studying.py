@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fabric.core.cards import Card
+    from fabric.core.cards import Card, Evidence
     from fabric.core.routes import Learning
     from fabric.learning.outcomes import Table
     from fabric.learning.records import Record
@@ -26,16 +26,23 @@ if TYPE_CHECKING:
 class Learnt(Protocol):
     """What a training gives."""
 
-    report: Mapping[str, object]
+    @property
+    def report(self) -> Mapping[str, Any]:
+        """In what JSON can say."""
 
     def write(self) -> bytes: ...
 
 
 class Trainer(Protocol):
-    """Learns from outcomes, each of a weight, [n, k], with what the candidates' cards claim."""
+    """Learns from outcomes of *weights*, [n, k], and what cards claim, by candidate; see
+    `fabric.learning.training.fit`."""
 
     def __call__(
-        self, table: Table, weights: NDArray[np.float64], cards: Mapping[str, Card]
+        self,
+        table: Table,
+        *,
+        weights: NDArray[np.float64],
+        evidence: Mapping[str, Sequence[Evidence]],
     ) -> Learnt: ...
 
 
@@ -94,7 +101,8 @@ def study(
             why=f"{labels} of the {len(records)} requests of which something was said tell how "
             f"well a declared specialist did; it takes {learning.min_labels}"
         )
-    learnt = train(table, weights_of(table.quality, learning.discount), cards)
+    weights = weights_of(table.quality, learning.discount)
+    learnt = train(table, weights=weights, evidence={k: c.evidence for k, c in cards.items()})
     report = json.dumps(learnt.report)
     policy = Policy(
         route=route, version=1, data=learnt.write(), labels=labels, trained=now, report=report
