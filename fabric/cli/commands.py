@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import re
 import sys
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fabric.cli import importing, tuning
+from fabric.cli import importing, learning, tuning
 from fabric.cli import output as out
-from fabric.cli.output import Output, OutputOption, reporting
+from fabric.cli.output import SERVER as _SERVER
+from fabric.cli.output import Output, OutputOption, ServerOption, connected, reporting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from fabric.client import Client
 
 app = typer.Typer(
@@ -35,6 +33,8 @@ class Resources(StrEnum):
     SPECIALISTS = "specialists"
     REPLICAS = "replicas"
     ROUTES = "routes"
+    POLICIES = "policies"
+    POLICY = "policy"
 
 
 class Declarable(StrEnum):
@@ -54,9 +54,6 @@ class Dialect(StrEnum):
     ANY = "any"
 
 
-ServerOption = Annotated[
-    str, typer.Option("--server", "-s", envvar="FABRIC_SERVER", help="`host:port` of a fabric.")
-]
 FileOption = Annotated[
     Path, typer.Option("--file", "-f", help="The portfolio file.", show_default=False)
 ]
@@ -76,17 +73,8 @@ RequireOption = Annotated[
         show_default=False,
     ),
 ]
-_SERVER = "localhost:8080"
 _REQUEST = re.compile(r"[0-9a-f]{32}")
 """What ids of requests look like."""
-
-
-@contextmanager
-def _connected(server: str) -> Iterator[Client]:
-    from fabric.client import Client
-
-    with reporting(), Client(server) as client:
-        yield client
 
 
 # ------------------------------------------------------------------ a fabric's life
@@ -143,7 +131,7 @@ def apply(
     from fabric.catalog.declaring import Action
     from fabric.config import load
 
-    with _connected(server) as client:
+    with connected(server) as client:
         portfolio = load(file, known=() if prune else _known(client))
         declared = (portfolio.specialists, portfolio.routes)
         planned = client.apply(*declared, prune=prune, dry_run=True)
@@ -191,7 +179,7 @@ def delete(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Take a specialist (all its versions, unless one is named) or a route out."""
-    with _connected(server) as client:
+    with connected(server) as client:
         applied = client.delete(kind.value, name)
     if output is Output.TABLE:
         _show_changes(applied.changes)
@@ -209,7 +197,7 @@ def load(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Load what is declared and not loaded; return when it answers."""
-    with _connected(server) as client, out.console(sys.stderr).status(f"loading {name}"):
+    with connected(server) as client, out.console(sys.stderr).status(f"loading {name}"):
         client.load(name, config=config)
     _show_loaded(name, "loaded", output)
 
@@ -222,7 +210,7 @@ def unload(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Drain and stop the replicas of a specialist, or a route; it stays declared."""
-    with _connected(server) as client:
+    with connected(server) as client:
         client.unload(name, dependents=dependents)
     _show_loaded(name, "unloaded", output)
 
@@ -237,15 +225,26 @@ def _show_loaded(name: str, state: str, output: Output) -> None:
 @app.command()
 def get(
     kind: Resources,
-    name: Annotated[str, typer.Argument(help="Of one; its id in the case of a replica.")] = "",
+    name: Annotated[
+        str, typer.Argument(help="Of one: the id of a replica, a policy as `route` or `route:N`.")
+    ] = "",
+    onnx: Annotated[
+        Path | None, typer.Option(help="Write the policy `route:N` here, as an ONNX model.")
+    ] = None,
     server: ServerOption = _SERVER,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Show specialists, replicas or routes, or one of them."""
+    """Show specialists, replicas, routes or policies, or one of them."""
     from fabric.cli import views
 
+    if kind in (Resources.POLICIES, Resources.POLICY):
+        with connected(server) as client:
+            learning.show(client, name, output, onnx)
+        return
+    if onnx is not None:
+        raise typer.BadParameter("--onnx is for policies")
     singular = kind.value.removesuffix("s")
-    with _connected(server) as client:
+    with connected(server) as client:
         found = (client.get(singular, name),) if name else client.list(singular)
     if output is Output.TABLE:
         out.table(*getattr(views, kind.value)(found))
@@ -274,7 +273,7 @@ def infer(
 
     pairs = _pairs(input, "--input")
     required = _pairs(require, "--require")
-    with _connected(server) as client:
+    with connected(server) as client:
         answer = client.infer(
             name,
             tensors.read(pairs, lambda: client.metadata(name, version=version).inputs),
@@ -306,7 +305,7 @@ def explain(
     did, where a request is named."""
     from fabric.cli import views
 
-    with _connected(server) as client:
+    with connected(server) as client:
         if _REQUEST.fullmatch(name):
             plan = client.explain(request=name)
         else:
@@ -367,6 +366,11 @@ def conformance(
 
 
 app.command()(tuning.tune)
+
+
+# ------------------------------------------------------------------ learning
+app.command()(learning.learn)
+app.command()(learning.feedback)
 
 
 # ------------------------------------------------------------------ about

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from fabric.client import Answer, Explanation
     from fabric.config.triton import Finding
     from fabric.core.changes import Hosted
     from fabric.core.decisions import Decision, Outcome
+    from fabric.core.policies import Policy
     from fabric.core.replicas import Replica
     from fabric.core.routes import Requirements, Route
 
@@ -61,6 +63,25 @@ def routes(found: Iterable[Route]) -> View:
         )
         for route in found
     )
+
+
+def policies(found: Iterable[Policy], used: Collection[str]) -> View:
+    """What was learned; *used* are the keys of those that routes go by."""
+    columns = ("policy", "labels", "trained", "gain", "state", "reason")
+    return columns, (
+        (
+            *(policy.key, policy.labels, policy.trained, _gain(policy)),
+            "lost" if policy.lost else "in use" if policy.key in used else "",
+            policy.lost or policy.note,
+        )
+        for policy in found
+    )
+
+
+def _gain(policy: Policy) -> str:
+    """Over the best single candidate, with its interval, where the training could tell."""
+    gain = json.loads(policy.report or "{}").get("gain")
+    return f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]" if gain else ""
 
 
 def _stated(requirements: Requirements) -> Iterator[str]:

@@ -95,6 +95,26 @@ class Explanation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What was decided for a request, how it went, and what was said of it."""
+
+    decision: Decision
+    outcomes: tuple[Outcome, ...] = ()
+    """Of all who were asked."""
+    feedback: tuple[Feedback, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What came of a training."""
+
+    version: int = 0
+    """Of the policy; 0 where none was made."""
+    report: str = ""
+    """What the training said, as JSON, or why there is no policy."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Metadata:
     """What a specialist or a route takes and gives."""
 

@@ -12,7 +12,6 @@ from fabric.catalog.declaring import Action, Change, decide, without
 from fabric.catalog.feed import Feed
 from fabric.catalog.leases import Leases
 from fabric.control.ledger import Ledger
-from fabric.control.store import Superseded
 from fabric.core.changes import Kind
 from fabric.core.errors import FabricError
 from fabric.core.replicas import Replica
@@ -62,8 +61,6 @@ class Controller:
         self, store: Store, clock: Clock = time.monotonic, lease: float = 10.0, kept: int = 4096
     ) -> None:
         self.leases = Leases(clock, lease)
-        self.superseded = asyncio.Event()
-        """Set once another control plane has taken over the store: this one must end."""
         self._ledger = Ledger()
         self.feed = Feed(self.catalog, kept)
         self._store = store
@@ -259,17 +256,10 @@ class Controller:
 
     async def _take(self, step: Step) -> None:
         if step.writes:
-            await self._write(step)
+            await self._store.write(step.writes)
         self._ledger.take(step)
         if step.is_visible:
             self.feed.publish(step.changes)
-
-    async def _write(self, step: Step) -> None:
-        try:
-            await self._store.write(step.writes)
-        except Superseded:
-            self.superseded.set()
-            raise
 
     async def _alone(self, work: Coroutine[object, object, T]) -> T:
         """What *work* returns, run with no other change beside it and to its end."""

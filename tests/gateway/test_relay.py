@@ -15,6 +15,7 @@ import pytest
 from running import until
 
 from fabric.api.catalog.v1 import catalog_service_pb2_grpc
+from fabric.api.routing.v1 import learning_service_pb2_grpc
 from fabric.core.errors import (
     Conflict,
     FabricError,
@@ -29,6 +30,7 @@ from fabric.gateway.relay import Relay, _send, metadata_of
 from fabric.wire.status import DETAILS_KEY, to_details
 
 SERVICE = "fabric.api.catalog.v1.CatalogService"
+LEARNING = "fabric.api.routing.v1.LearningService"
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 MIB = 1 << 20
 
@@ -148,9 +150,16 @@ async def settled(count):
 # ------------------------------------------------------------------ what is passed on
 def test_there_is_a_handler_for_every_call_of_the_control_plane():
     """By the path that its clients use."""
-    servicer = catalog_service_pb2_grpc.CatalogServiceServicer
-    methods = {name for name in vars(servicer) if name[0].isupper()}
-    assert Relay(None).stream_handlers().keys() == {f"/{SERVICE}/{name}" for name in methods}
+    servicers = {
+        SERVICE: catalog_service_pb2_grpc.CatalogServiceServicer,
+        LEARNING: learning_service_pb2_grpc.LearningServiceServicer,
+    }
+    assert Relay(None).stream_handlers().keys() == {
+        f"/{service}/{name}"
+        for service, servicer in servicers.items()
+        for name in vars(servicer)
+        if name[0].isupper()
+    }
 
 
 @pytest.mark.parametrize("method", ["List", "Watch", "Renew"])

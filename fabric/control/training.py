@@ -1,0 +1,218 @@
+"""When routes learn, and what becomes of it: never at the cost of the control plane's loop.
+
+What is learned is found by a process of its own (`fabric.control.study`), one at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import time
+from calendar import timegm
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from fabric.core.errors import Conflict, FabricError, Unimplemented
+from fabric.core.policies import Policy
+from fabric.learning.studying import Studied
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fabric.control.controller import Controller
+    from fabric.control.records import Records
+    from fabric.core.changes import Resource
+    from fabric.core.routes import Learning, Route
+
+log = logging.getLogger(__name__)
+
+PAUSE = 30.0
+"""Seconds between looking for what there is to learn, at least."""
+LIMIT = 600.0
+"""Seconds that one study may take."""
+COMMAND = (sys.executable, "-m", "fabric.control.study")
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+NOT_INSTALLED = "learning needs the extra: fabric-specialists[learn]"
+_SHARE, _ENOUGH = 0.2, 200
+_LAST_WORDS = 500
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a client is told."""
+
+    version: int
+    """0 where no policy was made."""
+    report: str
+
+
+class Training:
+    """Learns for every route whose learning is on, when enough was said since the last time."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        records: Records,
+        store: str,
+        command: Sequence[str] = COMMAND,
+        pause: float = PAUSE,
+        limit: float = LIMIT,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._controller = controller
+        self._records = records
+        self._store = store
+        self._command = command
+        self._pause = pause
+        self._limit = limit
+        self._clock = clock
+        self._alone = asyncio.Lock()
+        self._news = asyncio.Event()
+        self._news.set()
+        self._tried: dict[str, tuple[float, int]] = {}
+        """By route: when it was tried last, and with how many labels."""
+        self._notes: dict[str, str] = {}
+        """By route: why the last training gave no policy."""
+        self._missing = "" if find_spec("sklearn") else NOT_INSTALLED
+
+    def look(self) -> None:
+        """Something was said that may be learned from."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Trains what is due, until cancelled."""
+        if self._missing:
+            log.warning("no route learns: %s", self._missing)
+            return
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            for route in list(self._controller.catalog.routes.values()):
+                try:
+                    if await self._is_due(route):
+                        await self.train(route.name)
+                except FabricError as error:
+                    self._note(route.name, error.message)
+            await asyncio.sleep(self._pause)
+
+    async def train(self, name: str) -> Trained:
+        """Learns from what is known of the route *name* now, after what is under way.
+
+        Raises:
+            NotFound: there is no such route, or no longer.
+            Conflict: its learning is off.
+            Unimplemented: scikit-learn is not installed.
+        """
+        if self._missing:
+            raise Unimplemented(self._missing)
+        async with self._alone:
+            route = self._controller.catalog.routes.get(name)
+            if route is not None and not learns(route):
+                raise Conflict(f"route {name!r} does not learn: give it learning, and no bypass")
+            labels, _ = await self._records.labels(name, 0.0)
+            self._tried[name] = self._clock(), labels
+            studied = await self._studied(name)
+            return await self._take(name, studied)
+
+    def noted(self, resource: Resource) -> Resource:
+        """*resource* with a note where a training after it has failed."""
+        if isinstance(resource, Policy) and (note := self.note(resource.route)):
+            return replace(resource, note=note)
+        return resource
+
+    def note(self, route: str) -> str:
+        """Why there is no, or no newer, policy of *route*; empty where nothing went wrong."""
+        return self._missing or self._notes.get(route, "")
+
+    async def _is_due(self, route: Route) -> bool:
+        if not learns(route) or route.learning is None:
+            return False
+        policies = self._controller.catalog.policies.get(route.name, ())
+        after, before = self._tried.get(route.name, (0.0, 0))
+        if policies and (trained := _seconds(policies[0].trained)) > after:
+            after, before = trained, policies[0].labels
+        labels, new = await self._records.labels(route.name, after)
+        return is_due(route.learning, labels, new, before)
+
+    async def _take(self, name: str, studied: Studied) -> Trained:
+        for policy in self._controller.catalog.policies.get(name, ()):
+            if (reason := studied.lost.get(str(policy.version))) and not policy.lost:
+                log.warning("policy %s has lost: %s", policy.key, reason)
+                await self._controller.lose(policy, reason)
+        if studied.policy is None:
+            self._note(name, studied.why)
+            return Trained(0, studied.why)
+        policy = await self._controller.learn(studied.policy)
+        self._notes.pop(name, None)
+        log.info("learned policy %s from %d labels", policy.key, policy.labels)
+        return Trained(policy.version, policy.report)
+
+    def _note(self, name: str, why: str) -> None:
+        log.warning("route %s has learned nothing: %s", name, why)
+        self._notes = {
+            route: note
+            for route, note in {**self._notes, name: why}.items()
+            if route in self._controller.catalog.routes
+        }
+
+    async def _studied(self, name: str) -> Studied:
+        """What a process of its own has found; why it found nothing, whatever went wrong."""
+        environ = {**os.environ, **dict.fromkeys(_THREADS, "1"), "FABRIC_STORE": self._store}
+        pipe = asyncio.subprocess.PIPE
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(*self._command, name),
+                env=environ,
+                stdin=pipe,  # which it sees close when we are gone
+                stdout=pipe,
+                stderr=pipe,
+            )
+        except OSError as error:
+            return Studied(why=f"the training cannot be started: {error}")
+        try:
+            async with asyncio.timeout(self._limit):
+                written, said = await _output(process)
+            if process.returncode:
+                words = said.decode(errors="replace").strip()[-_LAST_WORDS:]
+                return Studied(why=f"the training has failed: {words}")
+            return Studied.read(name, written)
+        except TimeoutError:
+            return Studied(why=f"the training took more than {self._limit:g} s")
+        except (ValueError, KeyError, TypeError) as error:
+            return Studied(why=f"the training gave what cannot be read: {error}")
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+
+
+async def _output(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
+    """All that *process* writes until it ends; its input stays open meanwhile."""
+    streams = [stream for stream in (process.stdout, process.stderr) if stream is not None]
+    written, said = await asyncio.gather(*(stream.read() for stream in streams))
+    await process.wait()
+    return written, said
+
+
+def learns(route: Route) -> bool:
+    return route.learning is not None and route.learning.mode != "bypass"
+
+
+def is_due(learning: Learning, labels: int, new: int, before: int) -> bool:
+    """Whether to train with *labels*, of which *new* came since the last time with *before*."""
+    if labels < learning.min_labels:
+        return False
+    return new > 0 and new >= min(_SHARE * before, _ENOUGH)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(timegm(time.strptime(text, TIME)))
+    except ValueError:
+        return 0.0
