@@ -125,14 +125,15 @@ class Explorer:
         (expected,), _ = self._expected(query, {candidate: score})
         row = self._row(candidate)
         drifted = self._drifted(row, success - float(expected))
-        kept = self._discount * (self._widened(row) if drifted else 1.0)
-        places = [0, 1 + cell_of(query)]
+        kept = self._widened(row) if drifted else 1.0
         self._labels[row] *= kept
         self._gains[row] *= kept
-        self._labels[row, places] += weight
-        self._gains[row, places] += weight * (success - score)
+        for place in (0, 1 + cell_of(query)):
+            self._labels[row, place] = weight + self._discount * self._labels[row, place]
+            gain = weight * (success - score)
+            self._gains[row, place] = gain + self._discount * self._gains[row, place]
         if self._linear is not None:
-            self._linear.learn(row, features(query), success - score, weight, kept)
+            self._linear.learn(row, features(query), success - score, weight, kept * self._discount)
         return drifted
 
     def state(self) -> dict[str, NDArray[np.generic]]:
