@@ -40,15 +40,17 @@ class Shadows:
     def follow(self, plan: Plan, request: InferRequest, answer: Answer, since: float) -> None:
         """Asks whom *request* names as its shadow, in a turn of the event loop to come.
 
-        It has its own timeout, counted from when the request came. Nobody is asked who gave the
-        *answer*, nor where that has not come to its end, nor for a request of a sequence, which
-        would change what its specialist remembers.
+        It has its own timeout, counted from when the request came. Nobody is asked who was asked
+        for the *answer*, nor where that has not come to its end, nor for a request of a sequence,
+        which would change what its specialist remembers.
         """
         named = (each for each in plan.candidates if each.card.key == request.shadow)
         candidate = next(named, None)
         if candidate is None or request.sequence or not answer.response.is_last:
             return
-        if (candidate.card.name, candidate.card.version) == (answer.specialist, answer.version):
+        tried = [(each.specialist, each.version) for each in answer.attempts if each.replica]
+        tried.append((answer.specialist, answer.version))
+        if (candidate.card.name, candidate.card.version) in tried:
             return
         size = len(request.payload)
         if len(self._tasks) >= _MOST or self._bytes + size > _MOST_BYTES:

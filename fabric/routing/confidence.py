@@ -58,7 +58,7 @@ def _raw(cascade: Cascade, outputs: Tensors, before: Tensors | None) -> float:
         other = named(before, cascade.output)
         return float(np.array_equal(classes(output), classes(other)))
     if cascade.confidence == "output":
-        return float(np.min(output.astype(np.float64), initial=1.0))
+        return float(np.min(output.astype(np.float64))) if output.size else 1.0
     measure = margin if cascade.confidence == "margin" else entropy
     return float(np.min(measure(probabilities(output)), initial=1.0))
 
