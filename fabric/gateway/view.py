@@ -9,8 +9,9 @@ from fabric.catalog.catalog import Catalog
 from fabric.core.errors import Unavailable
 from fabric.dispatch import Dispatcher
 from fabric.gateway.sequences import Sequences
+from fabric.routing.candidates import Known
 from fabric.routing.live import NOTHING, Live, settled
-from fabric.routing.planner import Known, Planner
+from fabric.routing.planner import Planner
 
 if TYPE_CHECKING:
     from fabric.core.cards import Specialist
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
 
 _REFRESHED = 1.0
 """Seconds from one look at how candidates fare to the next, at least,"""
-_PER_PLACE = 1e-4
-"""and so many for each place in the plans that follow it, which is twenty times what it takes to
-make them anew."""
+_SPARED = 20
+"""and so many times what it takes to make all plans anew that follow it."""
 
 
 class View:
@@ -53,8 +53,8 @@ class View:
     async def follow_live(self) -> None:
         """Makes plans follow how candidates fare, where they do, until cancelled."""
         while True:
-            await asyncio.sleep(_REFRESHED + self.planner.live_places * _PER_PLACE)
-            if self.planner.live_places:
+            await asyncio.sleep(_REFRESHED + self.planner.live_seconds * _SPARED)
+            if self.planner.live_seconds:
                 self.look()
 
     def look(self) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ from fabric.core.cards import Card
 from fabric.core.errors import InvalidRequest, Overloaded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from fabric.core.deadlines import Clock
 
@@ -32,28 +34,36 @@ _MOST_SAVED = 0.2
 _LOOP = re.compile(r"\(\s*([A-Za-z_]\w*)\s*,")
 """What `all`, `exists`, `map` and the like begin with, and the name that they bind."""
 _FIELD = re.compile(r"\bcard\s*\.\s*(\w+)")
+_TEXT = re.compile(r"'[^']*'|\"[^\"]*\"")
 _POSITION = re.compile(r"<input>:(\d+):(\d+): (?:Syntax error: )?([^\n]*)")
 
 
 class Allowance:
-    """Seconds that the expressions of requests may take together: a twentieth of the time that
-    passes, and what was saved of it, which is two tenths of a second at most."""
+    """Seconds of CPU that the expressions of requests may take together: a twentieth of the time
+    that passes, and what was saved of it, which is two tenths of a second at most."""
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
+    def __init__(self, clock: Clock = time.monotonic, cpu: Clock = time.thread_time) -> None:
         self._clock = clock
+        self._cpu = cpu
         self._left = _MOST_SAVED
         self._at = clock()
 
-    def take(self, seconds: float) -> None:
-        """Takes *seconds* of CPU away. Raises Overloaded if they were more than was left."""
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Takes away what the block takes. Raises Overloaded before it if nothing is left."""
         now = self._clock()
-        self._left = min(_MOST_SAVED, self._left + (now - self._at) * _SHARE) - seconds
+        self._left = min(_MOST_SAVED, self._left + (now - self._at) * _SHARE)
         self._at = now
-        if self._left < 0:
+        if self._left <= 0:
             raise Overloaded(
                 "expressions of requests take too long: state them in a route, where they are "
                 "evaluated once"
             )
+        begun = self._cpu()
+        try:
+            yield
+        finally:
+            self._left -= self._cpu() - begun
 
 
 @lru_cache(1024)
@@ -61,7 +71,7 @@ def compiled(expression: str) -> Any:
     """The program of *expression*.
 
     Raises:
-        InvalidRequest: it is none, with the position of what is wrong, or knows more than `card`.
+        InvalidRequest: it is none, with the position of what is wrong, or names what is not there.
     """
     if len(expression) > _MOST:
         raise InvalidRequest(f"an expression has at most {_MOST} characters, not {len(expression)}")
@@ -72,29 +82,16 @@ def compiled(expression: str) -> Any:
     bound = {"card", *_LOOP.findall(expression)}
     for name in program.variables():
         if name not in bound:
-            known = "it is a field of `card`" if name in _FIELDS else "all there is is `card`"
+            near = f"did you mean 'card.{name}'?" if name in _FIELDS else "all it knows is `card`"
+            raise InvalidRequest(f"{_shown(expression)} names '{name}'; {near}")
+    for name in _FIELD.findall(_TEXT.sub("", expression)):
+        if name not in _FIELDS:
+            near = get_close_matches(name, _FIELDS, 1, cutoff=0)[0]
             raise InvalidRequest(
-                f"{_shown(expression)} names '{name}': {known}; write card.<field>, with one of "
-                f"{', '.join(_FIELDS)}"
+                f"{_shown(expression)} names 'card.{name}', which no card has; did you mean "
+                f"'card.{near}'?"
             )
     return program
-
-
-def check_asked(expression: str) -> None:
-    """Raises InvalidRequest unless a request may bring *expression* along, which has to be cheap:
-    without regular expressions, and with one loop at most."""
-    if len(expression) > MOST_ASKED:
-        raise InvalidRequest(
-            f"the expression of a request has at most {MOST_ASKED} characters, "
-            f"not {len(expression)}; state it in a route"
-        )
-    program = compiled(expression)
-    loops = len(_LOOP.findall(expression))
-    if loops > 1 or "matches" in program.functions() or "//" in expression:
-        raise InvalidRequest(
-            "the expression of a request has no `matches`, no comment, and at most one `exists`, "
-            "`all`, `filter` or `map`; state it in a route"
-        )
 
 
 def check_of(expression: str) -> Callable[[Card], str]:
@@ -104,17 +101,36 @@ def check_of(expression: str) -> Callable[[Card], str]:
 
 
 def check_of_asked(expression: str, allowance: Allowance) -> Callable[[Card], str]:
-    """As `check_of`, for the expression of a request, which has to do with the *allowance*."""
-    check_asked(expression)
-    check = check_of(expression)
+    """As `check_of`, for the expression of a request, which has to be cheap, without regular
+    expressions and with one loop at most, and to do with the *allowance*.
+
+    Raises:
+        InvalidRequest: it is none, or not that cheap.
+        Overloaded: here or by the check, the allowance is used up.
+    """
+    with allowance.taken():
+        check = check_of(_cheap(expression))
 
     def checked(card: Card) -> str:
-        begun = time.thread_time()
-        reason = check(card)
-        allowance.take(time.thread_time() - begun)
-        return reason
+        with allowance.taken():
+            return check(card)
 
     return checked
+
+
+def _cheap(expression: str) -> str:
+    if len(expression) > MOST_ASKED:
+        raise InvalidRequest(
+            f"the expression of a request has at most {MOST_ASKED} characters, "
+            f"not {len(expression)}; state it in a route"
+        )
+    is_dear = "matches" in compiled(expression).functions() or "//" in expression
+    if is_dear or len(_LOOP.findall(expression)) > 1:
+        raise InvalidRequest(
+            "the expression of a request has no `matches`, no comment, and at most one `exists`, "
+            "`all`, `filter` or `map`; state it in a route"
+        )
+    return expression
 
 
 def _refusal(program: Any, expression: str, context: Any) -> str:
@@ -173,7 +189,8 @@ _FIELDS = _names(Card)
 
 
 def _shown(expression: str) -> str:
-    short = expression if len(expression) <= 80 else f"{expression[:79]}…"
+    line = " ".join(expression.split())
+    short = line if len(line) <= 80 else f"{line[:79]}…"
     return f"expression `{short}`"
 
 

@@ -3,47 +3,26 @@
 from __future__ import annotations
 
 import random
+import time
 from bisect import bisect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date
 from functools import partial
 from itertools import accumulate
 
-from fabric.core.cards import Specialist
 from fabric.core.errors import FabricError, NotFound, Unavailable
 from fabric.core.plans import Candidate, Plan, Refusal
 from fabric.core.routes import Requirements, Retry, Route
+from fabric.routing.candidates import MOST_CANDIDATES, UNLOADED, Asked, Known, through
 from fabric.routing.expressions import Allowance, check_of_asked
-from fabric.routing.filters import Check, checks, refused
-from fabric.routing.live import NOTHING, Live
-from fabric.routing.scorers import Scores, Sight
+from fabric.routing.filters import checks, refused
 
-MOST_CANDIDATES = 64
-"""Of a route that ranks them: the best by score, of whom many more than are ever tried."""
 _MOST_KEPT = 4096
 _MOST_PLACES = 1 << 17
 """Candidates and refusals of all plans that are kept."""
 _MOST_NAMED = 8
 """Refusals that an error names."""
-_UNLOADED = "unloaded"
 _LIVE_SCORERS = frozenset(("latency", "load"))
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the planner sees of a catalog at one revision."""
-
-    routes: Mapping[str, Route]
-    find: Callable[[str, str], Specialist | None]
-    """A specialist by name and version; without a version the latest that is ready, if any is."""
-    names: Callable[[], Iterable[str]] = tuple
-    """Of all specialists."""
-    is_ready: Callable[[str], bool] = bool
-    """Whether a replica of `name:version` can be sent requests."""
-    live: Live = NOTHING
-    region: str = ""
-    """Where it is that asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +42,6 @@ class _Draw:
         return sum(len(plan.candidates) + len(plan.refusals) for plan in self.plans)
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a candidate has to meet."""
-
-    checks: list[Check]
-    domain: str = ""
-    versions: tuple[str, ...] = ()
-    most: int | None = MOST_CANDIDATES
-    """How many a route that ranks them has."""
-
-    def by(self, route: Route, known: Known) -> _Asked:
-        """What a candidate of *route* has to meet."""
-        wanted = route.requirements
-        domain = self.domain or wanted.domain
-        own = checks(wanted, domain, known.live)
-        versions = self.versions or wanted.versions
-        return _Asked([*own, *self.checks], domain, versions, self.most)
-
-
 class Planner:
     """Makes plans, and keeps each until the catalog changes."""
 
@@ -93,19 +53,19 @@ class Planner:
         self._drawn: dict[tuple[str, str, Requirements | None], _Draw] = {}
         self._allowance = Allowance()
         self._places = 0
-        self.live_places = 0
-        """Candidates and refusals of those kept plans that follow how candidates fare."""
+        self.live_seconds = 0.0
+        """What it took to make those kept plans that follow how candidates fare."""
 
     def forget(self) -> None:
         """The catalog has changed: plans are made anew."""
         self._drawn.clear()
-        self._places = self.live_places = 0
+        self._places, self.live_seconds = 0, 0.0
 
     def forget_live(self) -> None:
         """Candidates fare otherwise: plans that follow it are made anew."""
         self._drawn = {key: drawn for key, drawn in self._drawn.items() if not drawn.is_live}
-        self._places -= self.live_places
-        self.live_places = 0
+        self._places = sum(drawn.places for drawn in self._drawn.values())
+        self.live_seconds = 0.0
 
     def plan(self, model: str, version: str, requirements: Requirements | None) -> Plan:
         """The plan for a request; under `weighted` one of several, drawn by weight.
@@ -118,7 +78,10 @@ class Planner:
         key = (model, version, requirements)
         drawn = self._drawn.get(key)
         if drawn is None:
+            begun = time.perf_counter()
             drawn = self._kept(key, self._made(model, version, requirements))
+            if drawn.is_live:
+                self.live_seconds += time.perf_counter() - begun
         if drawn.error is not None:
             raise type(drawn.error)(drawn.error.message)
         if not drawn.weights:
@@ -144,13 +107,13 @@ class Planner:
         most: int | None = MOST_CANDIDATES,
     ) -> _Draw:
         known = self._known()
-        asked = _Asked([], most=most)
+        asked = Asked([], most=most)
         if requirements is not None:
             route = known.routes.get(model)
             domain = requirements.domain or (route.requirements.domain if route else "")
             expressed = partial(check_of_asked, allowance=self._allowance)
             found = checks(requirements, domain, known.live, expressed)
-            asked = _Asked(found, domain, requirements.versions, most)
+            asked = Asked(found, domain, requirements.versions, most)
         drawn = _plans(known, model, version, asked)
         if requirements is not None and requirements.max_latency is not None:
             return replace(drawn, is_live=True)
@@ -162,12 +125,10 @@ class Planner:
             self.forget()
         self._drawn[key] = drawn
         self._places += places
-        if drawn.is_live:
-            self.live_places += places
         return drawn
 
 
-def _plans(known: Known, model: str, version: str, asked: _Asked) -> _Draw:
+def _plans(known: Known, model: str, version: str, asked: Asked) -> _Draw:
     route = known.routes.get(model)
     if route is None:
         return _direct(known, model, version, asked)
@@ -175,11 +136,11 @@ def _plans(known: Known, model: str, version: str, asked: _Asked) -> _Draw:
         raise Unavailable(f"'{model}' is not ready: it is unloaded")
     if version:
         raise NotFound(f"{unknown(model, version)}; it is a route, and routes have no versions")
-    pairs, refusals = _through(known, route, asked)
+    pairs, refusals = through(known, route, asked)
     plan = Plan(
         route=model,
         candidates=tuple(candidate for candidate, _ in pairs),
-        refusals=tuple(refusals),
+        refusals=tuple(refusals[: asked.most]),
         retry=route.retry,
         timeout=route.timeout,
         cascade=route.cascade,
@@ -211,7 +172,7 @@ def _is_live(known: Known, route: Route) -> bool:
 
 
 def _nobody(model: str, refusals: list[Refusal]) -> FabricError:
-    error = Unavailable if any(r.reason == _UNLOADED for r in refusals) else NotFound
+    error = Unavailable if any(r.reason == UNLOADED for r in refusals) else NotFound
     named = "; ".join(f"{r.name}: {r.reason}" for r in refusals[:_MOST_NAMED])
     more = len(refusals) - _MOST_NAMED
     return error(
@@ -220,7 +181,7 @@ def _nobody(model: str, refusals: list[Refusal]) -> FabricError:
     )
 
 
-def _direct(known: Known, model: str, version: str, asked: _Asked) -> _Draw:
+def _direct(known: Known, model: str, version: str, asked: Asked) -> _Draw:
     """The plan of a specialist called by its own name."""
     specialist = known.find(model, version)
     if specialist is None:
@@ -235,109 +196,6 @@ def _direct(known: Known, model: str, version: str, asked: _Asked) -> _Draw:
         return _Draw((plan,))
     plan = replace(plan, candidates=(), refusals=(Refusal(card.name, card.version, reason),))
     return _Draw((plan,), error=NotFound(f"specialist '{model}' may not answer: {reason}"))
-
-
-_Pairs = list[tuple[Candidate, float]]
-"""Candidates with their weights."""
-
-
-def _through(known: Known, route: Route, asked: _Asked) -> tuple[_Pairs, list[Refusal]]:
-    """The candidates of *route*, and who was refused.
-
-    Routes within it are taken in where they stand; a specialist counts once, at its first place.
-    """
-    asked = asked.by(route, known)
-    if not route.chain:
-        pairs, refusals = _open(known, route, asked)
-        return _ranked(known, route, asked, pairs), refusals
-    pairs, refusals = [], []
-    seen: set[str] = set()
-    for place, entry in enumerate(route.chain, 1):
-        inner = known.routes.get(entry.name)
-        if inner is not None and not inner.loaded:
-            refusals.append(Refusal(inner.name, "", _UNLOADED))
-            continue
-        if inner is not None:
-            found, refused = _through(known, inner, asked)
-            total = sum(weight for _, weight in found) or 1.0
-            pairs += [
-                (candidate, weight / total * entry.weight)
-                for candidate, weight in found
-                if candidate.card.key not in seen
-            ]
-            refusals += refused
-        else:
-            made = _made(known, entry.name, entry.version, asked, (place, route.name))
-            if isinstance(made, Refusal):
-                refusals.append(made)
-            elif made.card.key not in seen:
-                pairs.append((made, entry.weight))
-        seen.update(candidate.card.key for candidate, _ in pairs)
-    return (_ranked(known, route, asked, pairs) if route.order == "scored" else pairs), refusals
-
-
-def _open(known: Known, route: Route, asked: _Asked) -> tuple[_Pairs, list[Refusal]]:
-    """Every specialist but the one that reads for *route*, by name."""
-    encoder = route.content.encoder if route.content is not None else ""
-    pairs: _Pairs = []
-    refusals: list[Refusal] = []
-    for name in sorted(known.names()):
-        if name != encoder:
-            made = _made(known, name, "", asked)
-            if isinstance(made, Refusal):
-                refusals.append(made)
-            else:
-                pairs.append((made, 1.0))
-    return pairs, refusals
-
-
-def _made(
-    known: Known, name: str, version: str, asked: _Asked, place: tuple[int, str] | None = None
-) -> Candidate | Refusal:
-    """The specialist that an entry names as a candidate, or why it is none."""
-    specialist = _found(known, name, version, asked.versions)
-    if specialist is None:
-        return Refusal(name, version, "not in the catalog")
-    card = specialist.card
-    if not specialist.hosting.loaded:
-        return Refusal(card.name, card.version, _UNLOADED)
-    if why_not := refused(card, asked.checks):
-        return Refusal(card.name, card.version, why_not)
-    reason = f"place {place[0]} of route {place[1]}" if place else ""
-    return Candidate(card, reason, specialist.hosting.timeouts.request)
-
-
-def _found(known: Known, name: str, version: str, versions: tuple[str, ...]) -> Specialist | None:
-    """The *version* that is named, or the first there is of *versions*, or the latest."""
-    if versions and not version:
-        for each in versions:
-            if (found := known.find(name, each)) is not None:
-                return found
-    return known.find(name, version)
-
-
-def _ranked(known: Known, route: Route, asked: _Asked, pairs: _Pairs) -> _Pairs:
-    """The best by score, those without a replica last; the first has all the weight."""
-    preferences = route.preferences
-    sight = Sight(
-        domain=asked.domain,
-        metric=preferences.metric,
-        region=preferences.region or known.region,
-        live=known.live,
-        today=date.today(),
-    )
-    scores = Scores([candidate.card for candidate, _ in pairs], preferences, sight)
-    ready = [known.is_ready(candidate.card.key) for candidate, _ in pairs]
-    places = sorted(range(len(pairs)), key=lambda at: (not ready[at], -scores.means[at]))
-    return [
-        (_scored(pairs[at][0], scores, at, ready[at]), float(rank == 0))
-        for rank, at in enumerate(places[: asked.most])
-    ]
-
-
-def _scored(candidate: Candidate, scores: Scores, at: int, is_ready: bool) -> Candidate:
-    reason = scores.reason(at) if is_ready else f"no replica is ready; {scores.reason(at)}"
-    return Candidate(candidate.card, reason, candidate.timeout, scores.means[at], scores.parts(at))
 
 
 def _weighted(plan: Plan, weights: list[float], is_live: bool) -> _Draw:
