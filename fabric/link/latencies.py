@@ -47,9 +47,10 @@ class Latencies:
         self._counts[bucket] += 1.0
 
     def recent(self) -> Histogram:
-        """What is not forgotten. It fades when it is read, by the time since it was read last."""
+        """What is not forgotten. It fades when it is read, by the time since it was read last, and
+        by half at most: what came since then is among it."""
         now = self._clock()
-        since, self._at = now - self._at, now
+        since, self._at = min(now - self._at, _HALF_LIFE), now
         total = sum(self._counts)
         factor = 0.5 ** (since / _HALF_LIFE) * min(1.0, _MOST / total) if total else 0.0
         if total * factor < 1.0:

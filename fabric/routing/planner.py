@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 import time
 from bisect import bisect
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from fabric.core.errors import FabricError, NotFound, Unavailable
 from fabric.core.plans import Candidate, Plan, Refusal
@@ -16,6 +16,9 @@ from fabric.core.routes import Requirements, Retry, Route
 from fabric.routing.candidates import MOST_CANDIDATES, UNLOADED, Asked, Known, through
 from fabric.routing.expressions import Allowance, check_of_asked
 from fabric.routing.filters import checks, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MOST_KEPT = 4096
 _MOST_PLACES = 1 << 17
