@@ -128,9 +128,13 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Application]:
     """An application with links to replicas and a watch of the control plane while it is used."""
     control = channel_to(settings.control)
     async with control, ReplicaPool() as pool, asyncio.TaskGroup() as tasks:
-        view, stub = View(pool), CatalogServiceStub(control)
+        view, stub = View(pool, settings.region), CatalogServiceStub(control)
         learning = LearningServiceStub(control)
-        kept = (follow(stub, view.catalog, view.changed), view.decisions.keep())
+        kept = (
+            follow(stub, view.catalog, view.changed),
+            view.follow_live(),
+            view.decisions.keep(),
+        )
         keeping = [tasks.create_task(each) for each in kept]
         unary, streaming = _handlers(view, stub, learning, settings)
         application = Application(settings, unary, streaming | Relay(control).stream_handlers())

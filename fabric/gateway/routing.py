@@ -9,7 +9,7 @@ import grpc.aio
 from fabric.api.routing.v1 import learning_service_pb2 as learning_pb
 from fabric.api.routing.v1 import routing_service_pb2 as pb
 from fabric.core.decisions import Decision
-from fabric.core.errors import NotFound
+from fabric.core.errors import InvalidRequest, NotFound
 from fabric.core.routes import Requirements
 from fabric.gateway.grpc import decoded
 from fabric.gateway.mirror import AWAY
@@ -17,6 +17,8 @@ from fabric.wire.cards import from_message, to_message
 from fabric.wire.status import from_rpc
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
     from fabric.api.routing.v1.learning_service_pb2_grpc import LearningServiceStub
     from fabric.core.plans import Plan
     from fabric.gateway.grpc import Handler, Parts, Scope
@@ -40,9 +42,8 @@ class Routing:
     async def explain(self, payload: bytes, scope: Scope) -> Parts:
         request = decoded(pb.ExplainRequest, payload)
         if not request.request_id:
-            requirements = from_message(request.requirements, Requirements)
-            asked = requirements if request.HasField("requirements") else None
-            plan = self._view.planner.plan(request.model, request.version, asked)
+            asked = _read(request.requirements) if request.HasField("requirements") else None
+            plan = self._view.planner.explained(request.model, request.version, asked)
             response = self._planned(plan, request.model)
         elif (kept := self._view.records.find(request.request_id)) is not None:
             response = self._kept(kept)
@@ -58,6 +59,8 @@ class Routing:
                 reason=candidate.reason,
                 replicas=self._view.pool.count(candidate.card.key),
                 cost=candidate.card.cost,
+                score=candidate.score,
+                parts=dict(candidate.parts),
             )
             for candidate in plan.candidates
         ]
@@ -65,12 +68,15 @@ class Routing:
             pb.Refusal(specialist=refusal.name, version=refusal.version, reason=refusal.reason)
             for refusal in plan.refusals
         ]
+        route = self._view.catalog.routes.get(plan.route)
+        preferences = route.preferences if route and route.order == "scored" else None
         return pb.ExplainResponse(
             model=model,
             route=plan.route,
             candidates=candidates,
             refusals=refusals,
             revision=self._view.catalog.revision,
+            weights=preferences.weighted if preferences else {},
         )
 
     def _kept(self, kept: Kept) -> pb.ExplainResponse:
@@ -116,3 +122,10 @@ class Routing:
             outcomes=record.outcomes,
             feedback=record.feedback,
         )
+
+
+def _read(message: Message) -> Requirements:
+    try:
+        return from_message(message, Requirements)
+    except ValueError as error:
+        raise InvalidRequest(f"requirements: {error}") from error

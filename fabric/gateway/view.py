@@ -11,8 +11,10 @@ from fabric.dispatch import Dispatcher
 from fabric.gateway.decisions import Decisions
 from fabric.gateway.records import Records
 from fabric.gateway.sequences import Sequences
+from fabric.routing.candidates import Known
 from fabric.routing.deciding import is_decided
-from fabric.routing.planner import Known, Planner
+from fabric.routing.live import NOTHING, Live, settled
+from fabric.routing.planner import Planner
 from fabric.wire import outputs
 
 if TYPE_CHECKING:
@@ -21,13 +23,22 @@ if TYPE_CHECKING:
     from fabric.gateway.replicas import ReplicaPool
 
 
+_REFRESHED = 1.0
+"""Seconds from one look at how candidates fare to the next, at least,"""
+_SPARED = 20
+"""and so many times what it takes to make all plans anew that follow it."""
+
+
 class View:
     """One catalog with everything that follows from it. Call `changed` after changing it."""
 
-    def __init__(self, pool: ReplicaPool) -> None:
+    def __init__(self, pool: ReplicaPool, region: str = "") -> None:
         self.catalog = Catalog()
         self.deciding: dict[str, Route] = {}
         """The routes whose requests are ranked one by one."""
+        self.live = NOTHING
+        """How candidates fared when it was last looked at."""
+        self._region = region
         self.pool = pool
         self.planner = Planner(self._known)
         pool.on_change = self._changed
@@ -49,6 +60,26 @@ class View:
         self.planner.forget()
         self.news.set()
         self.news = asyncio.Event()
+
+    async def follow_live(self) -> None:
+        """Makes plans follow how candidates fare, where they do, until cancelled."""
+        while True:
+            await asyncio.sleep(_REFRESHED + self.planner.live_seconds * _SPARED)
+            if self.planner.live_seconds:
+                self.look()
+
+    def look(self) -> None:
+        """Looks at how candidates fare; plans that follow it are made anew if that is much."""
+        latencies, loads = {}, {}
+        for key, seconds, in_flight in self.pool.fare():
+            if (specialist := self.catalog.specialists.get(key)) is not None:
+                loads[key] = in_flight / specialist.hosting.replicas.target_load
+            if seconds is not None:
+                latencies[key] = seconds
+        found = settled(self.live, Live(latencies, loads))
+        if found is not self.live:
+            self.live = found
+            self.planner.forget_live()
 
     @property
     def is_ready(self) -> bool:
@@ -81,7 +112,14 @@ class View:
 
     def _known(self) -> Known:
         self.check_ready()
-        return Known(self.catalog.routes, self._find)
+        return Known(
+            self.catalog.routes,
+            self._find,
+            self.catalog.names,
+            lambda key: self.pool.count(key) > 0,
+            self.live,
+            self._region,
+        )
 
     def _find(self, name: str, version: str) -> Specialist | None:
         """One version, or the latest that can be sent requests, or is to be loaded, or at all."""

@@ -9,7 +9,8 @@ import pytest
 from fabric.core.cards import Timeouts
 from fabric.core.errors import NotFound
 from fabric.core.routes import ChainEntry, Requirements, Retry, Route
-from fabric.routing.planner import Known, Planner
+from fabric.routing.candidates import Known
+from fabric.routing.planner import Planner
 from fabric.testing import planner, specialist
 
 ROTATED = specialist("rotated", task="digit", domains=("rotated",))

@@ -21,18 +21,29 @@ class ExplainRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., requirements: _Optional[_Union[_route_pb2.Requirements, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class Candidate(_message.Message):
-    __slots__ = ("specialist", "version", "reason", "replicas", "cost")
+    __slots__ = ("specialist", "version", "reason", "replicas", "cost", "score", "parts")
+    class PartsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     SPECIALIST_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
     specialist: str
     version: str
     reason: str
     replicas: int
     cost: float
-    def __init__(self, specialist: _Optional[str] = ..., version: _Optional[str] = ..., reason: _Optional[str] = ..., replicas: _Optional[int] = ..., cost: _Optional[float] = ...) -> None: ...
+    score: float
+    parts: _containers.ScalarMap[str, float]
+    def __init__(self, specialist: _Optional[str] = ..., version: _Optional[str] = ..., reason: _Optional[str] = ..., replicas: _Optional[int] = ..., cost: _Optional[float] = ..., score: _Optional[float] = ..., parts: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class Refusal(_message.Message):
     __slots__ = ("specialist", "version", "reason")
@@ -45,12 +56,20 @@ class Refusal(_message.Message):
     def __init__(self, specialist: _Optional[str] = ..., version: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("model", "route", "candidates", "refusals", "revision", "decision", "outcomes", "feedback")
+    __slots__ = ("model", "route", "candidates", "refusals", "revision", "weights", "decision", "outcomes", "feedback")
+    class WeightsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     REFUSALS_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     OUTCOMES_FIELD_NUMBER: _ClassVar[int]
     FEEDBACK_FIELD_NUMBER: _ClassVar[int]
@@ -59,7 +78,8 @@ class ExplainResponse(_message.Message):
     candidates: _containers.RepeatedCompositeFieldContainer[Candidate]
     refusals: _containers.RepeatedCompositeFieldContainer[Refusal]
     revision: int
+    weights: _containers.ScalarMap[str, float]
     decision: _learning_service_pb2.Decision
     outcomes: _containers.RepeatedCompositeFieldContainer[_learning_service_pb2.Outcome]
     feedback: _containers.RepeatedCompositeFieldContainer[_learning_service_pb2.Feedback]
-    def __init__(self, model: _Optional[str] = ..., route: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., revision: _Optional[int] = ..., decision: _Optional[_Union[_learning_service_pb2.Decision, _Mapping]] = ..., outcomes: _Optional[_Iterable[_Union[_learning_service_pb2.Outcome, _Mapping]]] = ..., feedback: _Optional[_Iterable[_Union[_learning_service_pb2.Feedback, _Mapping]]] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., route: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., revision: _Optional[int] = ..., weights: _Optional[_Mapping[str, float]] = ..., decision: _Optional[_Union[_learning_service_pb2.Decision, _Mapping]] = ..., outcomes: _Optional[_Iterable[_Union[_learning_service_pb2.Outcome, _Mapping]]] = ..., feedback: _Optional[_Iterable[_Union[_learning_service_pb2.Feedback, _Mapping]]] = ...) -> None: ...
