@@ -98,10 +98,12 @@ async def kept(view):
             keeping.cancel()
 
 
-def request(text="", *, model="r", name="x", **tensors):
-    message = ModelInferRequest(model_name=model)
-    encode_inputs(message, tensors or {name: np.array([text.encode()], np.object_)})
-    return InferRequest(model, "", message.SerializeToString())
+def request(text="", name="x", **tensors):
+    """Of the route r, with *text* as the input *name*, and other *tensors*."""
+    message = ModelInferRequest(model_name="r")
+    texts = {} if text is None else {name: np.array([text.encode()], np.object_)}
+    encode_inputs(message, texts | tensors)
+    return InferRequest("r", "", message.SerializeToString())
 
 
 def embedded(*numbers, name="y"):
