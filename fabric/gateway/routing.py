@@ -9,7 +9,7 @@ import grpc.aio
 from fabric.api.routing.v1 import learning_service_pb2 as learning_pb
 from fabric.api.routing.v1 import routing_service_pb2 as pb
 from fabric.core.decisions import Decision
-from fabric.core.errors import InvalidRequest, NotFound
+from fabric.core.errors import InvalidRequest
 from fabric.core.routes import Requirements
 from fabric.gateway.grpc import decoded
 from fabric.gateway.mirror import AWAY
@@ -95,15 +95,9 @@ class Routing:
         """
         asked = learning_pb.ListDecisionsRequest(request=request, limit=1)
         try:
-            found = await self._learning.ListDecisions(asked, timeout=_PATIENCE)
+            (record,) = (await self._learning.ListDecisions(asked, timeout=_PATIENCE)).records
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error, AWAY) from None
-        if not found.records:
-            raise NotFound(
-                f"no decision for a request '{request}' is remembered: those of the latest are, "
-                "of routes that decide by content or learn"
-            )
-        record = found.records[0]
         decision = from_message(record.decision, Decision)
         candidates = [
             pb.Candidate(

@@ -1,0 +1,98 @@
+"""Routes that learn, through a real gateway: ids, what is remembered, and where it can be asked."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import pytest
+from running import Failing, Saying, answering, free_port, gateway_process, served, unique, until
+
+from fabric import AsyncClient
+from fabric.api.inference.v2.open_inference_pb2 import ModelInferResponse
+from fabric.core.errors import InvalidRequest, NotFound, SpecialistFailed
+from fabric.core.routes import ChainEntry, Content, Exploration, Learning, Route
+
+X = {"x": np.ones(2, np.float32)}
+
+
+def labelled(label):
+    response = ModelInferResponse()
+    tensor = response.outputs.add(name="label", datatype="INT64", shape=[1])
+    tensor.contents.int64_contents.append(label)
+    return response.SerializeToString()
+
+
+def learning(name, *chain, **said):
+    entries = tuple(ChainEntry(name=each) for each in chain)
+    said = {"content": Content(input="x"), "learning": Learning(), **said}
+    return Route(name=name, order="scored", chain=entries, **said)
+
+
+async def test_a_decision_is_explained_as_it_was_made(running, client):
+    """By this gateway, and by another that asks the control plane."""
+    name, ill, route = unique("good"), unique("ill"), unique("route")
+    failing = Failing(SpecialistFailed("it is ill"))
+    async with (
+        served(running, client, name, Saying(labelled(7)), cost=2.0),
+        served(running, client, ill, failing, cost=1.0),
+    ):
+        await client.apply(routes=[learning(route, ill, name)])
+        answer = await client.infer(route, X, requirements={"domain": "d"})
+        explained = await client.explain(request=answer.request)
+
+        assert (answer.specialist, answer.route) == (name, route)
+        decision = explained.decision
+        assert decision.candidates == (f"{ill}:1", f"{name}:1")
+        assert decision.propensities == (1.0, 0.0)
+        assert (decision.query.domain, decision.query.numbers) == ("d", (1.0, 1.0))
+        assert [c.specialist for c in explained.candidates] == [ill, name]
+        assert all(candidate.reason for candidate in explained.candidates)
+        said = [(o.specialist, o.error, o.label, o.cost) for o in explained.outcomes]
+        failed, answered = (f"{ill}:1", "SPECIALIST_FAILED", "", 0.0), (f"{name}:1", "", "7", 2.0)
+        assert said == [failed, answered]
+        await until(lambda: recorded(client, answer.request))
+
+        other = free_port()
+        folder = running.folder / unique("other")
+        folder.mkdir()
+        with gateway_process(folder, other, running.control_port):
+            answering(other)
+            async with AsyncClient(f"127.0.0.1:{other}") as elsewhere:
+                again = await elsewhere.explain(request=answer.request)
+        assert again.decision == decision
+        assert sorted(map(repr, again.outcomes)) == sorted(map(repr, explained.outcomes))
+
+
+async def recorded(client, request):
+    with contextlib.suppress(NotFound):
+        (found,) = await client.decisions(request=request)
+        return len(found.outcomes) == 2
+
+
+async def test_nobody_knows_a_request_that_never_was(running, client):
+    """Neither the gateway nor the control plane."""
+    with pytest.raises(NotFound, match="nothing is known of request '0"):
+        await client.explain(request="0" * 32)
+
+
+async def test_ids_are_for_routes_that_decide_one_by_one(running, client):
+    """Others have none, and each request has its own."""
+    name, route = unique("good"), unique("route")
+    async with served(running, client, name, Saying(labelled(1))):
+        await client.apply(routes=[learning(route, name, exploration=Exploration(shadow=0.1))])
+        ids = [(await client.infer(route, X)).request for _ in range(3)]
+        assert len(set(ids)) == 3
+        assert all(len(each) == 32 for each in ids)
+        assert (await client.infer(name, X)).request == ""
+
+
+async def test_a_request_without_the_input_is_refused(running, client):
+    """Before anybody is asked."""
+    name, route = unique("good"), unique("route")
+    saying = Saying(labelled(1))
+    async with served(running, client, name, saying):
+        await client.apply(routes=[learning(route, name)])
+        with pytest.raises(InvalidRequest, match="decides by the input 'x'"):
+            await client.infer(route, {"y": np.ones(1)})
+        assert saying.count == 0
