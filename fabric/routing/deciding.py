@@ -71,6 +71,16 @@ class Judged:
     """All places; first of whom it would ask, were success all there is."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ranking:
+    """One way to rank the candidates, by their places in the plan."""
+
+    order: list[int]
+    scores: Floats
+    quality: Floats
+    policy: int = 0
+
+
 class Frame:
     """A plan taken apart into what does not depend on the request; kept as long as the plan."""
 
@@ -80,29 +90,30 @@ class Frame:
         self.keys = tuple([candidate.card.key for candidate in plan.candidates])
         weights = route.preferences.weighted
         parts = [dict(candidate.parts) for candidate in plan.candidates]
-        self.quality = np.array([each.pop(_QUALITY, np.nan) for each in parts])
-        """[k], by evidence; not a number where nobody asks for it."""
+        quality = np.array([each.pop(_QUALITY, np.nan) for each in parts])
         self._quality_weight = weights.get(_QUALITY, 0.0)
         self.similarity_weight = weights.get(_SIMILARITY, 0.0)
         self.parts = [tuple(each.items()) for each in parts]
-        """The others of each candidate."""
+        """What each candidate is ranked by beside its quality and what it is similar to."""
         weighed = [[(weights.get(name, 0.0), score) for name, score in each] for each in self.parts]
         self._sums = np.array([sum(weight * score for weight, score in each) for each in weighed])
         self._totals = np.array([sum(weight for weight, _ in each) for each in weighed])
         self._is_away = np.array([not is_ready(key) for key in self.keys])
+        self.evidence = self.ranking(quality, None)
+        """By what cards say alone."""
 
-    def scores(self, quality: Floats, similarity: Floats | None) -> Floats:
-        """[k], the weighted mean of the scores of each candidate."""
-        weights = np.where(np.isnan(quality), 0.0, self._quality_weight)
-        sums = self._sums + weights * np.nan_to_num(quality)
-        totals = self._totals + weights
+    def ranking(self, quality: Floats, similarity: Floats | None, policy: int = 0) -> _Ranking:
+        """By the weighted mean of the scores of each; not a number is no quality."""
+        is_known = ~np.isnan(quality)
+        sums = self._sums + self._quality_weight * np.where(is_known, quality, 0.0)
+        totals = self._totals + self._quality_weight * is_known
         if similarity is not None:
             sums += self.similarity_weight * similarity
             totals += self.similarity_weight
-        means: Floats = np.divide(sums, totals, out=np.zeros(len(sums)), where=totals > 0)
-        return means
+        scores: Floats = np.divide(sums, totals, out=np.zeros(len(sums)), where=totals > 0)
+        return _Ranking(self._order(scores), scores, quality, policy)
 
-    def order(self, scores: Floats) -> list[int]:
+    def _order(self, scores: Floats) -> list[int]:
         """The places of the candidates, the best first; who has no replica comes after who has.
 
         A cascade asks the cheapest first, whatever they are worth.
@@ -111,16 +122,6 @@ class Frame:
             return list(range(len(scores)))
         places: list[int] = np.lexsort((-scores, self._is_away)).tolist()
         return places
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Ranking:
-    """One way to rank the candidates, by their places in the plan."""
-
-    order: list[int]
-    scores: Floats
-    quality: Floats
-    policy: int = 0
 
 
 def decided(
@@ -132,11 +133,13 @@ def decided(
     are over all that is drawn.
     """
     similarity = _similarity(frame, seen)
-    taken = _ranking(frame, frame.quality, similarity)
+    taken = frame.evidence
+    if similarity is not None:
+        taken = frame.ranking(taken.quality, similarity)
     other, share, doubts = taken, 1.0, list(seen.doubts)
     learning = frame.route.learning
     if judged is not None and learning is not None:
-        other = _ranking(frame, _expected(judged), similarity, judged.version)
+        other = frame.ranking(_expected(judged), similarity, judged.version)
         share = {"apply": 1.0, "canary": learning.canary}.get(learning.mode, 0.0)
         if _drawn(seen.request) < share:
             taken, other = other, taken
@@ -174,18 +177,14 @@ def _similarity(frame: Frame, seen: Seen) -> Floats | None:
     return np.array([seen.similarities.get(key, 0.0) for key in frame.keys])
 
 
-def _ranking(frame: Frame, quality: Floats, similarity: Floats | None, policy: int = 0) -> _Ranking:
-    scores = frame.scores(quality, similarity)
-    return _Ranking(frame.order(scores), scores, quality, policy)
-
-
 def _expected(judged: Judged) -> Floats:
     """[k], what a policy expects of each, as far as it would act on it.
 
     Who is not known is taken to be as good as the worst, and nobody to be better than whom the
     policy would ask: its guard may stay with one whom it expects less of, see `Learned.choose`.
     """
-    success = np.where(np.isnan(judged.success), np.nanmin(judged.success), judged.success)
+    is_known = ~np.isnan(judged.success)
+    success = np.where(is_known, judged.success, judged.success[is_known].min())
     order = list(judged.order)
     expected: Floats = np.minimum(success, success[order[0]])
     expected[order] -= _AHEAD * np.arange(len(order))
@@ -198,10 +197,12 @@ def _choice(
     """Who is tried to learn of it; None where nobody may be, as in a cascade."""
     if explorer is None or frame.plan.cascade is not None:
         return None
-    success = frame.quality if judged is None else judged.success
-    known = np.nan_to_num(np.where(np.isnan(success), frame.quality, success), nan=0.5)
-    likely = {frame.keys[place]: float(known[place]) for place in taken.order}
-    return explorer.decide(seen.request, seen.query, likely)
+    likely = frame.evidence.quality
+    if judged is not None:
+        likely = np.where(np.isnan(judged.success), likely, judged.success)
+    known = np.where(np.isnan(likely), 0.5, likely).tolist()
+    likely_by_key = {frame.keys[place]: known[place] for place in taken.order}
+    return explorer.decide(seen.request, seen.query, likely_by_key)
 
 
 def _propensities(
@@ -240,29 +241,31 @@ def _planned(
     if not taken.policy and similarity is None:
         made = [frame.plan.candidates[place] for place in order]
     else:
-        made = [_scored(frame, taken, place, similarity) for place in order]
+        made = _scored(frame, taken, order, similarity)
     if doubts:
         reason = "; ".join([made[0].reason, *doubts] if made[0].reason else doubts)
         made[0] = replace(made[0], reason=reason)
     return replace(frame.plan, candidates=tuple(made))
 
 
-def _scored(frame: Frame, taken: _Ranking, place: int, similarity: Floats | None) -> Candidate:
-    before = frame.plan.candidates[place]
-    quality, score = float(taken.quality[place]), float(taken.scores[place])
-    parts = frame.parts[place]
-    words = before.reason
-    if similarity is not None:
-        near = float(similarity[place])
-        parts = ((_SIMILARITY, near), *parts)
-        words = f"similarity {near:.2f}"
-    if taken.policy:
-        words = f"policy {taken.policy} expects {quality:.2f} of it"
-        if similarity is not None:
-            words += f", similarity {near:.2f}"
-    if quality == quality:
-        parts = ((_QUALITY, quality), *parts)
-    return Candidate(before.card, f"{words}: {score:.2f}", before.timeout, score, parts)
+def _scored(
+    frame: Frame, taken: _Ranking, order: Sequence[int], similarity: Floats | None
+) -> list[Candidate]:
+    by = f"policy {taken.policy} expects" if taken.policy else _QUALITY
+    scores, quality = taken.scores.tolist(), taken.quality.tolist()
+    near = None if similarity is None else similarity.tolist()
+    made = []
+    for place in order:
+        before, parts = frame.plan.candidates[place], frame.parts[place]
+        score, reason = scores[place], f"{by} {quality[place]:.2f}"
+        if near is not None:
+            parts = ((_SIMILARITY, near[place]), *parts)
+            reason = f"{reason}, similarity {near[place]:.2f}"
+        if (own := quality[place]) == own:
+            parts = ((_QUALITY, own), *parts)
+        reason = f"{reason}: {score:.2f}"
+        made.append(Candidate(before.card, reason, before.timeout, score, parts))
+    return made
 
 
 def _drawn(request: str) -> float:

@@ -291,7 +291,7 @@ async def test_a_policy_decides():
 
     assert (by(before), before.decision.kind) == (["a", "b"], "evidence")
     assert (by(after), after.decision.kind, after.decision.policy) == (["b", "a"], "policy", 1)
-    assert after.plan.candidates[0].reason == "policy 1 expects 0.80 of it: 0.80"
+    assert after.plan.candidates[0].reason == "policy 1 expects 0.80: 0.80"
 
 
 async def test_the_latest_that_has_not_lost_is_used_or_the_one_that_is_named():

@@ -102,7 +102,7 @@ def test_similarity_is_one_more_score():
     assert names(plan) == ["b", "c", "a"]
     assert dict(plan.candidates[0].parts) == {"quality": 0.8, "similarity": 0.9}
     assert plan.candidates[0].score == decision.scores[0] == pytest.approx(0.85)
-    assert plan.candidates[0].reason == "similarity 0.90: 0.85"
+    assert plan.candidates[0].reason == "quality 0.80, similarity 0.90: 0.85"
 
 
 def test_similarity_without_a_weight_changes_nothing():
@@ -140,7 +140,7 @@ def test_what_a_policy_expects_takes_the_place_of_quality():
     assert (decision.kind, decision.policy) == ("policy", 3)
     assert decision.scores == pytest.approx((0.75, 0.65, 0.35))
     assert dict(plan.candidates[0].parts) == pytest.approx({"quality": 0.6, "cost": 0.9})
-    assert plan.candidates[0].reason == "policy 3 expects 0.60 of it: 0.75"
+    assert plan.candidates[0].reason == "policy 3 expects 0.60: 0.75"
 
 
 def test_nobody_goes_before_whom_the_policy_would_ask():
