@@ -82,6 +82,8 @@ class Routing:
     def _kept(self, kept: Kept) -> pb.ExplainResponse:
         """What this gateway has decided of late."""
         response = self._planned(kept.plan, kept.plan.route)
+        for candidate, score in zip(response.candidates, kept.decision.scores, strict=True):
+            candidate.score = score
         response.decision.CopyFrom(to_message(kept.decision, learning_pb.Decision))
         response.outcomes.extend(to_message(each, learning_pb.Outcome) for each in kept.outcomes)
         return response

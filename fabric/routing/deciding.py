@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _SIMILARITY = "similarity"
 _QUALITY = "quality"
+_MOST_SAID = 16
+"""Candidates whose scores are told anew, of whom many more than are ever asked: those behind them
+keep what the plan for all requests says, and their scores are in the decision alone."""
 _AHEAD = 1e-9
 """Of one candidate over the next, of whom a policy expects as much."""
 
@@ -241,7 +244,9 @@ def _planned(
     if not taken.policy and similarity is None:
         made = [frame.plan.candidates[place] for place in order]
     else:
-        made = _scored(frame, taken, order, similarity)
+        most = len(order) if frame.plan.mixture is not None else _MOST_SAID
+        made = _scored(frame, taken, order[:most], similarity)
+        made += [frame.plan.candidates[place] for place in order[most:]]
     if doubts:
         reason = "; ".join([made[0].reason, *doubts] if made[0].reason else doubts)
         made[0] = replace(made[0], reason=reason)

@@ -15,6 +15,7 @@ from fabric.core.routes import (
     Content,
     Exploration,
     Learning,
+    Mixture,
     Preferences,
     Retry,
     Route,
@@ -255,3 +256,19 @@ def test_a_cascade_asks_the_cheapest_first():
     assert names(plan) == ["a", "b", "c"]
     assert plan.cascade == Cascade()
     assert decision.propensities == (1, 0, 0)
+
+
+def test_all_parts_of_a_mixture_have_their_scores():
+    """It weighs them by these; of others the first are told."""
+    cards = [specialist(f"s{place}").card for place in range(40)]
+    candidates = tuple(Candidate(card, "", 1.0, 0.5, (("quality", 0.5),)) for card in cards)
+    success = np.linspace(0.1, 0.9, 40)
+    policy = Judged(3, success, list(range(40))[::-1])
+
+    for mixture, told in ((Mixture(top=0), 40), (None, 16)):
+        plan = Plan("r", candidates, (), Retry(), 1.0, mixture=mixture)
+        plan, decision = decided(Frame(plan, learning(), lambda key: True), seen(), policy, None)
+        scores = [candidate.score for candidate in plan.candidates]
+        assert scores[:told] == pytest.approx(success[::-1][:told])
+        assert scores[told:] == [0.5] * (40 - told)
+        assert decision.scores == pytest.approx(success[::-1])
