@@ -18,7 +18,7 @@ from fabric.routing.confidence import Confidence, confidence
 from fabric.routing.mixing import mixed
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
 
     from fabric.core.deadlines import Clock
     from fabric.core.plans import Plan
@@ -160,44 +160,53 @@ class Together:
     ) -> Answer:
         """The answers of the plan's best candidates made into one.
 
-        As many are asked as the mixture says, and no more than the attempts of a request. Who fails
-        or is late is left out, as long as one of them answers. Where the caller wants the first
-        candidate or nobody, that is who answers.
+        As many are asked at the same time as the mixture says, and no more than the attempts of a
+        request. Who fails or is late is left out, as long as one of them answers; if none does, as
+        many of those behind them are asked. Where the caller wants the first candidate or nobody,
+        that is who answers.
 
         Raises:
             FabricError: all have failed; how the first did, with what the others failed of.
         """
-        now = self._clock()
-        by = _earlier(deadline, now)
-        asked, attempts = self._chosen(mixture, plan, request, by.remaining(now))
-        async with asyncio.TaskGroup() as tasks:
-            asking = [tasks.create_task(self._part(each, request, by)) for each in asked]
-        results = [task.result() for task in asking]
-        attempts += [each.attempt for each in results]
-        parts = [each for each in results if isinstance(each, _Part)]
-        if parts:
-            return self._mixed(mixture, plan, parts, attempts)
-        error = next(each.error for each in results if isinstance(each, _Loss))
-        raise exhausted(Walk(plan, request.substitute, failed=attempts), error)
+        by = _earlier(deadline, self._clock())
+        rest = iter(plan.candidates if request.substitute else plan.candidates[:1])
+        top, budget = mixture.top or len(plan.candidates), plan.retry.attempts
+        admitted = plan.candidates[request.place]
+        attempts: list[Attempt] = []
+        losses: list[_Loss] = []
+        while asked := self._chosen(rest, min(top, budget), admitted, by, attempts):
+            async with asyncio.TaskGroup() as tasks:
+                asking = [tasks.create_task(self._part(each, request, by)) for each in asked]
+            results = [task.result() for task in asking]
+            attempts += [each.attempt for each in results]
+            if parts := [each for each in results if isinstance(each, _Part)]:
+                return self._mixed(mixture, plan, parts, attempts)
+            losses += [each for each in results if isinstance(each, _Loss)]
+            if not all(loss.error.substitutable for loss in losses):
+                break
+            budget -= len(asked)
+        raise exhausted(Walk(plan, request.substitute, failed=attempts), losses[0].error)
 
     def _chosen(
-        self, mixture: Mixture, plan: Plan, request: InferRequest, left: float
-    ) -> tuple[list[Candidate], list[Attempt]]:
-        """Whom to ask, and what became of those who have no time; one that was admitted has."""
-        admitted = plan.candidates[request.place]
-        if not request.substitute:
-            return [admitted], []
-        most = min(mixture.top or len(plan.candidates), plan.retry.attempts)
+        self,
+        rest: Iterator[Candidate],
+        most: int,
+        admitted: Candidate,
+        by: Deadline,
+        attempts: list[Attempt],
+    ) -> list[Candidate]:
+        """Whom of the *rest* to ask next; those who have no time are added to *attempts*.
+
+        One that was admitted has.
+        """
+        left = by.remaining(self._clock())
         chosen: list[Candidate] = []
-        attempts: list[Attempt] = []
-        for candidate in plan.candidates:
-            if len(chosen) == most:
-                break
+        while len(chosen) < most and (candidate := next(rest, None)) is not None:
             if candidate is admitted or self._has_time(candidate, left):
                 chosen.append(candidate)
             else:
                 attempts.append(busy(candidate))
-        return chosen, attempts
+        return chosen
 
     async def _part(
         self, candidate: Candidate, request: InferRequest, deadline: Deadline
