@@ -35,14 +35,15 @@ Attempting = Callable[["Candidate", "InferRequest", "Deadline"], Awaitable["Infe
 """How one candidate is tried, within its own timeout."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Given:
-    """An answer of a cascade, and the attempt that it came from."""
+    """An answer of a cascade."""
 
     candidate: Candidate
     response: InferResponse
     confidence: float
-    attempt: Attempt
+    attempt: Attempt | None = None
+    """Where it came from, if it was not sure enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +110,16 @@ class Together:
                 seconds = self._clock() - started
                 candidate = walk.after(error, failed(candidate, error, seconds))
             else:
+                seconds = self._clock() - started
                 outputs, sure = self._judged(cascade, candidate, response, outputs)
-                unsure = _unsure(cascade, candidate, response, sure, self._clock() - started)
-                given.append(_Given(candidate, response, sure.value, unsure))
+                one = _Given(candidate, response, sure.value)
                 if sure.value >= cascade.threshold and not sure.doubt:
-                    return _answer(walk, given[-1])
-                candidate = walk.past(unsure)
+                    return _answer(walk, one)
+                one.attempt = _unsure(cascade, candidate, response, sure, seconds)
+                candidate = walk.past(one.attempt)
                 if candidate is None:
-                    return _answer(walk, given[-1])
+                    return _answer(walk, one)
+                given.append(one)
             request.avoid = walk.avoid
             following, candidate = candidate, self._ready(walk, candidate, deadline)
         if given:
