@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import math
 from dataclasses import replace
 
@@ -442,3 +444,26 @@ async def test_a_cascade_whose_function_is_missing_is_not_ready():
     gone = Cascade(confidence="python", python="nowhere:f")
     with pytest.raises(Unavailable, match="route 'r' is not ready: nowhere:f cannot be imported"):
         await asked(FakeInvoker(), cascade=gone)
+
+
+@pytest.mark.parametrize("said", [{}, {"cascade": Cascade()}, {"mixture": Mixture(top=0)}])
+@pytest.mark.parametrize("failing", ["ac", "abc"])
+async def test_failures_leave_no_cycles_behind(said, failing):
+    """Garbage that has to be looked for, and keeps the request for so long."""
+
+    class Failing(FakeInvoker):
+        async def infer(self, card, request, deadline):
+            if card.name in failing:
+                raise SpecialistFailed("of a cycle", replica="x/0")
+            return await super().infer(card, request, deadline)
+
+    asking = dispatcher(Failing(b=SURE), **said)
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(SpecialistFailed):
+            await asking.infer(request(), NEVER)
+        left = [each for each in gc.get_objects() if isinstance(each, SpecialistFailed)]
+        assert not [each for each in left if "of a cycle" in each.message]
+    finally:
+        gc.enable()
