@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from fabric.core.plans import Plan
     from fabric.core.requests import InferRequest
     from fabric.core.routes import Cascade, Mixture
-    from fabric.dispatch.invoking import Invoker, Outputs
+    from fabric.dispatch.invoking import Ask, Invoker, Outputs
 
 _KEPT_BACK = 0.1
 """Of the time that is left, for giving an answer that is there already"""
 _MOST_KEPT_BACK = 0.02
 """seconds at most."""
 
-Attempting = Callable[["Candidate", "InferRequest", "Deadline"], Awaitable["InferResponse"]]
+Attempting = Callable[["Ask", Candidate, "InferRequest", Deadline], Awaitable[InferResponse]]
 """How one candidate is tried, within its own timeout."""
 
 
@@ -105,7 +105,7 @@ class Together:
             started = self._clock()
             by = _earlier(deadline, started) if given else deadline
             try:
-                response = await self._attempt(candidate, request, by)
+                response = await self._attempt(self._invoker.infer, candidate, request, by)
             except FabricError as error:
                 seconds = self._clock() - started
                 candidate = walk.after(error, failed(candidate, error, seconds))
@@ -218,7 +218,8 @@ class Together:
         started = self._clock()
         try:
             # Each has its own request: an attempt writes its trace context into it.
-            response = await self._attempt(candidate, replace(request), deadline)
+            own = replace(request)
+            response = await self._attempt(self._invoker.infer, candidate, own, deadline)
             outputs = self._outputs.read(response.payload)
         except FabricError as error:
             return _Loss(failed(candidate, error, self._clock() - started), error)
