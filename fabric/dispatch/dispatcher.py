@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fabric import telemetry
@@ -64,8 +63,7 @@ class Dispatcher:
         self.shadows = Shadows(invoker, observe, clock) if observe is not None else None
         self._together: Together | None = None
         if outputs is not None:
-            attempting = partial(self._attempt, invoker.infer)
-            self._together = Together(invoker, attempting, outputs, clock)
+            self._together = Together(invoker, self._attempt, outputs, clock)
         self.tallies: dict[str, Tally] = {}
         """By route; a request that no candidate could answer is in none."""
 

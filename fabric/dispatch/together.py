@@ -18,31 +18,32 @@ from fabric.routing.confidence import Confidence, confidence
 from fabric.routing.mixing import mixed
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
 
     from fabric.core.deadlines import Clock
     from fabric.core.plans import Plan
     from fabric.core.requests import InferRequest
     from fabric.core.routes import Cascade, Mixture
-    from fabric.dispatch.invoking import Invoker, Outputs
+    from fabric.dispatch.invoking import Ask, Invoker, Outputs
 
 _KEPT_BACK = 0.1
 """Of the time that is left, for giving an answer that is there already"""
 _MOST_KEPT_BACK = 0.02
 """seconds at most."""
 
-Attempting = Callable[["Candidate", "InferRequest", "Deadline"], Awaitable["InferResponse"]]
+Attempting = Callable[["Ask", Candidate, "InferRequest", Deadline], Awaitable[InferResponse]]
 """How one candidate is tried, within its own timeout."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Given:
-    """An answer of a cascade, and the attempt that it came from."""
+    """An answer of a cascade."""
 
     candidate: Candidate
     response: InferResponse
     confidence: float
-    attempt: Attempt
+    attempt: Attempt | None = None
+    """Where it came from, if it was not sure enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +105,21 @@ class Together:
             started = self._clock()
             by = _earlier(deadline, started) if given else deadline
             try:
-                response = await self._attempt(candidate, request, by)
+                response = await self._attempt(self._invoker.infer, candidate, request, by)
             except FabricError as error:
                 seconds = self._clock() - started
                 candidate = walk.after(error, failed(candidate, error, seconds))
             else:
+                seconds = self._clock() - started
                 outputs, sure = self._judged(cascade, candidate, response, outputs)
-                unsure = _unsure(cascade, candidate, response, sure, self._clock() - started)
-                given.append(_Given(candidate, response, sure.value, unsure))
+                one = _Given(candidate, response, sure.value)
                 if sure.value >= cascade.threshold and not sure.doubt:
-                    return _answer(walk, given[-1])
-                candidate = walk.past(unsure)
+                    return _answer(walk, one)
+                one.attempt = _unsure(cascade, candidate, response, sure, seconds)
+                candidate = walk.past(one.attempt)
                 if candidate is None:
-                    return _answer(walk, given[-1])
+                    return _answer(walk, one)
+                given.append(one)
             request.avoid = walk.avoid
             following, candidate = candidate, self._ready(walk, candidate, deadline)
         if given:
@@ -160,44 +163,53 @@ class Together:
     ) -> Answer:
         """The answers of the plan's best candidates made into one.
 
-        As many are asked as the mixture says, and no more than the attempts of a request. Who fails
-        or is late is left out, as long as one of them answers. Where the caller wants the first
-        candidate or nobody, that is who answers.
+        As many are asked at the same time as the mixture says, and no more than the attempts of a
+        request. Who fails or is late is left out, as long as one of them answers; if none does, as
+        many of those behind them are asked. Where the caller wants the first candidate or nobody,
+        that is who answers.
 
         Raises:
             FabricError: all have failed; how the first did, with what the others failed of.
         """
-        now = self._clock()
-        by = _earlier(deadline, now)
-        asked, attempts = self._chosen(mixture, plan, request, by.remaining(now))
-        async with asyncio.TaskGroup() as tasks:
-            asking = [tasks.create_task(self._part(each, request, by)) for each in asked]
-        results = [task.result() for task in asking]
-        attempts += [each.attempt for each in results]
-        parts = [each for each in results if isinstance(each, _Part)]
-        if parts:
-            return self._mixed(mixture, plan, parts, attempts)
-        error = next(each.error for each in results if isinstance(each, _Loss))
-        raise exhausted(Walk(plan, request.substitute, failed=attempts), error)
+        by = _earlier(deadline, self._clock())
+        rest = iter(plan.candidates if request.substitute else plan.candidates[:1])
+        top, budget = mixture.top or len(plan.candidates), plan.retry.attempts
+        admitted = plan.candidates[request.place]
+        attempts: list[Attempt] = []
+        losses: list[_Loss] = []
+        while asked := self._chosen(rest, min(top, budget), admitted, by, attempts):
+            async with asyncio.TaskGroup() as tasks:
+                asking = [tasks.create_task(self._part(each, request, by)) for each in asked]
+            results = [task.result() for task in asking]
+            attempts += [each.attempt for each in results]
+            if parts := [each for each in results if isinstance(each, _Part)]:
+                return self._mixed(mixture, plan, parts, attempts)
+            losses += [each for each in results if isinstance(each, _Loss)]
+            if not all(loss.error.substitutable for loss in losses):
+                break
+            budget -= len(asked)
+        raise exhausted(Walk(plan, request.substitute, failed=attempts), losses[0].error)
 
     def _chosen(
-        self, mixture: Mixture, plan: Plan, request: InferRequest, left: float
-    ) -> tuple[list[Candidate], list[Attempt]]:
-        """Whom to ask, and what became of those who have no time; one that was admitted has."""
-        admitted = plan.candidates[request.place]
-        if not request.substitute:
-            return [admitted], []
-        most = min(mixture.top or len(plan.candidates), plan.retry.attempts)
+        self,
+        rest: Iterator[Candidate],
+        most: int,
+        admitted: Candidate,
+        by: Deadline,
+        attempts: list[Attempt],
+    ) -> list[Candidate]:
+        """Whom of the *rest* to ask next; those who have no time are added to *attempts*.
+
+        One that was admitted has.
+        """
+        left = by.remaining(self._clock())
         chosen: list[Candidate] = []
-        attempts: list[Attempt] = []
-        for candidate in plan.candidates:
-            if len(chosen) == most:
-                break
+        while len(chosen) < most and (candidate := next(rest, None)) is not None:
             if candidate is admitted or self._has_time(candidate, left):
                 chosen.append(candidate)
             else:
                 attempts.append(busy(candidate))
-        return chosen, attempts
+        return chosen
 
     async def _part(
         self, candidate: Candidate, request: InferRequest, deadline: Deadline
@@ -206,7 +218,8 @@ class Together:
         started = self._clock()
         try:
             # Each has its own request: an attempt writes its trace context into it.
-            response = await self._attempt(candidate, replace(request), deadline)
+            own = replace(request)
+            response = await self._attempt(self._invoker.infer, candidate, own, deadline)
             outputs = self._outputs.read(response.payload)
         except FabricError as error:
             return _Loss(failed(candidate, error, self._clock() - started), error)

@@ -39,7 +39,7 @@ class Walk:
         """The candidate to try after *attempt* failed with *error*; None if nothing is left."""
         if error.replica or not self._here:
             self.failed.append(attempt)
-            self.last = error
+            self.last = error.with_traceback(None)  # whose frames hold on to this walk
         if not error.substitutable:
             return None
         if error.replica:

@@ -83,12 +83,12 @@ def probabilities(scores: NDArray[Any]) -> NDArray[np.float64]:
         TypeError: they are no floating-point numbers.
     """
     rows = _rows(scores)
-    lies_in_range = bool(np.all((rows >= 0) & (rows <= 1)))
+    are_shares = _are_shares(rows)
     if rows.shape[1] == 1:
-        yes = rows if lies_in_range else 1 / (1 + np.exp(-np.clip(rows, -500, 500)))
+        yes = rows if are_shares else 1 / (1 + np.exp(-np.clip(rows, -500, 500)))
         return np.hstack((1 - yes, yes))
-    if are_probabilities(scores):
-        return np.asarray(rows / rows.sum(axis=1, keepdims=True))
+    if are_shares and _sum_to_one(sums := rows.sum(axis=1, keepdims=True)):
+        return np.asarray(rows / sums)
     with np.errstate(invalid="ignore"):  # what is no number stays none
         powers = np.exp(rows - rows.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
@@ -97,9 +97,15 @@ def probabilities(scores: NDArray[Any]) -> NDArray[np.float64]:
 def are_probabilities(scores: NDArray[Any]) -> bool:
     """Whether each row of *scores* has several classes, from 0 to 1, that sum to 1."""
     rows = _rows(scores)
-    if rows.shape[1] < 2 or not np.all((rows >= 0) & (rows <= 1)):
-        return False
-    return bool(np.all(np.abs(rows.sum(axis=1) - 1) <= _SUM_TO_ONE))
+    return rows.shape[1] > 1 and _are_shares(rows) and _sum_to_one(rows.sum(axis=1))
+
+
+def _are_shares(rows: NDArray[np.float64]) -> bool:
+    return not rows.size or bool(rows.min() >= 0 and rows.max() <= 1)
+
+
+def _sum_to_one(sums: NDArray[np.float64]) -> bool:
+    return bool((np.abs(sums - 1) <= _SUM_TO_ONE).all())
 
 
 def _rows(scores: NDArray[Any]) -> NDArray[np.float64]:

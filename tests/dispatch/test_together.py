@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import math
 from dataclasses import replace
 
@@ -356,10 +358,31 @@ async def test_who_is_unlike_the_others_is_left_out():
     assert "its output 'y' is float32 [1, 3]" in answer.attempts[0].message
 
 
-async def test_if_all_of_a_mixture_fail_the_caller_is_told_of_all():
+async def test_if_all_of_a_mixture_fail_those_behind_them_answer():
+    """As many as there are, and as a request has attempts."""
+    invoker = FakeInvoker(c=FAILED, a=FAILED, b=SURE)
+    answer = await mixed(invoker)
+    assert (answer.specialist, answer.mixture, answer.fallback) == ("b", ("b:1",), True)
+    assert tried(answer) == [("c", "SPECIALIST_FAILED"), ("a", "SPECIALIST_FAILED")]
+
+    invoker = FakeInvoker(c=FAILED, a=FAILED, b=SURE)
+    with pytest.raises(SpecialistFailed, match="2 attempts failed"):
+        await mixed(invoker, retry=Retry(attempts=2))
+    assert names(invoker) == "ca"
+
+
+async def test_if_everybody_fails_the_caller_is_told_of_all():
     """The best one's failure, with what the others failed of."""
-    with pytest.raises(Overloaded, match="2 attempts failed: c:1: full; a:1: nan"):
-        await mixed(FakeInvoker(c=Overloaded("full", replica="c/0"), a=FAILED))
+    with pytest.raises(Overloaded, match="3 attempts failed: c:1: full; a:1: nan; b:1: nan"):
+        await mixed(FakeInvoker(c=Overloaded("full", replica="c/0"), a=FAILED, b=FAILED))
+
+
+async def test_what_nobody_can_answer_is_asked_of_nobody_else():
+    """It is the caller's mistake."""
+    invoker = FakeInvoker(c=InvalidRequest("no"), a=InvalidRequest("no"))
+    with pytest.raises(InvalidRequest, match="2 attempts failed: c:1: no; a:1: no"):
+        await mixed(invoker)
+    assert names(invoker) == "ca"
 
 
 async def test_who_has_no_time_has_no_part():
@@ -421,3 +444,26 @@ async def test_a_cascade_whose_function_is_missing_is_not_ready():
     gone = Cascade(confidence="python", python="nowhere:f")
     with pytest.raises(Unavailable, match="route 'r' is not ready: nowhere:f cannot be imported"):
         await asked(FakeInvoker(), cascade=gone)
+
+
+@pytest.mark.parametrize("said", [{}, {"cascade": Cascade()}, {"mixture": Mixture(top=0)}])
+@pytest.mark.parametrize("failing", ["ac", "abc"])
+async def test_failures_leave_no_cycles_behind(said, failing):
+    """Garbage that has to be looked for, and keeps the request for so long."""
+
+    class Failing(FakeInvoker):
+        async def infer(self, card, request, deadline):
+            if card.name in failing:
+                raise SpecialistFailed("of a cycle", replica="x/0")
+            return await super().infer(card, request, deadline)
+
+    asking = dispatcher(Failing(b=SURE), **said)
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(SpecialistFailed):
+            await asking.infer(request(), NEVER)
+        left = [each for each in gc.get_objects() if isinstance(each, SpecialistFailed)]
+        assert not [each for each in left if "of a cycle" in each.message]
+    finally:
+        gc.enable()

@@ -12,6 +12,7 @@ from onnx_models import FLOAT, save
 from running import OnnxHost
 
 import fabric
+from fabric.cli.views import provenance
 from fabric.core.cards import Batching, Model
 from fabric.core.errors import InvalidRequest, Unavailable
 from fabric.core.routes import Cascade, ChainEntry, Mixture, Route
@@ -167,12 +168,27 @@ def test_requests_on_a_stream_are_answered_the_same_way(server, model, specialis
     assert {said(result)["specialist"] for result, _ in results} == {specialist}
 
 
+async def test_the_sdk_says_so_too(client, models):
+    """And the command line, in a sentence."""
+    x = {"x": np.array([[1.0, 0.0]], np.float32)}
+    answer = await client.infer("mixing", x)
+    assert (answer.mixture, answer.confidence) == (("bold:1", "timid:1"), None)
+    assert provenance(answer) == ("answered by bold:1 and timid:1 by route mixing after 2 attempts")
+    answer = await client.infer("climbing", x)
+    expected = softmax([1.0, 0.0], 4.0)
+    assert answer.confidence == pytest.approx(expected[0] - expected[1])
+    assert answer.parameters == {}
+    assert provenance(answer) == (
+        "answered by bold:1, 96% sure, by route climbing after 2 attempts"
+    )
+
+
 async def test_requests_of_a_sequence_are_answered_by_the_first(client, models):
     """As along any route."""
     x = {"x": np.array([[1.0, 0.0]], np.float32)}
     options = {"sequence_id": 7, "sequence_start": True}
     result = await client.infer("mixing", x, parameters=options)
-    assert "fabric_mixture" not in result.parameters
+    assert (result.specialist, result.mixture) == ("bold", ())
 
 
 async def test_what_the_models_refuse_is_told(client, models):
