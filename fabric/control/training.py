@@ -99,6 +99,7 @@ class Training:
                         await self.train(route.name)
                 except FabricError as error:
                     self._note(route.name, error.message)
+                    self._news.set()  # the store may be back next time
             await asyncio.sleep(self._studies.pause)
 
     async def train(self, name: str) -> Trained:

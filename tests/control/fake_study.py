@@ -8,17 +8,31 @@ import time
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
+
 from fabric.control import study
+from fabric.routing.learned import STAGES, Learned, Prior
 
 
 def trainer():
-    return getattr(sys.modules[__name__], os.environ.get("STUDY", "fits"))
+    return getattr(sys.modules[__name__], os.environ.get("STUDY", "knows_means"))
 
 
-def fits(table, **options):
-    from fabric.learning.training import fit  # which takes seconds to load
-
-    return fit(table, **options)
+def knows_means(table, **_):
+    """As the real one, which takes seconds to load, where it has little to go by."""
+    means = np.nan_to_num(np.nanmean(table.quality, axis=0), nan=0.5)
+    weights = np.zeros((len(STAGES), 2))
+    weights[0] = 1.0
+    return Learned(
+        candidates=table.candidates,
+        best=table.candidates[int(means.argmax())],
+        prior=Prior({("", ""): 0}, means[None].astype(np.float32)),
+        weights=weights,
+        offset=np.zeros(len(means)),
+        curve=np.array([[0.0, 1.0], [0.0, 1.0]]),
+        margin=float("inf"),
+        report={"labels": len(table.queries)},
+    )
 
 
 def hangs(table, **_):
@@ -35,7 +49,7 @@ def dies(table, **_):
 
 def prints(table, **options):
     print("as libraries do")  # noqa: T201
-    return fits(table, **options)
+    return knows_means(table, **options)
 
 
 def gives_nonsense(table, **_):
@@ -43,7 +57,7 @@ def gives_nonsense(table, **_):
 
 
 def gives_too_much(table, **options):
-    learned = replace(fits(table, **options), report={"noise": os.urandom(9 << 20).hex()})
+    learned = replace(knows_means(table, **options), report={"noise": os.urandom(9 << 20).hex()})
     return SimpleNamespace(report={}, write=learned.write)
 
 

@@ -206,6 +206,19 @@ async def test_a_route_learns_when_enough_was_said(plane, stub):
     assert '"labels": 60' in policy.report
 
 
+async def test_what_was_said_before_a_restart_is_learned_from(sqlite_url):
+    """Without another word, and once."""
+    async with control_plane(sqlite_url, studies=replace(QUICK, pause=600.0)) as plane:
+        await plane.controller.apply([specialist("a"), specialist("b")], [route()])
+        await record(LearningServiceStub(plane.channel), range(60))
+        assert not plane.controller.catalog.policies
+    for _ in range(2):
+        async with control_plane(sqlite_url, studies=QUICK) as plane:
+            await until(plane.controller, lambda: plane.controller.catalog.policies.get("digits"))
+            (policy,) = plane.controller.catalog.policies["digits"]
+            assert (policy.version, policy.labels) == (1, 60)
+
+
 async def test_training_now_says_what_came_of_it(plane, stub):
     """A version, or why there is none."""
     await record(stub, range(10))
@@ -314,6 +327,19 @@ async def test_a_policy_that_has_lost_is_marked(plane, stub):
     lost = controller.get(Key(Kind.POLICY, "digits:1"))
     assert lost.lost.startswith("it cannot be read")
     assert not controller.catalog.policies["digits"][0].lost
+
+
+async def test_a_study_ends_with_whoever_started_it(sqlite_url, monkeypatch):
+    """Its input closes, however the control plane went."""
+    monkeypatch.setenv("STUDY", "hangs")
+    monkeypatch.setenv("FABRIC_STORE", sqlite_url)
+    async with control_plane(sqlite_url, studies=replace(QUICK, pause=600.0)) as plane:
+        await plane.controller.apply([specialist("a"), specialist("b")], [route()])
+        await record(LearningServiceStub(plane.channel), range(60))
+    process = await asyncio.create_subprocess_exec(*STUDY, "digits", stdin=asyncio.subprocess.PIPE)
+    process.stdin.close()
+    async with asyncio.timeout(20):
+        assert await process.wait() == 1
 
 
 @pytest.mark.parametrize(
