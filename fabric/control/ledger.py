@@ -178,9 +178,9 @@ class Ledger:
         if route is None:
             near = suggestion(policy.route, self.catalog.routes)
             raise NotFound(f"no route {policy.route}{near}")
-        if len(policy.data) > LARGEST_POLICY:
+        if (size := len(policy.data) + len(policy.report)) > LARGEST_POLICY:
             raise InvalidRequest(
-                f"the policy of route {policy.route!r} has {len(policy.data) / _MIB:.1f} MiB, more "
+                f"the policy of route {policy.route!r} has {size / _MIB:.1f} MiB, more "
                 f"than the {LARGEST_POLICY // _MIB} MiB that are handed out"
             )
         before = self.catalog.policies.get(policy.route, ())

@@ -24,7 +24,7 @@ from fabric.control.records import Records
 from fabric.control.rpc import Errors
 from fabric.control.servicer import CatalogServicer, LearningServicer
 from fabric.control.store import opened
-from fabric.control.training import Training
+from fabric.control.training import Studies, Training
 from fabric.control.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ class Serving:
 
 @asynccontextmanager
 async def serving(
-    settings: ControlSettings, make_host: Callable[[ControlSettings, str], Host] = host_of
+    settings: ControlSettings,
+    make_host: Callable[[ControlSettings, str], Host] = host_of,
+    studies: Studies = Studies(),
 ) -> AsyncIterator[Serving]:
     """A control plane that answers, hosts what is declared, and stops cleanly on the way out.
 
@@ -83,7 +85,7 @@ async def serving(
         await controller.start()
         records = Records(store, settings.records)
         await records.load(controller.catalog.routes)
-        training = Training(controller, records, settings.store)
+        training = Training(controller, records, settings.store, studies)
         server, health = _server(controller, Uploads(settings.uploads), records, training)
         port = _bound(server, settings.listen)
         for service in SERVICES:

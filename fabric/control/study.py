@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING
 from fabric.control.rows import labelled
 from fabric.control.settings import ControlSettings
 from fabric.control.store import opened
-from fabric.control.training import TIME
 from fabric.core.errors import FabricError, NotFound
 from fabric.learning.records import Record
-from fabric.learning.studying import Studied, study
+from fabric.learning.studying import TIME, Studied, study
 from fabric.processes import from_environ
 from fabric.wire.cards import from_message
 
@@ -53,12 +52,14 @@ def studied(url: str, name: str, train: Trainer) -> Studied:
     if route is None or route.learning is None:
         raise NotFound(f"there is no route {name!r} that learns")
     cards = {e.specialist.key: e.specialist.card for e in stored.specialists if e.declared}
+    policies = sorted((p for p in stored.policies if p.route == name), key=lambda p: -p.version)
     records = [from_message(each, Record) for each in found]
-    return study(name, route.learning, records, cards, train, now)
+    return study(route, policies, records, cards, train, now)
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1):
+        pass
     os._exit(1)
 
 

@@ -11,17 +11,16 @@ import logging
 import os
 import sys
 import time
-from calendar import timegm
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from fabric.core.errors import Conflict, FabricError, Unimplemented
 from fabric.core.policies import Policy
-from fabric.learning.studying import Studied
+from fabric.learning.studying import Studied, seconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from fabric.control.controller import Controller
     from fabric.control.records import Records
@@ -30,16 +29,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PAUSE = 30.0
-"""Seconds between looking for what there is to learn, at least."""
-LIMIT = 600.0
-"""Seconds that one study may take."""
-COMMAND = (sys.executable, "-m", "fabric.control.study")
-TIME = "%Y-%m-%dT%H:%M:%SZ"
 NOT_INSTALLED = "learning needs the extra: fabric-specialists[learn]"
 _SHARE, _ENOUGH = 0.2, 200
 _LAST_WORDS = 500
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Studies:
+    """How studies are made."""
+
+    command: tuple[str, ...] = (sys.executable, "-m", "fabric.control.study")
+    """Behind it goes the name of the route."""
+    pause: float = 30.0
+    """Seconds between looking for what there is to learn, at least."""
+    limit: float = 600.0
+    """Seconds that one may take."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +64,13 @@ class Training:
         controller: Controller,
         records: Records,
         store: str,
-        command: Sequence[str] = COMMAND,
-        pause: float = PAUSE,
-        limit: float = LIMIT,
+        studies: Studies = Studies(),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._controller = controller
         self._records = records
         self._store = store
-        self._command = command
-        self._pause = pause
-        self._limit = limit
+        self._studies = studies
         self._clock = clock
         self._alone = asyncio.Lock()
         self._news = asyncio.Event()
@@ -98,7 +99,8 @@ class Training:
                         await self.train(route.name)
                 except FabricError as error:
                     self._note(route.name, error.message)
-            await asyncio.sleep(self._pause)
+                    self._news.set()  # the store may be back next time
+            await asyncio.sleep(self._studies.pause)
 
     async def train(self, name: str) -> Trained:
         """Learns from what is known of the route *name* now, after what is under way.
@@ -134,7 +136,7 @@ class Training:
             return False
         policies = self._controller.catalog.policies.get(route.name, ())
         after, before = self._tried.get(route.name, (0.0, 0))
-        if policies and (trained := _seconds(policies[0].trained)) > after:
+        if policies and (trained := seconds_of(policies[0].trained)) > after:
             after, before = trained, policies[0].labels
         labels, new = await self._records.labels(route.name, after)
         return is_due(route.learning, labels, new, before)
@@ -166,7 +168,7 @@ class Training:
         pipe = asyncio.subprocess.PIPE
         try:
             process = await asyncio.create_subprocess_exec(
-                *(*self._command, name),
+                *(*self._studies.command, name),
                 env=environ,
                 stdin=pipe,  # which it sees close when we are gone
                 stdout=pipe,
@@ -175,14 +177,14 @@ class Training:
         except OSError as error:
             return Studied(why=f"the training cannot be started: {error}")
         try:
-            async with asyncio.timeout(self._limit):
+            async with asyncio.timeout(self._studies.limit):
                 written, said = await _output(process)
             if process.returncode:
                 words = said.decode(errors="replace").strip()[-_LAST_WORDS:]
                 return Studied(why=f"the training has failed: {words}")
             return Studied.read(name, written)
         except TimeoutError:
-            return Studied(why=f"the training took more than {self._limit:g} s")
+            return Studied(why=f"the training took more than {self._studies.limit:g} s")
         except (ValueError, KeyError, TypeError) as error:
             return Studied(why=f"the training gave what cannot be read: {error}")
         finally:
@@ -209,10 +211,3 @@ def is_due(learning: Learning, labels: int, new: int, before: int) -> bool:
     if labels < learning.min_labels:
         return False
     return new > 0 and new >= min(_SHARE * before, _ENOUGH)
-
-
-def _seconds(text: str) -> float:
-    try:
-        return float(timegm(time.strptime(text, TIME)))
-    except ValueError:
-        return 0.0

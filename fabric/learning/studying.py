@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
+from calendar import timegm
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from fabric.core.policies import Policy
+from fabric.core.policies import Policy, in_use
+from fabric.core.routes import Learning
+from fabric.learning.losing import why_lost
 from fabric.learning.records import table_of
+from fabric.routing.learned import Learned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,9 +23,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fabric.core.cards import Card, Evidence
-    from fabric.core.routes import Learning
+    from fabric.core.routes import Route
     from fabric.learning.outcomes import Table
     from fabric.learning.records import Record
+
+
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+"""How the time of a training is written."""
 
 
 class Learnt(Protocol):
@@ -83,31 +92,63 @@ class Studied:
 
 
 def study(
-    route: str,
-    learning: Learning,
+    route: Route,
+    policies: Sequence[Policy],
     records: Sequence[Record],
     cards: Mapping[str, Card],
     train: Trainer,
     now: str,
 ) -> Studied:
-    """A policy of *records*, by time, of candidates whose *cards* are known by `name:version`.
+    """What *records*, by time, teach of candidates whose *cards* are known by `name:version`.
 
-    What candidates are no longer declared did is not learned from: nobody can choose them.
+    The policy that the route uses, of *policies*, the latest first, is judged by what came after
+    its training; a new one is trained on all. What candidates did that are no longer declared is
+    not learned from: nobody can choose them.
     """
+    learning = route.learning or Learning()
+    lost = _lost(in_use(policies, learning), learning, records)
     table = declared_of(table_of(records), cards)
     labels = len(table.queries)
     if labels < learning.min_labels:
-        return Studied(
-            why=f"{labels} of the {len(records)} requests of which something was said tell how "
-            f"well a declared specialist did; it takes {learning.min_labels}"
+        why = (
+            f"{labels} of the {len(records)} requests of which something was said tell how well a "
+            f"declared specialist did; it takes {learning.min_labels}"
         )
+        return Studied(why=why, lost=lost)
     weights = weights_of(table.quality, learning.discount)
     learnt = train(table, weights=weights, evidence={k: c.evidence for k, c in cards.items()})
-    report = json.dumps(learnt.report)
     policy = Policy(
-        route=route, version=1, data=learnt.write(), labels=labels, trained=now, report=report
+        route=route.name,
+        version=1,
+        data=learnt.write(),
+        labels=labels,
+        trained=now,
+        report=json.dumps(learnt.report),
     )
-    return Studied(policy=policy)
+    Learned.read(policy.data)  # what cannot be read is never handed out
+    return Studied(policy=policy, lost=lost)
+
+
+def seconds_of(trained: str) -> float:
+    """The time *trained* of a policy, in seconds since 1970; 0 where it is none."""
+    try:
+        return float(timegm(time.strptime(trained, TIME)))
+    except ValueError:
+        return 0.0
+
+
+def _lost(
+    policy: Policy | None, learning: Learning, records: Sequence[Record]
+) -> Mapping[str, str]:
+    if policy is None or policy.lost:
+        return {}
+    trained = seconds_of(policy.trained)
+    since = (record for record in records if record.decision.time > trained)
+    try:
+        reason = why_lost(Learned.read(policy.data), learning.guard, since)
+    except ValueError as error:
+        reason = f"it cannot be read: {error}"
+    return {str(policy.version): reason} if reason else {}
 
 
 def declared_of(table: Table, cards: Mapping[str, Card]) -> Table:
