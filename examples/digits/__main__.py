@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from examples.digits.data import DOMAINS, load
-from examples.digits.learn import LESSONS, UNTOLD, compared, right, teach, untold
+from examples.digits.learn import UNTOLD, compared, right, teach, untold
 from examples.digits.load import Case, Result, accuracy, ask_all, cases, quantiles
 from examples.digits.portfolio import portfolio
 from examples.digits.train import GENERALIST, SEED, Trained, train_portfolio
@@ -140,8 +140,8 @@ async def learn(client: AsyncClient, trained: list[Trained]) -> int:
     lost = 0
     for title in ("by evidence", "by what it learned"):
         if title == "by what it learned":
-            say(f"telling {UNTOLD} who read {LESSONS} other images right, and training it")
-            await teach(client, trained, digits.validation, IN_FLIGHT, SEED)
+            say(f"telling {UNTOLD} who reads other images right, and training it")
+            await teach(client, trained, digits.validation, IN_FLIGHT)
         say(f"asking the held-out images of {UNTOLD}, {title}")
         results = await ask_all(client, UNTOLD, untold(digits.test), IN_FLIGHT)
         lost += sum(bool(result.error) for result in results)

@@ -1,7 +1,7 @@
 """A route that nobody tells the domain learns who reads an image best.
 
-It looks at the image, 64 numbers. Of some images that no model was trained on it is told which
-models read them right; from that the control plane trains a policy, by which the gateway asks.
+It looks at the image, 64 numbers. Of images that no model was trained on it is told which models
+read them right; from that the control plane trains a policy, by which the gateway asks.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from examples.digits.data import DOMAINS, Split
 from examples.digits.load import Case, Result, ask_all, cases
 from examples.digits.train import predict
 from fabric.core.decisions import Feedback
+from fabric.core.errors import NotFound
 from fabric.learning.measures import Interval, bootstrap, gap_closed
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from fabric import AsyncClient
 
 UNTOLD = "digits-untold"
-LESSONS = 1200
-"""Images of which the route is told who was right."""
 PATIENCE = 30.0
 
 
@@ -57,23 +56,39 @@ def right(trained: Sequence[Trained], split: Split) -> NDArray[np.bool_]:
 
 
 async def teach(
-    client: AsyncClient, trained: Sequence[Trained], split: Split, in_flight: int, seed: int
-) -> str:
-    """Asks the route for some images of *split*, says which models read them right, and has it
-    learn; returns what the training says, once the gateway asks by the policy."""
-    chosen = np.random.default_rng(seed).choice(len(cases(split, DOMAINS)), LESSONS, replace=False)
-    every, was_right = untold(split), right(trained, split)
-    results = await ask_all(client, UNTOLD, [every[place] for place in chosen], in_flight)
+    client: AsyncClient, trained: Sequence[Trained], split: Split, in_flight: int
+) -> None:
+    """Asks the route for the images of *split*, says which models read them right, and has it
+    learn; returns when the gateway asks by what it has learned.
+
+    Raises:
+        RuntimeError: it has learned nothing.
+    """
+    asked, was_right = untold(split), right(trained, split)
+    results = await ask_all(client, UNTOLD, asked, in_flight)
     await client.feedback_many(
         Feedback(request=result.request, specialist=f"{each.name}:1", score=float(score))
         for result in results
         for each, score in zip(trained, was_right[result.case.place], strict=True)
     )
-    learnt = await client.train(UNTOLD)
     async with asyncio.timeout(PATIENCE):
-        while await policy_of(client, every[0]) != learnt.version:
+        while not await is_known(client, results[-1].request):
             await asyncio.sleep(0.1)
-    return learnt.report
+    learnt = await client.train(UNTOLD)
+    if not learnt.version:
+        raise RuntimeError(f"{UNTOLD} has learned nothing: {learnt.report}")
+    async with asyncio.timeout(PATIENCE):
+        while await policy_of(client, asked[0]) != learnt.version:
+            await asyncio.sleep(0.1)
+
+
+async def is_known(client: AsyncClient, request: str) -> bool:
+    """Whether the control plane has heard of *request*, and so of those before it."""
+    try:
+        await client.decisions(request=request)
+    except NotFound:
+        return False
+    return True
 
 
 async def policy_of(client: AsyncClient, case: Case) -> int:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SLOW = 0.02
-"""Seconds for one request that are too long,"""
+"""Seconds of the processor for one request that are too long,"""
 _TOO_OFTEN = 3
 """and how often in a row; then the policy is set aside."""
 
@@ -77,7 +77,7 @@ class Policies:
     """The policies in use; `keep` keeps them as the catalog has them."""
 
     def __init__(
-        self, view: View, read: Callable[[bytes], Chooses], clock: Clock = time.perf_counter
+        self, view: View, read: Callable[[bytes], Chooses], clock: Clock = time.thread_time
     ) -> None:
         self._view = view
         self._read = read

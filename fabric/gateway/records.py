@@ -31,7 +31,7 @@ MOST = 4096
 """Decisions that are kept, and as many that wait to be reported, with their outcomes."""
 MOST_BYTES = 1 << 25
 """Of either of them, about."""
-_BATCH = 128
+_BATCH = 256
 _BATCH_BYTES = 1 << 20
 _GATHERED = 0.1
 """Seconds for a batch to fill."""
