@@ -13,6 +13,7 @@ from fabric.routing.live import Live
 from fabric.routing.scorers import Scores, Sight, with_part
 
 TODAY = date(2026, 7, 30)
+NOTHING_SEEN = Sight()
 
 
 def accuracy(value, domain="", rows=10_000, measured=""):
@@ -29,7 +30,7 @@ def only(scorer, **said):
     return Preferences(weights={**zero, scorer: 1.0}, **said)
 
 
-def means(cards, scorer, sight=Sight(), **said):
+def means(cards, scorer, sight=NOTHING_SEEN, **said):
     return Scores(cards, only(scorer, **said), sight).means
 
 
