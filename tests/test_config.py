@@ -380,7 +380,7 @@ def test_mistakes_in_what_decides_are_named(refused):
             order: scored
             requirements:
               expression: card.cost >
-              regoin: eu
+              reginn: eu
             preferences: {preset: fast}
             content: {input: x, encoder: encode}
             learning: {mode: applied}
@@ -400,7 +400,7 @@ def test_mistakes_in_what_decides_are_named(refused):
             "7: routes[0].requirements.expression: expression `card.cost >` is no expression: "
             "column 12: mismatched input '<EOF>'"
         ),
-        "8: routes[0].requirements.regoin: unknown key; did you mean 'region'?",
+        "8: routes[0].requirements.reginn: unknown key; did you mean 'region'?",
         (
             "9: routes[0].preferences.preset: preset is 'fast'; use quality, balanced, cheapest or "
             "fastest"

@@ -110,7 +110,7 @@ def test_few_latencies_are_told_apart():
         ({"fabric_min_quality": ">=0.9"}, "it must read METRIC>=VALUE"),
         ({"fabric_min_quality": "a>=good"}, "is 'good', it must be a finite number"),
         ({"fabric_region": 1}, "it must be a string parameter"),
-        ({"fabric_regoin": "eu"}, "did you mean 'fabric_region'"),
+        ({"fabric_reginn": "eu"}, "did you mean 'fabric_region'"),
         ({"fabric_task": "t" * 5000}, "have 5011 characters, at most 4096 are read"),
     ],
 )
