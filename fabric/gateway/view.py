@@ -22,6 +22,8 @@ _REFRESHED = 1.0
 """Seconds from one look at how candidates fare to the next, at least,"""
 _SPARED = 20
 """and so many times what it takes to make all plans anew that follow it."""
+_AT_ONCE = 32
+"""Specialists that are looked at in one turn of the event loop."""
 
 
 class View:
@@ -55,12 +57,14 @@ class View:
         while True:
             await asyncio.sleep(_REFRESHED + self.planner.live_seconds * _SPARED)
             if self.planner.live_seconds:
-                self.look()
+                await self.look()
 
-    def look(self) -> None:
+    async def look(self) -> None:
         """Looks at how candidates fare; plans that follow it are made anew if that is much."""
         latencies, loads = {}, {}
-        for key, seconds, in_flight in self.pool.fare():
+        for place, (key, seconds, in_flight) in enumerate(self.pool.fare(), 1):
+            if place % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # requests go first
             if (specialist := self.catalog.specialists.get(key)) is not None:
                 loads[key] = in_flight / specialist.hosting.replicas.target_load
             if seconds is not None:

@@ -120,7 +120,7 @@ def test_a_model_can_serve_when_one_of_its_candidates_has_a_replica(view):
             view.can_serve(model, version)
 
 
-def test_plans_follow_how_candidates_fare(view):
+async def test_plans_follow_how_candidates_fare(view):
     """When it is looked at, and it is much; a load is a share of what is meant."""
     replicas = Replicas(target_load=4.0)
     ranked = Route(name="r", order="scored", preferences=Preferences(preset="fastest"))
@@ -130,13 +130,13 @@ def test_plans_follow_how_candidates_fare(view):
 
     view.pool.fares = [("a:1", 0.5, 2.0), ("b:1", 0.1, 0.0)]
     assert first(view, "r") == "a:1"
-    view.look()
+    await view.look()
     assert first(view, "r") == "b:1"
     assert view.live == Live({"a:1": 0.5, "b:1": 0.1}, {"a:1": 0.5, "b:1": 0.0})
 
     plan = view.planner.plan("r", "", None)
     view.pool.fares = [("a:1", 0.51, 2.0), ("b:1", 0.1, 0.0)]
-    view.look()
+    await view.look()
     assert view.planner.plan("r", "", None) is plan
 
 
@@ -145,7 +145,11 @@ async def test_it_is_looked_at_while_plans_follow_it(view, monkeypatch):
     monkeypatch.setattr("fabric.gateway.view._REFRESHED", 0.001)
     change(view, specialist("a"), Route(name="r", order="scored"))
     looked = asyncio.Event()
-    monkeypatch.setattr(view, "look", looked.set)
+
+    async def look():
+        looked.set()
+
+    monkeypatch.setattr(view, "look", look)
     following = asyncio.create_task(view.follow_live())
     await asyncio.sleep(0.01)
     assert not looked.is_set()
