@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fabric.catalog.catalog import Catalog
@@ -10,7 +11,7 @@ from fabric.core.errors import Unavailable
 from fabric.dispatch import Dispatcher
 from fabric.gateway.sequences import Sequences
 from fabric.routing.candidates import Known
-from fabric.routing.live import NOTHING, Live, settled
+from fabric.routing.live import Live, settled
 from fabric.routing.planner import Planner
 
 if TYPE_CHECKING:
@@ -31,11 +32,15 @@ class View:
 
     def __init__(self, pool: ReplicaPool, region: str = "") -> None:
         self.catalog = Catalog()
-        self.live = NOTHING
-        """How candidates fared when it was last looked at."""
-        self._region = region
+        self._known = Known(
+            self.catalog.routes,
+            self._find,
+            self.catalog.names,
+            lambda key: pool.count(key) > 0,
+            region=region,
+        )
         self.pool = pool
-        self.planner = Planner(self._known)
+        self.planner = Planner(self._seen)
         pool.on_change = self._changed
         dispatcher = Dispatcher(self.planner, pool)
         self.tallies = dispatcher.tallies
@@ -69,9 +74,9 @@ class View:
                 loads[key] = in_flight / specialist.hosting.replicas.target_load
             if seconds is not None:
                 latencies[key] = seconds
-        found = settled(self.live, Live(latencies, loads))
-        if found is not self.live:
-            self.live = found
+        live = settled(self._known.live, Live(latencies, loads))
+        if live is not self._known.live:
+            self._known = replace(self._known, live=live)
             self.planner.forget_live()
 
     @property
@@ -103,16 +108,9 @@ class View:
             return False  # it is unloaded
         return any(self.pool.count(candidate.card.key) for candidate in plan.candidates)
 
-    def _known(self) -> Known:
+    def _seen(self) -> Known:
         self.check_ready()
-        return Known(
-            self.catalog.routes,
-            self._find,
-            self.catalog.names,
-            lambda key: self.pool.count(key) > 0,
-            self.live,
-            self._region,
-        )
+        return self._known
 
     def _find(self, name: str, version: str) -> Specialist | None:
         """One version, or the latest that can be sent requests, or is to be loaded, or at all."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 from fabric.core.cards import Specialist
 from fabric.core.plans import Candidate, Refusal
@@ -34,8 +35,7 @@ class Known:
     """Where it is that asks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What a candidate has to meet."""
 
     checks: list[Check]
