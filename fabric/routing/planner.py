@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 import time
 from bisect import bisect
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fabric.core.errors import FabricError, NotFound, Unavailable
 from fabric.core.plans import Candidate, Plan, Refusal
@@ -28,7 +28,8 @@ _MOST_NAMED = 8
 _LIVE_SCORERS = frozenset(("latency", "load"))
 
 
-class _Draw(NamedTuple):
+@dataclass(slots=True, eq=False)
+class _Draw:
     """One plan, or one for each first place with the weights to draw it by, or an error."""
 
     plan: Plan | None
@@ -86,8 +87,8 @@ class Planner:
             drawn = self._kept(key, self._made(model, version, requirements))
             if drawn.is_live:
                 self.live_seconds += time.perf_counter() - begun
-        if drawn.plan is not None:
-            return drawn.plan
+        if (plan := drawn.plan) is not None:
+            return plan
         if drawn.error is not None:
             raise type(drawn.error)(drawn.error.message)
         point = self._draw() * drawn.weights[-1]
@@ -120,7 +121,7 @@ class Planner:
             asked = Asked(found, domain, requirements.versions, most)
         drawn = _plans(known, model, version, asked)
         if requirements is not None and requirements.max_latency is not None:
-            return drawn._replace(is_live=True)
+            drawn.is_live = True
         return drawn
 
     def _kept(self, key: tuple[str, str, Requirements | None], drawn: _Draw) -> _Draw:

@@ -158,3 +158,15 @@ async def test_it_is_looked_at_while_plans_follow_it(view, monkeypatch):
     async with asyncio.timeout(5):
         await looked.wait()
     following.cancel()
+
+
+def test_a_gateway_prefers_its_region_where_it_is_asked_to():
+    """Or the one that the route prefers instead."""
+    near = {"weights": {"locality": 9.0}}
+    view = View(Pool(), region="us")
+    routes = (
+        Route(name="here", order="scored", preferences=Preferences(**near)),
+        Route(name="there", order="scored", preferences=Preferences(region="eu", **near)),
+    )
+    change(view, specialist("a", region="eu"), specialist("b", region="us"), *routes)
+    assert (first(view, "here"), first(view, "there")) == ("b:1", "a:1")

@@ -171,6 +171,17 @@ def test_the_domain_that_is_asked_for_decides():
     assert names(planner([A, B], [route]).plan("printed", "", least)) == ["b"]
 
 
+def test_the_metric_that_is_preferred_counts():
+    """Whatever else the cards have."""
+    preferences = Preferences(preset="quality", metric="f1")
+    route = Route(name="r", order="scored", preferences=preferences)
+    f1 = Evidence(metric="f1", value=0.9, rows=10_000)
+    made = planner([A, B, specialist("c", evidence=(f1,), cost=1.0)], [route])
+    plan = made.plan("r", "", Requirements(domain="cursive"))
+    assert plan.candidates[0].reason.startswith("quality 0.90 of f1, ")
+    assert plan.candidates[1].reason.startswith("no f1 measured, ")
+
+
 def test_a_chain_may_be_ranked():
     """Then nobody else is a candidate; those who score the same stay as written."""
     chain = tuple(ChainEntry(name=name) for name in ("b", "a"))
