@@ -137,6 +137,7 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Application]:
             application.close()
             watch.cancel()
             looking.cancel()
+            await view.dispatcher.close()
 
 
 def _handlers(

@@ -13,6 +13,7 @@ from fabric.gateway.sequences import Sequences
 from fabric.routing.candidates import Known
 from fabric.routing.live import Live, settled
 from fabric.routing.planner import Planner
+from fabric.wire import outputs
 
 if TYPE_CHECKING:
     from fabric.core.cards import Specialist
@@ -42,7 +43,7 @@ class View:
         self.pool = pool
         self.planner = Planner(self._seen)
         pool.on_change = self._changed
-        dispatcher = Dispatcher(self.planner, pool)
+        dispatcher = Dispatcher(self.planner, pool, outputs=outputs)
         self.tallies = dispatcher.tallies
         self.dispatcher = Sequences(dispatcher, self.planner, pool, self.catalog.find)
         self.news = asyncio.Event()

@@ -14,6 +14,7 @@ from fabric.core.errors import FabricError, NotFound, Unavailable
 from fabric.core.plans import Candidate, Plan, Refusal
 from fabric.core.routes import Requirements, Retry, Route
 from fabric.routing.candidates import MOST_CANDIDATES, UNLOADED, Asked, Known, through
+from fabric.routing.confidence import unusable
 from fabric.routing.expressions import Allowance, check_of_asked
 from fabric.routing.filters import checks, refused
 
@@ -141,7 +142,11 @@ def _plans(known: Known, model: str, version: str, asked: Asked) -> _Draw:
         raise Unavailable(f"'{model}' is not ready: it is unloaded")
     if version:
         raise NotFound(f"{unknown(model, version)}; it is a route, and routes have no versions")
+    if route.cascade is not None and (why_not := unusable(route.cascade)):
+        raise Unavailable(f"route '{model}' is not ready: {why_not}")
     pairs, refusals = through(known, route, asked)
+    if route.cascade is not None:
+        pairs.sort(key=lambda pair: pair[0].card.cost)
     plan = Plan(
         route=model,
         candidates=tuple(candidate for candidate, _ in pairs),
@@ -154,7 +159,7 @@ def _plans(known: Known, model: str, version: str, asked: Asked) -> _Draw:
     is_live = _is_live(known, route)
     if not pairs:
         return _Draw(None, (plan,), error=_nobody(model, refusals), is_live=is_live)
-    is_drawn = route.order == "weighted" and len(pairs) > 1
+    is_drawn = route.order == "weighted" and route.cascade is None and len(pairs) > 1
     if not is_drawn or not any(weight for _, weight in pairs):
         return _Draw(plan, (plan,), is_live=is_live)
     return _weighted(plan, [weight for _, weight in pairs], is_live)
