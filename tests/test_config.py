@@ -451,6 +451,9 @@ def test_the_schema_describes_what_is_read():
     assert set(made["properties"]) == {"specialists", "routes"}
     assert entry["additionalProperties"] is False
     assert "Per call" in entry["properties"]["cost"]["description"]
+    for name in ("Requirements", "Preferences", "Content", "Learning", "Exploration", "Cascade"):
+        assert made["$defs"][name]["description"]
+    assert "CEL" in made["$defs"]["Requirements"]["properties"]["expression"]["description"]
     assert {"type": "string"} in entry["properties"]["model"]["anyOf"]
     assert "package.module:Class" in entry["properties"]["python"]["description"]
     assert {"type": "string"} in made["$defs"]["RouteEntry"]["properties"]["chain"]["items"][
