@@ -102,7 +102,9 @@ def _stated(requirements: Requirements) -> Iterator[str]:
 def plan(explanation: Explanation) -> View:
     """With a column for each scorer where the route ranks its candidates: its weight, and what
     each has from it."""
-    weights = explanation.weights
+    from fabric.core.routes import SCORERS
+
+    weights = {n: explanation.weights[n] for n in SCORERS if n in explanation.weights}
     scorers = [f"{name} × {weight:g}" for name, weight in weights.items()]
     columns = ("place", "specialist", "version", "replicas", "cost", *scorers, "score", "reason")
     candidates = [

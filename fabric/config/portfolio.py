@@ -82,7 +82,8 @@ class RouteEntry(Route):
 
     __pydantic_config__ = _STRICT
     chain: tuple[_ChainEntry, ...] = ()
-    """What is tried, in order: `name`, `name:version`, or an entry with a weight."""
+    """What is tried, in order: `name`, `name:version`, or an entry with a weight; none under
+    `order: scored` for every specialist that meets the requirements."""
 
     def route(self) -> Route:
         return Route(**{field.name: getattr(self, field.name) for field in fields(Route)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fabric.catalog.catalog import Catalog
@@ -13,7 +14,7 @@ from fabric.gateway.records import Records
 from fabric.gateway.sequences import Sequences
 from fabric.routing.candidates import Known
 from fabric.routing.deciding import is_decided
-from fabric.routing.live import NOTHING, Live, settled
+from fabric.routing.live import Live, settled
 from fabric.routing.planner import Planner
 from fabric.wire import outputs
 
@@ -27,6 +28,8 @@ _REFRESHED = 1.0
 """Seconds from one look at how candidates fare to the next, at least,"""
 _SPARED = 20
 """and so many times what it takes to make all plans anew that follow it."""
+_AT_ONCE = 32
+"""Specialists that are looked at in one turn of the event loop."""
 
 
 class View:
@@ -36,11 +39,15 @@ class View:
         self.catalog = Catalog()
         self.deciding: dict[str, Route] = {}
         """The routes whose requests are ranked one by one."""
-        self.live = NOTHING
-        """How candidates fared when it was last looked at."""
-        self._region = region
+        self._known = Known(
+            self.catalog.routes,
+            self._find,
+            self.catalog.names,
+            lambda key: pool.count(key) > 0,
+            region=region,
+        )
         self.pool = pool
-        self.planner = Planner(self._known)
+        self.planner = Planner(self._seen)
         pool.on_change = self._changed
         self.records = Records()
         self.decisions = Decisions(self)
@@ -66,19 +73,21 @@ class View:
         while True:
             await asyncio.sleep(_REFRESHED + self.planner.live_seconds * _SPARED)
             if self.planner.live_seconds:
-                self.look()
+                await self.look()
 
-    def look(self) -> None:
+    async def look(self) -> None:
         """Looks at how candidates fare; plans that follow it are made anew if that is much."""
         latencies, loads = {}, {}
-        for key, seconds, in_flight in self.pool.fare():
+        for place, (key, seconds, in_flight) in enumerate(self.pool.fare(), 1):
+            if place % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # requests go first
             if (specialist := self.catalog.specialists.get(key)) is not None:
                 loads[key] = in_flight / specialist.hosting.replicas.target_load
             if seconds is not None:
                 latencies[key] = seconds
-        found = settled(self.live, Live(latencies, loads))
-        if found is not self.live:
-            self.live = found
+        live = settled(self._known.live, Live(latencies, loads))
+        if live is not self._known.live:
+            self._known = replace(self._known, live=live)
             self.planner.forget_live()
 
     @property
@@ -110,16 +119,9 @@ class View:
             return False  # it is unloaded
         return any(self.pool.count(candidate.card.key) for candidate in plan.candidates)
 
-    def _known(self) -> Known:
+    def _seen(self) -> Known:
         self.check_ready()
-        return Known(
-            self.catalog.routes,
-            self._find,
-            self.catalog.names,
-            lambda key: self.pool.count(key) > 0,
-            self.live,
-            self._region,
-        )
+        return self._known
 
     def _find(self, name: str, version: str) -> Specialist | None:
         """One version, or the latest that can be sent requests, or is to be loaded, or at all."""

@@ -70,7 +70,7 @@ class Link(FramedProtocol):
         self._last_id = 0
         self._pace = Pace()
         self.latencies = Latencies()
-        """Of what is answered, or not in time."""
+        """Of what was answered; what was not in time counts as twice what was waited."""
         self._promised = 0
         """Requests of this turn of the loop that are on their way to here."""
         self._on_change = on_change
@@ -127,7 +127,7 @@ class Link(FramedProtocol):
             self.latencies.add(taken)
             return response
         except DeadlineExceeded:
-            self.latencies.add(time.monotonic() - begun)
+            self.latencies.add(2 * (time.monotonic() - begun))
             raise
         except asyncio.CancelledError:
             answer.cancel()

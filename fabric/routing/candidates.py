@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 from fabric.core.cards import Specialist
 from fabric.core.plans import Candidate, Refusal
@@ -34,8 +35,7 @@ class Known:
     """Where it is that asks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What a candidate has to meet."""
 
     checks: list[Check]
@@ -66,29 +66,26 @@ def through(known: Known, route: Route, asked: Asked) -> tuple[Pairs, list[Refus
     if not route.chain:
         pairs, refusals = _open(known, route, asked)
         return _ranked(known, route, asked, pairs), refusals
-    pairs, refusals = [], []
-    seen: set[str] = set()
+    found: dict[str, tuple[Candidate, float]] = {}
+    refusals = []
     for place, entry in enumerate(route.chain, 1):
         inner = known.routes.get(entry.name)
         if inner is not None and not inner.loaded:
             refusals.append(Refusal(inner.name, "", UNLOADED))
-            continue
-        if inner is not None:
-            found, others = through(known, inner, asked)
-            total = sum(weight for _, weight in found) or 1.0
-            pairs += [
-                (candidate, weight / total * entry.weight)
-                for candidate, weight in found
-                if candidate.card.key not in seen
-            ]
+        elif inner is not None:
+            pairs, others = through(known, inner, asked)
             refusals += others
+            total = sum(weight for _, weight in pairs) or 1.0
+            for candidate, weight in pairs:
+                share = weight / total * entry.weight
+                found.setdefault(candidate.card.key, (candidate, share))
         else:
             made = _made(known, entry.name, entry.version, asked, (place, route.name))
             if isinstance(made, Refusal):
                 refusals.append(made)
-            elif made.card.key not in seen:
-                pairs.append((made, entry.weight))
-        seen.update(candidate.card.key for candidate, _ in pairs)
+            else:
+                found.setdefault(made.card.key, (made, entry.weight))
+    pairs = list(found.values())
     return (_ranked(known, route, asked, pairs) if route.order == "scored" else pairs), refusals
 
 

@@ -7,15 +7,16 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from functools import lru_cache
+from importlib.machinery import PathFinder
+from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING, Any
-
-import cel
 
 from fabric.core.cards import Card
 from fabric.core.errors import InvalidRequest, Overloaded
@@ -24,6 +25,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fabric.core.deadlines import Clock
+
+
+def _library() -> Any:
+    """The extension module of the library `cel` alone: with the package comes its command line,
+    and so a quarter of a second and the toolkits of a terminal."""
+    package = find_spec("cel")
+    places = package.submodule_search_locations if package else None
+    spec = PathFinder.find_spec("cel.cel", places)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError("no module cel: install common-expression-language")
+    module = sys.modules["cel.cel"] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+cel = _library()
 
 MOST_ASKED = 256
 """Characters of an expression that comes with a request."""

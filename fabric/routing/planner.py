@@ -29,21 +29,23 @@ _MOST_NAMED = 8
 _LIVE_SCORERS = frozenset(("latency", "load"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Draw:
-    """One plan, or one for each first place with the weights to draw it by."""
+    """One plan, or one for each first place with the weights to draw it by, or an error."""
 
+    plan: Plan | None
+    """The one; None where there is something to draw or an error."""
     plans: tuple[Plan, ...]
     weights: tuple[float, ...] = ()
-    """Cumulative; empty when there is nothing to draw."""
+    """Cumulative."""
     error: FabricError | None = None
-    """Why there is no plan."""
     is_live: bool = False
     """Whether it would be another one if candidates fared otherwise."""
 
     @property
     def places(self) -> int:
-        return sum(len(plan.candidates) + len(plan.refusals) for plan in self.plans)
+        plan = self.plans[0]
+        return len(self.plans) * (len(plan.candidates) + len(plan.refusals))
 
 
 class Planner:
@@ -86,10 +88,10 @@ class Planner:
             drawn = self._kept(key, self._made(model, version, requirements))
             if drawn.is_live:
                 self.live_seconds += time.perf_counter() - begun
+        if (plan := drawn.plan) is not None:
+            return plan
         if drawn.error is not None:
             raise type(drawn.error)(drawn.error.message)
-        if not drawn.weights:
-            return drawn.plans[0]
         point = self._draw() * drawn.weights[-1]
         return drawn.plans[min(bisect(drawn.weights, point), len(drawn.plans) - 1)]
 
@@ -120,7 +122,7 @@ class Planner:
             asked = Asked(found, domain, requirements.versions, most)
         drawn = _plans(known, model, version, asked)
         if requirements is not None and requirements.max_latency is not None:
-            return replace(drawn, is_live=True)
+            drawn.is_live = True
         return drawn
 
     def _kept(self, key: tuple[str, str, Requirements | None], drawn: _Draw) -> _Draw:
@@ -156,10 +158,10 @@ def _plans(known: Known, model: str, version: str, asked: Asked) -> _Draw:
     )
     is_live = _is_live(known, route)
     if not pairs:
-        return _Draw((plan,), error=_nobody(model, refusals), is_live=is_live)
+        return _Draw(None, (plan,), error=_nobody(model, refusals), is_live=is_live)
     is_drawn = route.order == "weighted" and route.cascade is None and len(pairs) > 1
     if not is_drawn or not any(weight for _, weight in pairs):
-        return _Draw((plan,), is_live=is_live)
+        return _Draw(plan, (plan,), is_live=is_live)
     return _weighted(plan, [weight for _, weight in pairs], is_live)
 
 
@@ -175,8 +177,11 @@ def _is_live(known: Known, route: Route) -> bool:
         return True
     if route.order == "scored" and not _LIVE_SCORERS.isdisjoint(route.preferences.weighted):
         return True
-    inner = (known.routes.get(entry.name) for entry in route.chain)
-    return any(_is_live(known, each) for each in inner if each is not None)
+    for entry in route.chain:
+        inner = known.routes.get(entry.name)
+        if inner is not None and _is_live(known, inner):
+            return True
+    return False
 
 
 def _nobody(model: str, refusals: list[Refusal]) -> FabricError:
@@ -201,9 +206,9 @@ def _direct(known: Known, model: str, version: str, asked: Asked) -> _Draw:
     plan = Plan("", (Candidate(card, "called by its own name", timeout),), (), Retry(), timeout)
     reason = refused(card, asked.checks)
     if not reason:
-        return _Draw((plan,))
+        return _Draw(plan, (plan,))
     plan = replace(plan, candidates=(), refusals=(Refusal(card.name, card.version, reason),))
-    return _Draw((plan,), error=NotFound(f"specialist '{model}' may not answer: {reason}"))
+    return _Draw(None, (plan,), error=NotFound(f"specialist '{model}' may not answer: {reason}"))
 
 
 def _weighted(plan: Plan, weights: list[float], is_live: bool) -> _Draw:
@@ -213,4 +218,4 @@ def _weighted(plan: Plan, weights: list[float], is_live: bool) -> _Draw:
         others = (c for other, c in enumerate(plan.candidates) if other != place)
         share = f"{first.reason}, weight {weights[place]:g} of {sum(weights):g}"
         plans.append(replace(plan, candidates=(replace(first, reason=share), *others)))
-    return _Draw(tuple(plans), tuple(accumulate(weights)), is_live=is_live)
+    return _Draw(None, tuple(plans), tuple(accumulate(weights)), is_live=is_live)

@@ -104,15 +104,15 @@ def _mean(parts: Sequence[tuple[str, float]], weights: Mapping[str, float]) -> f
 def _quality(cards: Sequence[Card], sight: Sight) -> Column:
     """The evidence for the domain, shrunken towards that for all, and that towards the mean of all
     cards, by the rows it was measured on (Efron and Morris, "Data analysis using Stein's estimator
-    and its generalizations", 1975). Who has none is taken to be as good as the worst.
+    and its generalizations", 1975). Who has none has a half, or what the worst has if that is less.
     """
     metric = sight.metric or _commonest(cards)
     measured = [_measured(card, metric, sight.domain) for card in cards]
     values = [evidence[0].value for evidence in measured if evidence]
     mean = sum(values) / len(values) if values else 0.5
     known = [_shrunken(evidence, mean) if evidence else None for evidence in measured]
-    worst = min([score for score in known if score is not None], default=0.5)
-    scores = [worst if score is None else score for score in known]
+    least = min([0.5, *(score for score in known if score is not None)])
+    scores = [least if score is None else score for score in known]
 
     def why(place: int) -> str:
         if not measured[place]:
