@@ -181,6 +181,7 @@ class Training:
                 written, said = await _output(process)
             if process.returncode:
                 words = said.decode(errors="replace").strip()[-_LAST_WORDS:]
+                words = words or f"its process ended with status {process.returncode}"
                 return Studied(why=f"the training has failed: {words}")
             return Studied.read(name, written)
         except TimeoutError:
