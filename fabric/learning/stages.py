@@ -163,7 +163,7 @@ def forest_predictions(
 
 
 def _outcomes(said: Floats) -> Floats:
-    return said[:, :-1] + said[:, -1:] / (_LEVEL * np.sqrt(said.shape[1] - 1))
+    return np.asarray(said[:, :-1] + said[:, -1:] / (_LEVEL * np.sqrt(said.shape[1] - 1)))
 
 
 def _grown(

@@ -253,7 +253,7 @@ def _inputs(rows: _Rows, simple: _Simple, said: Sequence[Floats]) -> NDArray[np.
 
 def _telling(rows: _Rows) -> NDArray[np.bool_]:
     """Which queries the forest is grown on: not those at which all failed, unless few are left."""
-    told = (rows.w * rows.y > 0).any(1)
+    told: NDArray[np.bool_] = np.any(rows.w * rows.y > 0, axis=1)
     return told if told.sum() * 4 >= len(told) else np.ones(len(told), dtype=np.bool_)
 
 

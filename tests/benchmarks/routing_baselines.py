@@ -61,7 +61,9 @@ class Baselines:
         yield "clusters", means[clusters.predict(z)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            network = MLPRegressor(64, max_iter=60, early_stopping=True, random_state=0).fit(x, y)
+            network = MLPRegressor(
+                hidden_layer_sizes=(64,), max_iter=60, early_stopping=True, random_state=0
+            ).fit(x, y)
         yield "MLP", network.predict(z)
         if self._words is not None:
             ones = np.ones(y.shape)
