@@ -223,6 +223,15 @@ async def test_a_policy_is_shown_without_its_bytes(fabric, gateway):
     assert listed[1] == one
 
 
+async def test_a_policy_that_cannot_be_written_is_named(fabric, gateway, tmp_path):
+    """With the file, and why."""
+    gateway.policy = b"numbers"
+    shown = await fabric("get", "policy", "digits:1", "--onnx", tmp_path / "x.onnx")
+    assert "digits:1 cannot be written to" in shown.stderr
+    assert (shown.exit_code, shown.stdout) == (1, "")
+    assert not (tmp_path / "x.onnx").exists()
+
+
 async def test_learning_shows_what_came_of_it(fabric, gateway):
     """The policy, or why there is none, with status 1."""
     shown = await fabric("learn", "digits")

@@ -138,14 +138,12 @@ def _plain(policy: Policy) -> dict[str, Any]:
 
 def _export(policy: Policy, file: Path) -> None:
     from fabric.core.errors import InvalidRequest, Unimplemented
-
-    try:
-        from fabric.learning.export import to_onnx
-    except ImportError as error:
-        raise Unimplemented(f"{error}: it needs the extra fabric-specialists[learn]") from error
+    from fabric.learning.export import to_onnx
     from fabric.routing.learned import Learned
 
     try:
         file.write_bytes(to_onnx(Learned.read(policy.data)))
+    except ImportError as error:
+        raise Unimplemented("ONNX needs the extra: fabric-specialists[learn]") from error
     except (OSError, ValueError) as error:
         raise InvalidRequest(f"{policy.key} cannot be written to {file}: {error}") from error

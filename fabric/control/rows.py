@@ -59,11 +59,12 @@ def feedback_key(feedback: pb.Feedback) -> str:
     return f"on {feedback.request} {feedback.specialist}"
 
 
-async def labelled(connection: AsyncConnection, route: str) -> list[pb.Record]:
-    """All records of *route* of which something was said, by time."""
+async def labelled(connection: AsyncConnection, route: str, limit: int) -> list[pb.Record]:
+    """The latest records of *route* of which something was said, by time."""
     said = select(FEEDBACK.c.request)
     chosen = select(REQUESTS).where(REQUESTS.c.route == route, REQUESTS.c.request.in_(said))
-    rows = (await connection.execute(chosen.order_by(REQUESTS.c.time))).all()
+    latest = chosen.order_by(REQUESTS.c.time.desc()).limit(limit)
+    rows = (await connection.execute(latest)).all()[::-1]
     feedback = await feedback_on(connection, [row.request for row in rows])
     return [record_of(row, feedback.get(row.request, ())) for row in rows]
 

@@ -30,13 +30,15 @@ if TYPE_CHECKING:
     from fabric.learning.studying import Trainer
 
 _NICENESS = 10
+_MOST = 20_000
+"""Requests that are learned from, the latest of those of which something was said."""
 
 
 async def _read(url: str, name: str) -> tuple[Stored, list[pb.Record]]:
     async with opened(url) as store:
         stored = await store.read()
         async with store.transaction() as connection:
-            return stored, await labelled(connection, name)
+            return stored, await labelled(connection, name, _MOST)
 
 
 def studied(url: str, name: str, train: Trainer) -> Studied:

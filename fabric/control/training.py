@@ -6,21 +6,22 @@ What is learned is found by a process of its own (`fabric.control.study`), one a
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
+import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from fabric.core.errors import Conflict, FabricError, Unimplemented
 from fabric.core.policies import Policy
 from fabric.learning.studying import Studied, seconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from fabric.control.controller import Controller
     from fabric.control.records import Records
@@ -165,41 +166,53 @@ class Training:
     async def _studied(self, name: str) -> Studied:
         """What a process of its own has found; why it found nothing, whatever went wrong."""
         environ = {**os.environ, **dict.fromkeys(_THREADS, "1"), "FABRIC_STORE": self._store}
-        pipe = asyncio.subprocess.PIPE
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *(*self._studies.command, name),
-                env=environ,
-                stdin=pipe,  # which it sees close when we are gone
-                stdout=pipe,
-                stderr=pipe,
-            )
-        except OSError as error:
-            return Studied(why=f"the training cannot be started: {error}")
-        try:
-            async with asyncio.timeout(self._studies.limit):
-                written, said = await _output(process)
-            if process.returncode:
-                words = said.decode(errors="replace").strip()[-_LAST_WORDS:]
+        command, limit = (*self._studies.command, name), self._studies.limit
+        with tempfile.TemporaryFile() as written, tempfile.TemporaryFile() as said:
+            try:
+                async with asyncio.timeout(limit):
+                    status = await _run(command, environ, written, said)
+            except TimeoutError:
+                return Studied(why=f"the training took more than {limit:g} s")
+            except OSError as error:
+                return Studied(why=f"the training cannot be started: {error}")
+            if status:
+                words = _content(said).decode(errors="replace").strip()[-_LAST_WORDS:]
+                words = words or f"its process ended with status {status}"
                 return Studied(why=f"the training has failed: {words}")
-            return Studied.read(name, written)
-        except TimeoutError:
-            return Studied(why=f"the training took more than {self._studies.limit:g} s")
-        except (ValueError, KeyError, TypeError) as error:
-            return Studied(why=f"the training gave what cannot be read: {error}")
+            try:
+                return Studied.read(name, _content(written))
+            except (ValueError, KeyError, TypeError) as error:
+                return Studied(why=f"the training gave what cannot be read: {error}")
+
+
+async def _run(
+    command: Sequence[str], environ: Mapping[str, str], written: IO[bytes], said: IO[bytes]
+) -> int:
+    """The status with which a process has ended; it does not outlive the caller."""
+    # Not asyncio's: uvloop forks with the handlers of gRPC, in which some processes crash.
+    child = subprocess.Popen(  # noqa: ASYNC220 - a fork and exec, whose end nobody waits for
+        command,
+        env=environ,
+        stdin=subprocess.PIPE,  # which it sees close when we are gone
+        stdout=written,
+        stderr=said,
+    )
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    with child:
+        descriptor = os.pidfd_open(child.pid)
+        loop.add_reader(descriptor, ended.set)
+        try:
+            await ended.wait()
         finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+            child.kill()
+    return child.returncode
 
 
-async def _output(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
-    """All that *process* writes until it ends; its input stays open meanwhile."""
-    streams = [stream for stream in (process.stdout, process.stderr) if stream is not None]
-    written, said = await asyncio.gather(*(stream.read() for stream in streams))
-    await process.wait()
-    return written, said
+def _content(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
 
 
 def learns(route: Route) -> bool:

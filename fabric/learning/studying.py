@@ -32,6 +32,10 @@ TIME = "%Y-%m-%dT%H:%M:%SZ"
 """How the time of a training is written."""
 
 
+_LEAST_WEIGHT = 1e-3
+"""Of an outcome; what is older than that costs time and says nothing."""
+
+
 class Learnt(Protocol):
     """What a training gives."""
 
@@ -116,12 +120,14 @@ def study(
         )
         return Studied(why=why, lost=lost)
     weights = weights_of(table.quality, learning.discount)
+    kept = np.flatnonzero(weights.max(axis=1) >= _LEAST_WEIGHT)
+    table, weights = table.rows(kept), weights[kept]
     learnt = train(table, weights=weights, evidence={k: c.evidence for k, c in cards.items()})
     policy = Policy(
         route=route.name,
         version=1,
         data=learnt.write(),
-        labels=labels,
+        labels=len(kept),
         trained=now,
         report=json.dumps(learnt.report),
     )

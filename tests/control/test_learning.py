@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -300,13 +301,13 @@ async def test_a_training_ends_with_the_control_plane(sqlite_url, monkeypatch):
     """However long it would take; its process is gone."""
     monkeypatch.setenv("STUDY", "hangs")
     started = []
-    create = asyncio.create_subprocess_exec
 
-    async def seen(*arguments, **options):
-        started.append(await create(*arguments, **options))
-        return started[-1]
+    class Seen(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.append(self)
 
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", seen)
+    monkeypatch.setattr(subprocess, "Popen", Seen)
     async with control_plane(sqlite_url, studies=QUICK) as plane:
         stub = LearningServiceStub(plane.channel)
         await plane.controller.apply([specialist("a")], [route()])

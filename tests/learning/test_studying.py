@@ -70,6 +70,12 @@ def test_the_trainer_is_told_what_cards_claim_and_how_old_outcomes_are():
     assert told["weights"][0].max() == pytest.approx(0.9**29)
 
 
+def test_what_hardly_weighs_is_left_out():
+    """The latest say all there is to say."""
+    policy = studied(log(400, other=0.9), discount=0.9, min_labels=300).policy
+    assert policy.labels == 2 * 66  # 0.9 ** 65 is 0.001
+
+
 def test_weights_count_what_came_later_for_the_same_candidate():
     """What is not known weighs nothing."""
     quality = np.array([[1.0, np.nan], [0.0, 1.0], [1.0, np.nan]])
