@@ -26,7 +26,7 @@ from fabric.gateway.observing import Logs, Tracing
 from fabric.gateway.queries import Queries
 from fabric.gateway.records import reported
 from fabric.gateway.reflection import Reflection
-from fabric.gateway.relay import Relay
+from fabric.gateway.relay import Relay, heard
 from fabric.gateway.replicas import ReplicaPool
 from fabric.gateway.repository import Repository
 from fabric.gateway.rest import Rest
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CALL = re.compile(r"/[^/]*\.[^/]*/[^/]+")  # of gRPC: the name of a service has a dot in it
+_FEEDBACK = "/fabric.api.routing.v1.LearningService/SubmitFeedback"
 _SPECIAL = frozenset((b"grpc-encoding", b"origin", b"content-encoding"))
 """Headers of calls that need more than to be handled."""
 
@@ -137,7 +138,9 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Application]:
         )
         keeping = [tasks.create_task(each) for each in kept]
         unary, streaming = _handlers(view, stub, learning, settings)
-        application = Application(settings, unary, streaming | Relay(control).stream_handlers())
+        relayed = Relay(control).stream_handlers()
+        relayed[_FEEDBACK] = heard(relayed[_FEEDBACK], view.decisions.hear)
+        application = Application(settings, unary, streaming | relayed)
         try:
             async with reported(view.records, learning):
                 yield application

@@ -11,14 +11,16 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fabric.core.decisions import Query
+from fabric.api.routing.v1 import learning_service_pb2 as pb
+from fabric.core.decisions import Feedback, Query
 from fabric.core.errors import FabricError
 from fabric.gateway.encoders import Encoders
 from fabric.gateway.policies import Policies
-from fabric.routing.deciding import Frame, Seen, decided
+from fabric.routing.deciding import Frame, Seen, decided, likely
 from fabric.routing.exploration import Explorer
 from fabric.routing.learned import Learned
 from fabric.routing.similarity import Words
+from fabric.wire.cards import from_message
 from fabric.wire.content import Input
 
 if TYPE_CHECKING:
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MOST_FRAMES = 256
+_AT_ONCE = 16
+"""Things said that are learned from in one turn of the event loop."""
+_MOST_HEARD = 64
+"""Times that something is said of one request."""
 
 
 class Decisions:
@@ -106,7 +112,29 @@ class Decisions:
             seen = replace(seen, similarities=None, doubts=(*seen.doubts, doubt))
             made, decision = decided(frame, seen, None, None)
         request.plan, request.place, request.shadow = made, 0, decision.shadow
-        self._view.records.decided(decision, made, is_reported=learns)
+        expected = {} if explorer is None else likely(frame, judged)
+        self._view.records.decided(decision, made, is_reported=learns, expected=expected)
+
+    async def hear(self, payload: bytes) -> None:
+        """Takes what a `SubmitFeedbackRequest` says of decisions that are kept here: who is tried
+        to learn of it follows that at once, before any policy does.
+
+        What was said before, under the same id of the same request, is not taken again.
+        """
+        for place, said in enumerate(pb.SubmitFeedbackRequest.FromString(payload).feedback, 1):
+            if place % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # requests are to be answered meanwhile
+            kept = self._view.records.find(said.request)
+            if kept is None or not kept.expected or (said.id, said.specialist) in kept.heard:
+                continue
+            _, explorer = self._explorers.get(kept.decision.route, (None, None))
+            if explorer is None or len(kept.heard) >= _MOST_HEARD:
+                continue
+            kept.heard.add((said.id, said.specialist))
+            query = kept.decision.query
+            for key, success in from_message(said, Feedback).rewards(kept.outcomes):
+                if key in kept.expected and explorer.learn(query, key, success, kept.expected[key]):
+                    log.warning("%s does otherwise than before for %s", key, kept.decision.route)
 
     # ------------------------------------------------------------------ what is seen of a request
     async def _seen(self, frame: Frame, request: InferRequest, deadline: Deadline) -> Seen:

@@ -6,8 +6,10 @@ import asyncio
 import logging
 import random
 from collections import OrderedDict, deque
+from collections.abc import Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import grpc
@@ -39,6 +41,7 @@ _PATIENCE = 5.0
 _LAST_PATIENCE = 1.0
 _FIRST_WAIT = 0.2
 _LONGEST_WAIT = 5.0
+_NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +51,11 @@ class Kept:
     decision: Decision
     plan: Plan
     is_reported: bool
+    expected: Mapping[str, float]
+    """How likely each was to succeed, where somebody may have been tried to learn of it."""
     outcomes: list[Outcome] = field(default_factory=list)
+    heard: set[tuple[str, str]] = field(default_factory=set)
+    """What was said of it: the id of the feedback, and whom it was about."""
 
 
 class Records:
@@ -69,9 +76,16 @@ class Records:
         """The decision for the request with this id, if it is among the latest."""
         return self._kept.get(request)
 
-    def decided(self, decision: Decision, plan: Plan, *, is_reported: bool) -> None:
+    def decided(
+        self,
+        decision: Decision,
+        plan: Plan,
+        *,
+        is_reported: bool,
+        expected: Mapping[str, float] = _NOTHING,
+    ) -> None:
         """Keeps *decision*, and has it and its outcomes reported if *is_reported*."""
-        self._kept[decision.request] = Kept(decision, plan, is_reported)
+        self._kept[decision.request] = Kept(decision, plan, is_reported, expected)
         self._kept_bytes += _size(decision)
         while len(self._kept) > self._most or self._kept_bytes > self._most_bytes:
             _, oldest = self._kept.popitem(last=False)

@@ -200,12 +200,18 @@ def _choice(
     """Who is tried to learn of it; None where nobody may be, as in a cascade."""
     if explorer is None or frame.plan.cascade is not None:
         return None
-    likely = frame.evidence.quality
+    expected = likely(frame, judged)
+    in_order = {frame.keys[place]: expected[frame.keys[place]] for place in taken.order}
+    return explorer.decide(seen.request, seen.query, in_order)
+
+
+def likely(frame: Frame, judged: Judged | None) -> dict[str, float]:
+    """How likely each candidate is to succeed, before anything is explored: as the policy expects,
+    else by evidence, else as likely as not."""
+    found = frame.evidence.quality
     if judged is not None:
-        likely = np.where(np.isnan(judged.success), likely, judged.success)
-    known = np.where(np.isnan(likely), 0.5, likely).tolist()
-    likely_by_key = {frame.keys[place]: known[place] for place in taken.order}
-    return explorer.decide(seen.request, seen.query, likely_by_key)
+        found = np.where(np.isnan(judged.success), found, judged.success)
+    return dict(zip(frame.keys, np.where(np.isnan(found), 0.5, found).tolist(), strict=True))
 
 
 def _propensities(

@@ -23,6 +23,7 @@ from deciding import route as scored
 from running import until
 
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest
+from fabric.api.routing.v1 import learning_service_pb2 as pb
 from fabric.core.deadlines import NEVER
 from fabric.core.decisions import Outcome
 from fabric.core.errors import (
@@ -497,3 +498,58 @@ async def test_keeping_up_ends_when_it_is_told_to():
         view = view_of(A, B, ENCODER, chain("a", "b", content=BY_ENCODER), pool=pool)
         async with kept(view):
             await until(lambda pool=pool: pool.asked)
+
+
+# ------------------------------------------------------------------ what is said later
+def said(*feedback):
+    message = pb.SubmitFeedbackRequest(feedback=feedback)
+    return message.SerializeToString()
+
+
+def tried(decisions, key):
+    """How often each comes first, by the last of *decisions*."""
+    chances = dict(zip(decisions.candidates, decisions.propensities, strict=True))
+    return chances[key]
+
+
+async def test_what_is_said_changes_who_is_tried():
+    """At once: who does better than expected is tried more often."""
+    exploration = Exploration(share=0.5)
+    view = view_of(A, B, chain("a", "b", learning=Learning(), exploration=exploration))
+    _, before = await ask(view)
+    for _ in range(40):
+        _, record = await ask(view)
+        about = record.decision.request
+        await view.decisions.hear(
+            said(
+                {"request": about, "specialist": "a:1", "score": 0.0},
+                {"request": about, "specialist": "b:1", "score": 1.0},
+            )
+        )
+    _, after = await ask(view)
+
+    assert tried(before.decision, "b:1") < 0.3
+    assert tried(after.decision, "b:1") > 0.45
+
+
+async def test_what_is_said_again_is_heard_once():
+    """And what is about nobody that is known, never."""
+    exploration = Exploration(share=0.5)
+    view = view_of(A, B, chain("a", "b", learning=Learning(), exploration=exploration))
+    _, record = await ask(view)
+    once = {"request": record.decision.request, "specialist": "b:1", "score": 1.0}
+
+    await view.decisions.hear(said(*[once] * 50, {"request": "other", "score": 1.0}))
+
+    _, explorer = view.decisions._explorers["r"]
+    assert explorer.state()["labels"][:, 0].tolist() == [1.0]
+
+
+async def test_without_exploration_nothing_is_heard():
+    """Training hears it all the same, at the control plane."""
+    view = view_of(A, B, chain("a", "b", learning=Learning()))
+    _, record = await ask(view)
+
+    await view.decisions.hear(said({"request": record.decision.request, "score": 1.0}))
+
+    assert view.decisions._explorers == {}
