@@ -131,7 +131,8 @@ class Encoders:
 
     async def _embed_cards(self) -> bool:
         """Whether all is embedded that can be."""
-        is_done, kept = True, {}
+        is_done = True
+        kept: dict[_Space, dict[str, NDArray[np.float32]]] = {}
         for content, texts in self._wanted():
             try:
                 by, spec = self._encoder(content)
@@ -141,8 +142,9 @@ class Encoders:
                 known = self._vectors.setdefault(space, {})
                 for text in [text for text in texts if text not in known][:_MOST_TEXTS]:
                     await self._embed_text(content, spec, text)
-                kept[space] = {text: known[text] for text in texts if text in known}
-                is_done = is_done and len(kept[space]) == len(texts)
+                found = {text: known[text] for text in texts if text in known}
+                kept.setdefault(space, {}).update(found)
+                is_done = is_done and len(found) == len(texts)
             except FabricError as error:
                 log.debug("cards are not compared by encoder %s: %s", content.encoder, error)
                 is_done = False

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST = 4096
-"""Decisions that are kept, and as many that wait to be reported, with their outcomes."""
-MOST_BYTES = 1 << 25
+MOST = 1 << 14
+"""Decisions that are kept, and as many that wait to be reported, with an outcome each."""
+MOST_BYTES = 1 << 26
 """Of either of them, about."""
 _BATCH = 256
 _BATCH_BYTES = 1 << 20
@@ -166,7 +166,7 @@ def _size(said: Decision | Outcome) -> int:
     if isinstance(said, Outcome):
         return 400
     query = said.query
-    return 1000 + 4 * len(query.text) + 32 * len(query.numbers) + 200 * len(said.candidates)
+    return 1000 + 4 * len(query.text) + 32 * len(query.numbers) + 500 * len(said.candidates)
 
 
 @asynccontextmanager

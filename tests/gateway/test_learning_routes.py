@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 
+import httpx
 import numpy as np
 import pytest
 from running import Failing, Saying, answering, free_port, gateway_process, served, unique, until
 
 from fabric import AsyncClient
-from fabric.api.inference.v2.open_inference_pb2 import ModelInferResponse
+from fabric.api.inference.v2.extensions_pb2 import ModelStreamInferResponse
+from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
+from fabric.core.cards import Sequences
 from fabric.core.errors import InvalidRequest, NotFound, SpecialistFailed
 from fabric.core.routes import ChainEntry, Content, Exploration, Learning, Route
+from fabric.wire.tensors import encode_inputs
 
 X = {"x": np.ones(2, np.float32)}
 
@@ -96,3 +100,62 @@ async def test_a_request_without_the_input_is_refused(running, client):
         with pytest.raises(InvalidRequest, match="decides by the input 'x'"):
             await client.infer(route, {"y": np.ones(1)})
         assert saying.count == 0
+
+
+async def test_rest_and_streams_say_the_id_too(running, client, channel):
+    """Each answer on a stream, and the JSON of one by REST."""
+    name, route = unique("good"), unique("route")
+    async with served(running, client, name, Saying(labelled(1))):
+        await client.apply(routes=[learning(route, name)])
+        document = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1.0]}]}
+        async with httpx.AsyncClient(base_url=f"http://{running.address}") as http:
+            answer = (await http.post(f"/v2/models/{route}/infer", json=document)).json()
+        said = answer["parameters"]["fabric_request"]
+        assert (await client.explain(request=said)).decision.request == said
+
+        message = ModelInferRequest(model_name=route)
+        encode_inputs(message, X)
+        call = channel.stream_stream(
+            "/inference.GRPCInferenceService/ModelStreamInfer",
+            response_deserializer=ModelStreamInferResponse.FromString,
+        )(iter([message.SerializeToString()]))
+        (answer,) = [each.infer_response async for each in call]
+        said = answer.parameters["fabric_request"].string_param
+        assert (await client.explain(request=said)).decision.query.numbers == (1.0, 1.0)
+
+
+async def test_requests_of_sequences_are_not_decided(running, client):
+    """They go where their sequence is, and nobody looks at them."""
+    name, route = unique("good"), unique("route")
+    async with served(running, client, name, Saying(labelled(1)), sequences=Sequences()):
+        await client.apply(routes=[learning(route, name)])
+        step = {"sequence_id": 5, "sequence_start": True}
+        answer = await client.infer(route, {"y": np.ones(1)}, parameters=step)
+        assert (answer.specialist, answer.request) == (name, "")
+
+
+async def test_feedback_through_the_gateway_changes_who_is_tried(running, client):
+    """At once, before anything was trained."""
+    good, bad, route = unique("good"), unique("bad"), unique("route")
+    async with (
+        served(running, client, good, Saying(labelled(1)), cost=2.0),
+        served(running, client, bad, Saying(labelled(2)), cost=1.0),
+    ):
+        exploration = Exploration(share=0.5)
+        await client.apply(routes=[learning(route, bad, good, exploration=exploration)])
+
+        async def chance():
+            """Of the good one to be first."""
+            request = (await client.infer(route, X)).request
+            decision = (await client.explain(request=request)).decision
+            chances = zip(decision.candidates, decision.propensities, strict=True)
+            return request, dict(chances)[f"{good}:1"]
+
+        _, before = await chance()
+        for _ in range(30):
+            request, _ = await chance()
+            await client.feedback(request, score=1.0, specialist=f"{good}:1")
+            await client.feedback(request, score=0.0, specialist=f"{bad}:1")
+        _, after = await chance()
+
+    assert before < 0.4 < after
