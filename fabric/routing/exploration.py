@@ -180,7 +180,9 @@ class Explorer:
         gains = self._gains[rows]
         overall, here = labels[:, 0] * weights, labels[:, cell] * weights
         gain = gains[:, 0] * weights / (_SCORED + overall)
-        gain = (gains[:, cell] * weights + _SHRUNK * gain) / (_SHRUNK + here)
+        done = gains[:, cell] * weights
+        kind = (done - here * gain).sum() / (_SHRUNK + here.sum())
+        gain = (done + _SHRUNK * (gain + kind)) / (_SHRUNK + here)
         given = np.fromiter(scores.values(), np.float64, len(rows))
         return np.clip(given + gain, 0.01, 0.99), np.minimum(_SHRUNK, _SCORED + overall) + here
 
