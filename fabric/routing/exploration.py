@@ -128,13 +128,24 @@ class Explorer:
         kept = self._widened(row) if drifted else 1.0
         self._labels[row] *= kept
         self._gains[row] *= kept
-        for place in (0, 1 + cell_of(query)):
+        cell = 1 + cell_of(query)
+        gain = success - score
+        for place, gained in ((0, gain - self._kind(cell)), (cell, gain)):
             self._labels[row, place] = weight + self._discount * self._labels[row, place]
-            gain = weight * (success - score)
-            self._gains[row, place] = gain + self._discount * self._gains[row, place]
+            self._gains[row, place] = weight * gained + self._discount * self._gains[row, place]
         if self._linear is not None:
-            self._linear.learn(row, features(query), success - score, weight, kept * self._discount)
+            self._linear.learn(row, features(query), gain, weight, kept * self._discount)
         return drifted
+
+    def rebase(self) -> None:
+        """The scores now come from a policy that was trained on the labels so far.
+
+        What they missed starts at zero again; how much is known of each candidate stays.
+        """
+        self._gains[:] = 0.0
+        self._surprise[:] = 0.0
+        if self._linear is not None:
+            self._linear.moment[:] = 0.0
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Everything that was learned, as arrays with a row for each candidate."""
@@ -176,15 +187,19 @@ class Explorer:
         """
         rows, weights = self._known(scores)
         cell = 1 + cell_of(query)
-        labels = self._labels[rows]
-        gains = self._gains[rows]
+        labels, gains = self._labels[rows], self._gains[rows]
         overall, here = labels[:, 0] * weights, labels[:, cell] * weights
-        gain = gains[:, 0] * weights / (_SCORED + overall)
-        done = gains[:, cell] * weights
-        kind = (done - here * gain).sum() / (_SHRUNK + here.sum())
-        gain = (done + _SHRUNK * (gain + kind)) / (_SHRUNK + here)
+        gain = gains[:, 0] * weights / (_SCORED + overall) + self._kind(cell)
+        gain = (gains[:, cell] * weights + _SHRUNK * gain) / (_SHRUNK + here)
         given = np.fromiter(scores.values(), np.float64, len(rows))
         return np.clip(given + gain, 0.01, 0.99), np.minimum(_SHRUNK, _SCORED + overall) + here
+
+    def _kind(self, cell: int) -> float:
+        """How much better than expected all candidates do at one kind of requests."""
+        known = len(self._rows)
+        labels, gains = self._labels[:known, cell], self._gains[:known]
+        each = gains[:, 0] / (_SCORED + self._labels[:known, 0])
+        return float((gains[:, cell] - labels * each).sum() / (_SHRUNK + labels.sum()))
 
     def _known(self, names: Mapping[str, float]) -> tuple[list[int], Vector]:
         """The row of each candidate and its weight: less for a new version, none for a stranger."""
