@@ -1,8 +1,8 @@
 """How near estimates from a log come to the truth, on a table where the truth is known.
 
 `python -m tests.benchmarks.off_policy FOLDER` takes a folder with LLMRouter's table
-`train.parquet`. The policy that is scored takes the best model of each task. The log is decided by a
-softmax of the means of models by task, at several temperatures: the higher, the farther from the
+`train.parquet`. The policy that is scored takes the best model of each task. The log is decided by
+a softmax of the means of models by task, at several temperatures: the higher, the farther from the
 policy. Each log has 2,000 of the queries, each with the reward of the model that was drawn. The
 truth is the policy's mean reward on the whole table. Beside the error of each method stands the
 least that any unbiased one could have without knowing more than the task: the semiparametric

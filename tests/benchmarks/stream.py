@@ -41,24 +41,28 @@ def table_of(folder: Path, with_text: bool) -> Table:
     return Table(tuple(f"{name}:1" for name in names), queries, quality, nothing, nothing)
 
 
-def stream(table: Table, arguments: argparse.Namespace, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """[n] What each request was rewarded with, in their order, and which were explored."""
-    budget = Exploration(shadow=arguments.shadow, share=arguments.share, method=arguments.method)
-    explorer = Explorer(budget, arguments.discount, seed)
+def stream(table: Table, arguments: argparse.Namespace, seed: int) -> tuple[np.ndarray, ...]:
+    """[n] What each request was rewarded with, in their order, which were explored or shadowed."""
+    explorer = Explorer(budget(arguments.early, arguments.method), arguments.discount, seed)
     table = table.rows(np.random.default_rng(seed).permutation(len(table.queries)))
     if arguments.drift:
         worsened(table, seed)
     seen = np.full(table.quality.shape, np.nan)
     rewards, explored = np.empty(len(seen)), np.zeros(len(seen), bool)
+    shadowed = np.zeros(len(seen), bool)
     learned, trained = None, FIRST
     for row, query in enumerate(table.queries):
+        if row == arguments.warm:
+            later = budget(arguments.later, arguments.method)
+            explorer = Explorer(later, arguments.discount, seed, explorer.state())
         if arguments.stages and row == trained:
             learned = fit(log(table, seen, row), Training(stages=tuple(arguments.stages)), seed)
             explorer.rebase()
             trained += min(trained, arguments.every)
         scores = dict.fromkeys(table.candidates, 0.5)
         if learned is not None:
-            scores = dict(zip(scores, learned.predict(query, table.candidates), strict=True))
+            guessed = np.clip(learned.score(query), 0, 1).tolist()
+            scores = dict(zip(table.candidates, guessed, strict=True))
         corrected = explorer.corrected(query, scores)
         ranked = sorted(scores, key=lambda name: -corrected[name])
         choice = explorer.decide(str(row), query, {name: scores[name] for name in ranked})
@@ -68,7 +72,13 @@ def stream(table: Table, arguments: argparse.Namespace, seed: int) -> tuple[np.n
             explorer.learn(query, asked, seen[row, column], scores[asked])
         rewards[row] = table.quality[row, table.candidates.index(choice.first)]
         explored[row] = choice.kind == "exploration"
-    return rewards, explored
+        shadowed[row] = bool(choice.shadow)
+    return rewards, explored, shadowed
+
+
+def budget(shares: tuple[float, float], method: str) -> Exploration:
+    shadow, share = shares
+    return Exploration(shadow=shadow, share=share, method=method)
 
 
 def worsened(table: Table, seed: int) -> None:
@@ -96,25 +106,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--method", choices=("thompson", "linucb"), default="thompson")
-    parser.add_argument("--shadow", type=float, default=0.05)
-    parser.add_argument("--share", type=float, default=0.3)
+    shares = {"type": float, "nargs": 2, "metavar": ("SHADOW", "SHARE")}
+    parser.add_argument("--early", default=(0.2, 0.3), help="of the first requests", **shares)
+    parser.add_argument("--later", default=(0.015, 0.05), help="of the others", **shares)
+    parser.add_argument("--warm", type=int, default=1000, help="how many are the first")
     parser.add_argument("--discount", type=float, default=0.995)
     parser.add_argument("--stages", nargs="*", default=["prior", "words"])
     parser.add_argument("--every", type=int, default=800)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--drift", action="store_true")
     arguments = parser.parse_args()
     table = table_of(arguments.folder, "words" in arguments.stages)
     print(hindsight(table))
     means = []
-    for seed in range(arguments.seeds):
-        rewards, explored = stream(table, arguments, seed)
+    for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
+        rewards, explored, shadowed = stream(table, arguments, seed)
         means.append(rewards.mean())
         parts = " ".join(f"{part.mean():.3f}" for part in np.array_split(rewards, 8))
         spent, kept = rewards[explored].mean(), rewards[~explored].mean()
         print(
             f"seed {seed}: {means[-1]:.3f}, by eighths {parts}; {explored.mean():.1%} explored "
-            f"at {spent:.3f}, the others at {kept:.3f}"
+            f"at {spent:.3f}, the others at {kept:.3f}; {shadowed.mean():.1%} with a shadow"
         )
         sys.stdout.flush()
     error = np.std(means) / np.sqrt(max(len(means) - 1, 1))
