@@ -8,6 +8,7 @@ mean of every method here, and what has changed since they were made is learned 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ _SHRUNK = 20.0
 """and what is known for all requests is worth for one kind of them, at most."""
 _SPREAD = 0.05
 """Share of the method's picks that is spread evenly, so that everybody may be chosen."""
+_UNKNOWN = 0.5
 _RIDGE = 1.0
 _OPTIMISM = 0.5
 """Standard deviations of a success, which are 0.5 at most, that LinUCB hopes for."""
@@ -89,8 +91,9 @@ class Explorer:
         """Whom to ask for the request with this id.
 
         *scores* has the candidates in the order in which they are to be tried, and how likely each
-        is to succeed. Most requests go to the first. A share of them, `shadow`, is given to
-        another one too; of the others a share, `share`, goes to whom the method picks.
+        is to succeed, not a number where nobody knows. Most requests go to the first. A share of
+        them, `shadow`, is given to another one too; of the others a share, `share`, goes to whom
+        the method picks.
         """
         names = tuple(scores)
         shadow, share = self._settings.shadow, self._settings.share
@@ -122,6 +125,7 @@ class Explorer:
 
         True if it has changed, by its surprises so far; then little of what was known counts.
         """
+        score = _UNKNOWN if math.isnan(score) else score
         (expected,), _ = self._expected(query, {candidate: score})
         row = self._row(candidate)
         drifted = self._drifted(row, success - float(expected))
@@ -174,7 +178,7 @@ class Explorer:
             picks = best_of(*self._expected(query, scores))
         else:
             rows, weights = self._known(scores)
-            given = np.fromiter(scores.values(), np.float64, len(rows))
+            given = _given(scores)
             hopes = given + self._linear.hopes(rows, weights, features(query))
             picks = np.zeros(len(rows))
             picks[hopes.argmax()] = 1.0
@@ -191,7 +195,7 @@ class Explorer:
         overall, here = labels[:, 0] * weights, labels[:, cell] * weights
         gain = gains[:, 0] * weights / (_SCORED + overall) + self._kind(cell)
         gain = (gains[:, cell] * weights + _SHRUNK * gain) / (_SHRUNK + here)
-        given = np.fromiter(scores.values(), np.float64, len(rows))
+        given = _given(scores)
         return np.clip(given + gain, 0.01, 0.99), np.minimum(_SHRUNK, _SCORED + overall) + here
 
     def _kind(self, cell: int) -> float:
@@ -278,6 +282,13 @@ class _Linear:
 
 def _inverted(gram: Vector) -> Vector:
     return np.linalg.inv(gram + _RIDGE * np.eye(FEATURES)).astype(np.float64, copy=False)
+
+
+def _given(scores: Mapping[str, float]) -> Vector:
+    """The scores; of whom no policy knows anything, one half."""
+    given = np.fromiter(scores.values(), np.float64, len(scores))
+    given[np.isnan(given)] = _UNKNOWN
+    return given
 
 
 def _base(candidate: str) -> str:
