@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fabric.routing.bandits import CELLS, FEATURES, Vector, best_of, cell_of, features
+from fabric.routing.bandits import CELLS, Linear, Vector, best_of, cell_of, features
 
 if TYPE_CHECKING:
     from fabric.core.decisions import Query
@@ -35,9 +35,6 @@ _SHRUNK = 20.0
 _SPREAD = 0.05
 """Share of the method's picks that is spread evenly, so that everybody may be chosen."""
 _UNKNOWN = 0.5
-_RIDGE = 1.0
-_OPTIMISM = 0.5
-"""Standard deviations of a success, which are 0.5 at most, that LinUCB hopes for."""
 _TOLERATED = 0.1
 """Change of a success rate that is no drift,"""
 _ALARM = 12.0
@@ -83,7 +80,7 @@ class Explorer:
         """and sums of how much better than its score each was."""
         self._surprise = np.zeros((MOST, 2))
         """Sums of surprises, bad and good."""
-        self._linear = _Linear() if settings.method == "linucb" else None
+        self._linear = Linear(MOST) if settings.method == "linucb" else None
         if state is not None:
             self._load(state)
 
@@ -152,15 +149,22 @@ class Explorer:
             self._linear.moment[:] = 0.0
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """Everything that was learned, as arrays with a row for each candidate."""
-        rows = list(self._rows.values())
-        names: NDArray[np.generic] = np.array(list(self._rows), dtype=np.str_)
-        return {"candidates": names} | {name: a[rows] for name, a in self._arrays().items()}
+        """Everything that was learned, as arrays with a row for each candidate.
+
+        `heard` has the rows in the order in which they were heard of.
+        """
+        known = len(self._rows)
+        names = sorted(self._rows, key=self._rows.__getitem__)
+        return {
+            "candidates": np.array(names, dtype=np.str_),
+            "heard": np.array(list(self._rows.values()), dtype=np.intp),
+        } | {name: array[:known].copy() for name, array in self._arrays().items()}
 
     def _load(self, state: State) -> None:
-        for row, name in enumerate(state["candidates"].tolist()):
-            self._rows[name] = row
-            self._newest[_base(name)] = name
+        names = state["candidates"].tolist()
+        for row in state["heard"].tolist():
+            self._rows[names[row]] = row
+            self._newest[_base(names[row])] = names[row]
         for name, array in self._arrays().items():
             if name in state:
                 array[: len(self._rows)] = state[name]
@@ -231,7 +235,7 @@ class Explorer:
             for array in self._arrays().values():
                 array[row] = array[before] * weight
             self._surprise[row] = 0.0
-            self._newest[_base(candidate)] = candidate
+        self._newest[_base(candidate)] = candidate
         self._rows[candidate] = row
         return row
 
@@ -248,40 +252,6 @@ class Explorer:
             return False
         sums[:] = 0.0
         return True
-
-
-class _Linear:
-    """Discounted ridge regressions of gains on the features of requests, one for each candidate.
-
-    LinUCB (Li et al. 2010, arXiv:1003.0146), discounted (Russac et al. 2019, arXiv:1909.09146).
-    """
-
-    def __init__(self) -> None:
-        self.gram = np.zeros((MOST, FEATURES, FEATURES))
-        self.moment = np.zeros((MOST, FEATURES))
-        self._inverse = np.tile(np.eye(FEATURES) / _RIDGE, (MOST, 1, 1))
-
-    def hopes(self, rows: list[int], weights: Vector, x: Vector) -> Vector:
-        """The upper bound of the gain of each."""
-        inverse = self._inverse[rows]
-        for place in np.flatnonzero(weights < 1):
-            inverse[place] = _inverted(self.gram[rows[place]] * weights[place])
-        ways = inverse @ x
-        gains = (ways * self.moment[rows]).sum(axis=1) * weights
-        hopes: Vector = gains + _OPTIMISM * np.sqrt(ways @ x)
-        return hopes
-
-    def learn(self, row: int, x: Vector, gain: float, weight: float, kept: float) -> None:
-        self.gram[row] = kept * self.gram[row] + weight * np.outer(x, x)
-        self.moment[row] = kept * self.moment[row] + weight * gain * x
-        self.solve(row)
-
-    def solve(self, rows: int | slice) -> None:
-        self._inverse[rows] = _inverted(self.gram[rows])
-
-
-def _inverted(gram: Vector) -> Vector:
-    return np.linalg.inv(gram + _RIDGE * np.eye(FEATURES)).astype(np.float64, copy=False)
 
 
 def _given(scores: Mapping[str, float]) -> Vector:
