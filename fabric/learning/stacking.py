@@ -73,8 +73,8 @@ def _solve(columns: Sequence[Floats], target: Floats) -> Floats:
 def margin(scores: Floats, y: Floats, w: Floats, best: int, certainty: float) -> float:
     """What the gain in score over the *best* single candidate must exceed for a switch to pay.
 
-    Of all margins the one under which the lower bound of the switched queries' whole gain, at
-    *certainty* standard errors, is largest; infinite where no bound is above zero.
+    Of all margins under which the lower bound of the switched queries' gain, at *certainty*
+    standard errors, is above zero, the one that gains most; infinite where there is none.
     """
     top = scores.argmax(1)
     rows = np.flatnonzero(top != best)
@@ -84,16 +84,16 @@ def margin(scores: Floats, y: Floats, w: Floats, best: int, certainty: float) ->
     if len(rows) < _LEAST_SEEN:
         return found
     for count in np.unique(np.linspace(_LEAST_SEEN, len(rows), _CUTS).astype(int)):
-        lower = count * gain_bound(y, w, rows[:count], top, best, certainty)
-        if lower > most:
-            found, most = float(predicted[count] if count < len(rows) else 0.0), lower
+        gain, error = _gain(y, w, rows[:count], top, best)
+        if gain > certainty * error and count * gain > most:
+            found, most = float(predicted[count] if count < len(rows) else 0.0), count * gain
     return found
 
 
-def gain_bound(
-    y: Floats, w: Floats, rows: NDArray[np.intp], top: NDArray[np.intp], best: int, certainty: float
-) -> float:
-    """The lower bound of the mean gain of *top* over *best* in some rows; -inf where unknown.
+def _gain(
+    y: Floats, w: Floats, rows: NDArray[np.intp], top: NDArray[np.intp], best: int
+) -> tuple[float, float]:
+    """The mean gain of *top* over *best* in some rows and its standard error, 0 where unknown.
 
     From queries that both answered where there are enough, else from those that either did.
     """
@@ -107,8 +107,8 @@ def gain_bound(
     for values, weights in samples:
         count = float(weights.sum()) ** 2 / max(float((weights**2).sum()), 1e-12)  # Kish (1965)
         if count < _LEAST_SEEN:
-            return -np.inf
+            return 0.0, 0.0
         middle = float(np.average(values, weights=weights))
         spread = float(np.average((values - middle) ** 2, weights=weights))
         mean, error = mean + middle, error + (spread + 1 / count) / count
-    return mean - certainty * float(np.sqrt(error))
+    return mean, float(np.sqrt(error))

@@ -28,6 +28,8 @@ Floats = NDArray[np.float64]
 
 _STEPS = 40
 _CLOSE = 1e-3
+_LEVEL = 0.7
+"""How much the level of a query counts in splits, beside the differences between candidates."""
 
 
 def fit_prior(
@@ -157,7 +159,11 @@ def forest_predictions(
 ) -> Floats:
     """What a forest of the same kind says of other rows: [rows, k]."""
     model = _grown(x, y, w, trees, leaf, seed)
-    return np.asarray(model.predict(held)[:, : y.shape[1]])
+    return _outcomes(np.asarray(model.predict(held)))
+
+
+def _outcomes(said: Floats) -> Floats:
+    return np.asarray(said[:, :-1] + said[:, -1:] / (_LEVEL * np.sqrt(said.shape[1] - 1)))
 
 
 def _grown(
@@ -165,15 +171,17 @@ def _grown(
 ) -> ExtraTreesRegressor:
     """Geurts, Ernst and Wehenkel, Extremely randomized trees (2006).
 
-    Splits are judged by outcomes and by the differences between candidates, which decide.
+    It is given the differences between candidates, which decide, and the level of each query: they
+    sum up to outcomes, as in `_outcomes`.
     """
-    targets = np.hstack([y, y - y.mean(1, keepdims=True)])
+    level = y.mean(1, keepdims=True)
+    targets = np.hstack([y - level, _LEVEL * np.sqrt(y.shape[1]) * level])
     model = ExtraTreesRegressor(trees, min_samples_leaf=leaf, max_features=0.3, random_state=seed)
     return model.fit(x, targets, sample_weight=w.mean(1))
 
 
 def _flattened(trees: Sequence[Any], k: int) -> Forest:
-    """Trees of scikit-learn as arrays; values beyond the first *k* only judged splits."""
+    """Trees of scikit-learn as arrays."""
     inner = [tree.children_left >= 0 for tree in trees]
     leaves = sum(int((~mask).sum()) for mask in inner)
     total = sum(int(mask.sum()) for mask in inner)
@@ -194,7 +202,7 @@ def _flattened(trees: Sequence[Any], k: int) -> Forest:
         children[here, 1] = number[tree.children_right[mask]]
         feature[here] = tree.feature[mask]
         threshold[here] = _rounded_down(tree.threshold[mask])
-        values[leaf - total : leaf - total + ends] = tree.value[~mask, :k, 0]
+        values[leaf - total : leaf - total + ends] = _outcomes(tree.value[~mask, :, 0])
         node, leaf = node + count, leaf + ends
     depth = max(int(tree.max_depth) for tree in trees)
     return Forest(roots, feature, threshold, children, values, depth)

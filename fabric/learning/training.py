@@ -206,12 +206,14 @@ def _stacked(table: Table, rows: _Rows, settings: Training, seed: int) -> Learne
     if "forest" in settings.stages and (rows.words is not None or rows.numbers is not None):
         x = _inputs(rows, simple, said)
         y = _filled(rows, said[0])
+        told = _telling(rows)
         leaf = max(2, len(x) // settings.leaves)
-        forest = stages.fit_forest(x, y, rows.w, settings.trees, leaf, seed)
+        forest = stages.fit_forest(x[told], y[told], rows.w[told], settings.trees, leaf, seed)
         held_out = np.zeros(rows.y.shape)
         for fitted, held in parts:
+            some = fitted[told[fitted]]
             held_out[held] = stages.forest_predictions(
-                x[fitted], y[fitted], rows.w[fitted], x[held], settings.trees // 2, leaf, seed
+                x[some], y[some], rows.w[some], x[held], -(-settings.trees // 3), leaf, seed
             )
         names, said = [*names, "forest"], [*said, held_out]
     found, offset = stacking.weigh(said, rows.y, rows.w)
@@ -247,6 +249,12 @@ def _inputs(rows: _Rows, simple: _Simple, said: Sequence[Floats]) -> NDArray[np.
     if simple.numbers is not None and rows.numbers is not None:
         parts.append(scaled(rows.numbers, simple.numbers.middle, simple.numbers.spread))
     return np.hstack(parts).astype(np.float32)
+
+
+def _telling(rows: _Rows) -> NDArray[np.bool_]:
+    """Which queries the forest is grown on: not those at which all failed, unless few are left."""
+    told: NDArray[np.bool_] = np.any(rows.w * rows.y > 0, axis=1)
+    return told if told.sum() * 4 >= len(told) else np.ones(len(told), dtype=np.bool_)
 
 
 def _filled(rows: _Rows, prior: Floats) -> Floats:

@@ -31,6 +31,8 @@ STAGES = ("prior", "words", "numbers", "forest")
 
 Floats = NDArray[np.float64]
 
+_MARK = b"FBRL"
+"""What a policy begins with; a checksum of the rest follows."""
 _DAMAGES = (
     ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, NotImplementedError,
     zipfile.BadZipFile, zlib.error,
@@ -155,6 +157,14 @@ class Learned:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_places", {name: at for at, name in enumerate(self.candidates)})
 
+    @property
+    def width(self) -> int:
+        """F, how long `inputs` are."""
+        count = len(self.candidates)
+        if self.words is not None:
+            count += len(self.candidates) + features.STATISTICS
+        return count + (0 if self.numbers is None else len(self.numbers.middle))
+
     def inputs(self, query: Query) -> NDArray[np.float32]:
         """What the forest is told of a query, and all that the score depends on: [F]."""
         prior = self.prior.predict(query)
@@ -252,7 +262,8 @@ class Learned:
         arrays["header"] = np.frombuffer(text, dtype=np.uint8)
         out = io.BytesIO()
         np.savez_compressed(out, allow_pickle=False, **arrays)
-        return out.getvalue()
+        packed = out.getvalue()
+        return _MARK + zlib.crc32(packed).to_bytes(4, "big") + packed
 
     @classmethod
     def read(cls, data: bytes) -> Learned:
@@ -261,8 +272,11 @@ class Learned:
         Raises:
             ValueError: *data* is damaged, or of a later format.
         """
+        packed = data[8:]
+        if data[:4] != _MARK or data[4:8] != zlib.crc32(packed).to_bytes(4, "big"):
+            raise ValueError("the policy is damaged: it is not what was written, byte for byte")
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+            with np.load(io.BytesIO(packed), allow_pickle=False) as stored:
                 arrays = {key: stored[key] for key in stored.files}
             header = json.loads(arrays.pop("header").tobytes())
             if header["format"] == FORMAT:
@@ -334,5 +348,4 @@ def _check(learned: Learned) -> None:
     if ("", "") not in prior.rows or (np.diff(learned.curve[0]) <= 0).any():
         raise ValueError("it has no prior for all, or no ascending curve")
     if learned.forest is not None:
-        count = k + (k + features.STATISTICS if words else 0)
-        learned.forest.check(count + (len(numbers.middle) if numbers else 0), k)
+        learned.forest.check(learned.width, k)
