@@ -1,0 +1,118 @@
+"""Routers on the same queries: each learns from some of the table and is judged on the rest."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fabric.learning import baselines
+from fabric.learning.baselines import Judged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from fabric.core.cards import Evidence
+    from fabric.learning.baselines import Judge
+    from fabric.learning.measures import Floats
+    from fabric.learning.outcomes import Table
+
+FIXED, LEARNED = "fixed", "learned"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Routing:
+    """What one router did with all n queries of a table."""
+
+    router: str
+    estimates: Floats
+    """Of the quality of each candidate: [n, k]."""
+    choices: NDArray[np.intp]
+    """Whom it took, of those with an outcome: [n]."""
+    fitting: float
+    """Seconds of training, per fold,"""
+    deciding: float
+    """and of a decision, many made at once."""
+
+
+@dataclass(eq=False)
+class _Parts:
+    """What comes of a router, fold by fold."""
+
+    estimates: Floats
+    choices: NDArray[np.intp]
+    fitting: list[float] = field(default_factory=list)
+    deciding: list[float] = field(default_factory=list)
+
+
+def folds(table: Table, count: int, seed: int) -> list[tuple[Table, NDArray[np.intp]]]:
+    """Splits of *table* in which every row is judged once, by what was learned from the others."""
+    order = np.random.default_rng(seed).permutation(len(table.queries))
+    parts = [np.sort(part) for part in np.array_split(order, min(count, len(order)))]
+    return [(table.rows(np.setdiff1d(order, part)), part) for part in parts]
+
+
+def contest(
+    table: Table,
+    splits: Sequence[tuple[Table, NDArray[np.intp]]],
+    evidence: Mapping[str, Sequence[Evidence]],
+    seed: int,
+    progress: Callable[[float, str], None],
+) -> tuple[Routing, ...]:
+    """What every router does with *table*: trained and asked split by split."""
+    shape, asked = table.quality.shape, np.isfinite(table.quality)
+    found: dict[str, _Parts] = {}
+    for done, (train, rows) in enumerate(splits):
+        queries = [table.queries[row] for row in rows]
+        start = time.perf_counter()
+        for name, judge in _judges(train, evidence, seed):
+            trained = time.perf_counter()
+            judged = judge(queries)
+            asking = time.perf_counter() - trained
+            parts = found.setdefault(
+                name, _Parts(np.full(shape, np.nan), np.zeros(shape[0], np.intp))
+            )
+            parts.estimates[rows] = judged.estimates
+            parts.choices[rows] = _choices(judged, asked[rows])
+            parts.fitting.append(trained - start)
+            parts.deciding.append(asking / len(rows))
+            progress((done + 0.5) / len(splits), f"fold {done + 1} of {len(splits)}: {name}")
+            start = time.perf_counter()
+    return tuple(
+        Routing(
+            router=name,
+            estimates=parts.estimates,
+            choices=parts.choices,
+            fitting=float(np.mean(parts.fitting)),
+            deciding=float(np.mean(parts.deciding)),
+        )
+        for name, parts in found.items()
+    )
+
+
+def _judges(
+    train: Table, evidence: Mapping[str, Sequence[Evidence]], seed: int
+) -> Iterator[tuple[str, Judge]]:
+    """Every router, trained when it is asked for."""
+    yield FIXED, baselines.best_single(train)
+    if any(query.task or query.domain for query in train.queries):
+        yield "prior per task", baselines.prior(train)
+    if evidence:
+        yield "declared evidence", baselines.declared(evidence)(train)
+    features = baselines.Features(train.queries, seed)
+    yield "kNN", baselines.neighbours(train, features)
+    yield "clusters", baselines.clusters(train, features, seed)
+    yield "MLP", baselines.network(train, features, seed)
+
+
+def _choices(judged: Judged, asked: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Whom the router takes of those whose outcome is known."""
+    best = np.where(asked, judged.estimates, -np.inf).argmax(1)
+    if judged.choices is None:
+        return best
+    known = asked[np.arange(len(asked)), judged.choices]
+    return np.where(known, judged.choices, best)

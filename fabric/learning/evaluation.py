@@ -1,0 +1,160 @@
+"""What a table of outcomes says of specialists and routers, as one report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fabric.catalog.catalog import suggestion
+from fabric.core.errors import InvalidRequest, NotFound
+from fabric.learning import ladder, worth
+from fabric.learning.contest import LEARNED, contest, folds
+from fabric.learning.ladder import Calibration, Curve, Rung
+from fabric.learning.measures import best_single
+from fabric.learning.worth import Cell, Pair, Worth
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from fabric.core.cards import Evidence
+    from fabric.learning.outcomes import Table
+
+MANY_PAIRS = 50
+"""Pairs of specialists in a report at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """How to evaluate."""
+
+    generalist: str = ""
+    """Who the others are held against; empty for the best single specialist."""
+    folds: int = 5
+    seed: int = 0
+    evidence: Mapping[str, Sequence[Evidence]] = field(default_factory=dict)
+    """What the cards say, by specialist."""
+
+    def __post_init__(self) -> None:
+        if self.folds < 2:
+            raise InvalidRequest(f"folds is {self.folds}, it is at least 2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Specialists and routers on one table of outcomes. Intervals hold 95 % each."""
+
+    rows: int
+    specialists: tuple[str, ...]
+    domains: tuple[str, ...]
+    generalist: str
+    """Who the others are held against."""
+    best_single: str
+    seed: int
+    folds: int
+    """0 where routers learned from another table."""
+    worth: tuple[Worth, ...]
+    cells: tuple[Cell, ...]
+    pairs: tuple[Pair, ...]
+    """The most redundant first, not all of very many."""
+    ladder: tuple[Rung, ...]
+    """The worst router first."""
+    curves: tuple[Curve, ...]
+    calibrations: tuple[Calibration, ...]
+    notes: tuple[str, ...]
+
+    def rung(self, router: str) -> Rung:
+        return next(rung for rung in self.ladder if rung.router == router)
+
+
+def evaluate(
+    table: Table,
+    wanted: Wanted,
+    progress: Callable[[float, str], None] = lambda part, what: None,
+    train: Table | None = None,
+) -> Evaluation:
+    """Measures the specialists and routers of *table*; takes from seconds to minutes.
+
+    Routers learn from *train*, by default from the other folds of *table*. Where a query was not
+    given to everybody, all are judged on those whose outcome is known.
+
+    Args:
+        progress: Told which part is done, from 0 to 1, and what is done.
+
+    Raises:
+        InvalidRequest: there is too little to evaluate, or *train* is of other specialists.
+        NotFound: there is no such generalist.
+    """
+    notes = []
+    known = np.isfinite(table.quality).any(1)
+    if not known.all():
+        notes.append(f"{(~known).sum()} queries without any outcome are left out")
+        table = table.rows(np.flatnonzero(known))
+    if np.isnan(table.quality).any():
+        share = float(np.isnan(table.quality).mean())
+        notes.append(f"{share:.1%} of outcomes are missing: all are judged on those there are")
+    if len(table.queries) < 2 * wanted.folds:
+        raise InvalidRequest(
+            f"{len(table.queries)} queries are too few to evaluate in {wanted.folds} folds"
+        )
+    single = best_single(table.quality)
+    generalist = _generalist(table, wanted.generalist, single)
+    progress(0.02, "specialists")
+    found, pairs = worth.cells(table, generalist), worth.pairs(table)
+    if len(pairs) > MANY_PAIRS:
+        notes.append(f"of {len(pairs)} pairs of specialists the {MANY_PAIRS} most alike are given")
+    splits = (
+        folds(table, wanted.folds, wanted.seed)
+        if train is None
+        else [(_alike(train, table), np.arange(len(table.queries)))]
+    )
+    routings = contest(
+        table,
+        splits,
+        wanted.evidence,
+        wanted.seed,
+        lambda part, what: progress(0.05 + 0.85 * part, what),
+    )
+    progress(0.95, "intervals")
+    learned = next((r for r in routings if r.router == LEARNED), None)
+    return Evaluation(
+        rows=len(table.queries),
+        specialists=table.candidates,
+        domains=tuple(dict.fromkeys(cell.domain for cell in found if cell.domain)),
+        generalist=table.candidates[generalist],
+        best_single=table.candidates[single],
+        seed=wanted.seed,
+        folds=0 if train is not None else len(splits),
+        worth=worth.worths(
+            table,
+            learned.estimates if learned else None,
+            learned.choices if learned else None,
+        ),
+        cells=found,
+        pairs=pairs[:MANY_PAIRS],
+        ladder=ladder.rungs(table, routings),
+        curves=ladder.curves(table, routings),
+        calibrations=ladder.calibrations(table, routings),
+        notes=tuple(notes),
+    )
+
+
+def _generalist(table: Table, name: str, single: int) -> int:
+    if not name:
+        return single
+    if name not in table.candidates:
+        raise NotFound(f"no specialist '{name}' in the table{suggestion(name, table.candidates)}")
+    return table.candidates.index(name)
+
+
+def _alike(train: Table, table: Table) -> Table:
+    """*train* with the specialists in the order of *table*."""
+    if set(train.candidates) != set(table.candidates):
+        odd = ", ".join(sorted(set(train.candidates) ^ set(table.candidates)))
+        raise InvalidRequest(f"routers learn from a table of other specialists: {odd}")
+    order = [train.candidates.index(name) for name in table.candidates]
+    outcomes = {
+        name: getattr(train, name)[:, order] for name in ("quality", "cost", "seconds")
+    }
+    return replace(train, candidates=table.candidates, **outcomes)
