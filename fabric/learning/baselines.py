@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fabric.core.decisions import Query
 from fabric.learning.measures import Floats
 from fabric.learning.outcomes import Table
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from fabric.core.cards import Evidence
 
 
@@ -134,9 +133,7 @@ def _topics(queries: Sequence[Query], seed: int) -> Any:
     from sklearn.pipeline import make_pipeline
 
     texts = [query.text for query in queries]
-    words = TfidfVectorizer(
-        sublinear_tf=True, max_features=20_000, token_pattern=r"\w+", dtype=np.float32
-    )
+    words = TfidfVectorizer(sublinear_tf=True, max_features=20_000, dtype=np.float32)
     size = len(words.fit(texts).vocabulary_)
     topics = TruncatedSVD(min(_TOPICS, size, len(texts)), n_iter=3, random_state=seed)
     return make_pipeline(words, topics).fit(texts)

@@ -7,18 +7,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fabric.learning import baselines
-from fabric.learning.baselines import Judged
+from fabric.learning.measures import Floats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from fabric.core.cards import Evidence
-    from fabric.learning.baselines import Judge
-    from fabric.learning.measures import Floats
+    from fabric.learning.baselines import Judge, Judged
     from fabric.learning.outcomes import Table
 
 FIXED, LEARNED = "fixed", "learned"
@@ -111,7 +109,7 @@ def _judges(
 
 def _choices(judged: Judged, asked: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Whom the router takes of those whose outcome is known."""
-    best = np.where(asked, judged.estimates, -np.inf).argmax(1)
+    best: NDArray[np.intp] = np.where(asked, judged.estimates, -np.inf).argmax(1)
     if judged.choices is None:
         return best
     known = asked[np.arange(len(asked)), judged.choices]

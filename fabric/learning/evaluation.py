@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fabric.catalog.catalog import suggestion
+from fabric.core.cards import Evidence
 from fabric.core.errors import InvalidRequest, NotFound
 from fabric.learning import ladder, worth
 from fabric.learning.contest import LEARNED, contest, folds
-from fabric.learning.ladder import Calibration, Curve, Rung
+from fabric.learning.ladder import Calibration, Curve, Recovery, Rung
 from fabric.learning.measures import best_single
 from fabric.learning.worth import Cell, Pair, Worth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
-    from fabric.core.cards import Evidence
     from fabric.learning.outcomes import Table
 
 MANY_PAIRS = 50
@@ -61,6 +62,8 @@ class Evaluation:
     ladder: tuple[Rung, ...]
     """The worst router first."""
     curves: tuple[Curve, ...]
+    recoveries: tuple[Recovery, ...]
+    """Where there are two specialists."""
     calibrations: tuple[Calibration, ...]
     notes: tuple[str, ...]
 
@@ -135,6 +138,7 @@ def evaluate(
         pairs=pairs[:MANY_PAIRS],
         ladder=ladder.rungs(table, routings),
         curves=ladder.curves(table, routings),
+        recoveries=ladder.recoveries(table, routings),
         calibrations=ladder.calibrations(table, routings),
         notes=tuple(notes),
     )
@@ -154,7 +158,5 @@ def _alike(train: Table, table: Table) -> Table:
         odd = ", ".join(sorted(set(train.candidates) ^ set(table.candidates)))
         raise InvalidRequest(f"routers learn from a table of other specialists: {odd}")
     order = [train.candidates.index(name) for name in table.candidates]
-    outcomes = {
-        name: getattr(train, name)[:, order] for name in ("quality", "cost", "seconds")
-    }
+    outcomes = {name: getattr(train, name)[:, order] for name in ("quality", "cost", "seconds")}
     return replace(train, candidates=table.candidates, **outcomes)

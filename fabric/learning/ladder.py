@@ -10,8 +10,10 @@ import numpy as np
 from fabric.learning.contest import FIXED
 from fabric.learning.measures import (
     Interval,
+    average_recovered,
     best_single,
     calibration_error,
+    calls_needed,
     cost_at_quality,
     hull,
     quality_area,
@@ -88,6 +90,19 @@ class Rung:
     """and of a decision; None for what cannot be had."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recovery:
+    """What a router makes of two specialists, a weak and a strong one, as RouteLLM measures it."""
+
+    router: str
+    area: float
+    """APGR: share of the gap that is recovered, over all shares of strong calls; 0.5 is random."""
+    half: float
+    """CPT: the share of strong calls that recovers half of the gap,"""
+    most: float
+    """and four fifths."""
+
+
 # ------------------------------------------------------------------ how good
 def rungs(table: Table, routings: Sequence[Routing]) -> tuple[Rung, ...]:
     """Random, every router, and what knows more than a router can; the worst comes first."""
@@ -138,7 +153,8 @@ def one_hot(choices: NDArray[np.intp], table: Table) -> Floats:
 
 def _preferred(mean: Floats, asked: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Of each row, who has the best *mean* among those who were asked."""
-    return np.where(asked, np.nan_to_num(mean), -np.inf).argmax(1)
+    best: NDArray[np.intp] = np.where(asked, np.nan_to_num(mean), -np.inf).argmax(1)
+    return best
 
 
 def _mean(share: Floats, values: Floats) -> Floats:
@@ -163,9 +179,11 @@ def curves(table: Table, routings: Sequence[Routing]) -> tuple[Curve, ...]:
     if np.ptp(cost) == 0:
         return ()
     known = [("by lot", *_singles(table))]
-    for routing in routings:
-        if routing.router != FIXED:
-            known.append((routing.router, *_traded(table, routing.estimates, routing.choices, cost)))
+    known += [
+        (each.router, *_traded(table, each.estimates, each.choices, cost))
+        for each in routings
+        if each.router != FIXED
+    ]
     oracle = references(table)[ORACLE].argmax(1)
     known.append((ORACLE, *_traded(table, table.quality, oracle, table.cost)))
     return tuple(_curve(table, cost, *each) for each in known)
@@ -206,13 +224,27 @@ def _curve(table: Table, single_cost: Floats, router: str, cost: Floats, quality
     )
 
 
+def recoveries(table: Table, routings: Sequence[Routing]) -> tuple[Recovery, ...]:
+    """Of every router but the fixed one, where there are two specialists and both were asked."""
+    if len(table.candidates) != 2 or np.isnan(table.quality).any():
+        return ()
+    strong = best_single(table.quality)
+    two = table.quality[:, 1 - strong], table.quality[:, strong]
+    made = []
+    for routing in routings:
+        if routing.router != FIXED:
+            score = routing.estimates[:, strong] - routing.estimates[:, 1 - strong]
+            area = average_recovered(score, *two)
+            half, most = (calls_needed(score, *two, part) for part in (0.5, 0.8))
+            made.append(Recovery(router=routing.router, area=area, half=half, most=most))
+    return tuple(made)
+
+
 # ------------------------------------------------------------------ how surely
 def calibrations(table: Table, routings: Sequence[Routing]) -> tuple[Calibration, ...]:
     """Of every router but the fixed one, which tells no query from another."""
     return tuple(
-        _calibration(routing, table.quality)
-        for routing in routings
-        if routing.router != FIXED
+        _calibration(routing, table.quality) for routing in routings if routing.router != FIXED
     )
 
 

@@ -1,4 +1,4 @@
-"""Tables of outcomes as files: CSV, Parquet or JSON lines, wide or long, read and written by polars.
+"""Tables of outcomes as files: CSV, Parquet or JSON lines, wide or long, by way of polars.
 
 A wide file has a row for each query and a column for each specialist, a long one a row for each
 query and specialist.
@@ -20,7 +20,7 @@ from fabric.core.errors import InvalidRequest, NotFound
 from fabric.learning.outcomes import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     import polars as pl
     from numpy.typing import NDArray
@@ -115,7 +115,11 @@ def write(table: Table, file: str) -> None:
         outcomes = getattr(table, name)
         columns |= {f"{c}|{name}": outcomes[:, k] for k, c in enumerate(table.candidates)}
     made = pl.DataFrame(columns).fill_nan(None)
-    writers = {"parquet": made.write_parquet, "csv": made.write_csv, "jsonl": made.write_ndjson}
+    writers: dict[str, Callable[[str], object]] = {
+        "parquet": made.write_parquet,
+        "csv": made.write_csv,
+        "jsonl": made.write_ndjson,
+    }
     kind = file.rpartition(".")[2].lower()
     if kind not in writers:
         raise InvalidRequest(f"{file} names no kind of table: use .parquet, .csv or .jsonl")
@@ -126,7 +130,7 @@ def write(table: Table, file: str) -> None:
 
 
 # ------------------------------------------------------------------ meaning
-def read(uri: str, columns: Columns = Columns()) -> Table:  # noqa: B008 - frozen
+def read(uri: str, columns: Columns = Columns()) -> Table:
     """The outcomes in the file at *uri*; not a number where it has none.
 
     Raises:
@@ -136,7 +140,7 @@ def read(uri: str, columns: Columns = Columns()) -> Table:  # noqa: B008 - froze
     return table_of(frame(uri), columns)
 
 
-def table_of(found: pl.DataFrame, columns: Columns = Columns()) -> Table:  # noqa: B008
+def table_of(found: pl.DataFrame, columns: Columns = Columns()) -> Table:
     """The outcomes that *found* holds; see `read`."""
     if columns.where:
         found = _filtered(found, columns.where)
@@ -204,7 +208,7 @@ def _widened(found: pl.DataFrame, columns: Columns) -> tuple[pl.DataFrame, Colum
     for kind, name in values.items():
         pivoted = found.pivot(on=who, index=query, values=name, aggregate_function=None)
         wide = wide.join(
-            pivoted.rename(lambda c, kind=kind: c if c == query else f"{c}|{kind}"),
+            pivoted.rename({c: f"{c}|{kind}" for c in pivoted.columns if c != query}),
             on=query,
             how="left",
             maintain_order="left",
@@ -235,9 +239,7 @@ def _words(found: pl.DataFrame, word: str, column: str) -> list[str]:
 
 
 def _numbers(found: pl.DataFrame, pattern: str) -> list[str]:
-    matched = [
-        c for c in found.columns if fnmatchcase(c, pattern) and found[c].dtype.is_numeric()
-    ]
+    matched = [c for c in found.columns if fnmatchcase(c, pattern) and found[c].dtype.is_numeric()]
     if not matched and pattern != Columns.numbers:
         raise NotFound(f"--numbers: no column of numbers is like {pattern!r}")
     return matched
@@ -308,9 +310,7 @@ def _floats(found: pl.DataFrame, column: str) -> NDArray[np.float64]:
         raise InvalidRequest(f"column '{column}' does not hold numbers alone") from error
 
 
-def _checked(
-    quality: NDArray[np.float64], columns: Mapping[str, str]
-) -> NDArray[np.float64]:
+def _checked(quality: NDArray[np.float64], columns: Mapping[str, str]) -> NDArray[np.float64]:
     """*quality* if all of it lies from 0 to 1."""
     wrong = np.argwhere((quality < 0) | (quality > 1))
     if len(wrong):

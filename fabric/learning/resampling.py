@@ -49,10 +49,9 @@ def _weights(rng: np.random.Generator, rows: int, draws: int) -> Floats:
     return counts.reshape(draws, rows).astype(np.float64)
 
 
-def intervals(values: Floats, drawn: Floats | None = None) -> tuple[Interval, ...]:
+def intervals(values: Floats) -> tuple[Interval, ...]:
     """The mean of each column of *values* [n, c], and where it lies with 95 % confidence."""
-    drawn = resampled(values) if drawn is None else drawn
-    columns = zip(means(values), drawn.T, strict=True)
+    columns = zip(means(values), resampled(values).T, strict=True)
     return tuple(interval(float(value), column) for value, column in columns)
 
 
@@ -68,6 +67,6 @@ def interval(value: float, drawn: Floats) -> Interval:
     return Interval(value, float(low), float(high))
 
 
-def _ratio(top: Floats, bottom: NDArray[np.generic]) -> Floats:
+def _ratio(top: Floats, bottom: NDArray[np.float64] | NDArray[np.intp]) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(top / bottom)

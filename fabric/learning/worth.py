@@ -137,12 +137,14 @@ def worths(
     is_alone = is_first & (is_first.sum(1, keepdims=True) == 1)
     mean, lost = intervals(quality), intervals(oracle_losses)
     asked = np.isfinite(quality)
+    cost = means(np.where(asked, table.cost, np.nan))
+    seconds = np.where(asked, table.seconds, np.nan)
     return tuple(
         Worth(
             specialist=name,
             quality=mean[k],
-            cost=float(table.cost[asked[:, k], k].mean()) if asked[:, k].any() else np.nan,
-            seconds=float(np.median(table.seconds[asked[:, k], k])) if asked[:, k].any() else np.nan,
+            cost=float(cost[k]),
+            seconds=float(np.nanmedian(seconds[:, k])) if asked[:, k].any() else np.nan,
             first=float(is_first[:, k].mean()),
             alone=float(is_alone[:, k].mean()),
             oracle_loss=lost[k],
