@@ -74,9 +74,7 @@ def _domains(report: Evaluation) -> Figure:
     shown = sorted(sorted(rows, key=lambda domain: -rows[domain])[:_MOST_DOMAINS])
     cells = {(cell.domain, cell.specialist): cell for cell in report.cells}
     names = sorted(report.specialists, key=lambda name: -_known(cells["", name].quality.value))
-    gains = np.array(
-        [[cells[d, n].gain.value if (d, n) in cells else np.nan for n in names] for d in shown]
-    )
+    gains = np.array([[cells[domain, name].gain.value for name in names] for domain in shown])
     largest = max(float(np.nanmax(np.abs(gains), initial=0)), 0.01)
     figure, axes = _axes(3 + 0.62 * len(names), 1.6 + 0.27 * len(shown))
     image = axes.imshow(
@@ -117,7 +115,7 @@ def _ladder(report: Evaluation) -> Figure:
 
 def _curves(report: Evaluation) -> Figure:
     """Quality over cost, of routers and of single specialists."""
-    figure, axes = _axes(7, 4.4, xlabel="mean cost of a query", ylabel="quality")
+    figure, axes = _axes(8.5, 4.4, xlabel="mean cost of a query", ylabel="quality")
     dearest = max(each.cost for each in report.worth)
     for at, curve in enumerate(report.curves):
         xs, ys = list(curve.cost), list(curve.quality)
@@ -129,21 +127,21 @@ def _curves(report: Evaluation) -> Figure:
     for worth in report.worth:
         axes.plot(worth.cost, worth.quality.value, "o", color=_OTHER, markersize=4)
     axes.grid(visible=True, alpha=0.2)
-    axes.legend(loc="lower right", fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=8)
     return figure
 
 
 def _calibration(report: Evaluation) -> Figure:
     """What came out, by what was estimated."""
     how = {"xlabel": "estimated quality", "ylabel": "quality that came out"}
-    figure, axes = _axes(5, 4.4, xlim=(0, 1), ylim=(0, 1), **how)
+    figure, axes = _axes(6.5, 4.4, xlim=(0, 1), ylim=(0, 1), **how)
     axes.plot([0, 1], [0, 1], ":", color=_INK, linewidth=0.8)
     for at, each in enumerate(report.calibrations):
         label = f"{each.router}, error {each.error:.3f}"
         color = _SERIES[at % len(_SERIES)]
         axes.plot(each.estimated, each.reached, "o-", color=color, label=label, markersize=3.5)
     axes.grid(visible=True, alpha=0.2)
-    axes.legend(loc="lower right", fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=8)
     return figure
 
 
@@ -160,7 +158,7 @@ def _worth(report: Evaluation) -> Figure:
     axes.set_yticks(range(len(ordered)), [worth.specialist for worth in ordered])
     axes.grid(visible=True, axis="x", alpha=0.2)
     handles = [axes.barh([0], [0], color=color) for color in (_OTHER, _MAIN)]
-    axes.legend(handles, ["oracle", "routed"], loc="lower right", fontsize=8)
+    figure.legend(handles, ["oracle", "routed"], loc="outside right upper", fontsize=8)
     return figure
 
 

@@ -105,12 +105,12 @@ class Features:
     def __init__(self, queries: Sequence[Query], seed: int) -> None:
         from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-        self._has_text = any(query.text for query in queries)
-        self._texts = _topics(queries, seed) if self._has_text else None
-        self._has_numbers = any(query.numbers for query in queries)
-        self._scaler = StandardScaler().fit(_numbers(queries)) if self._has_numbers else None
-        self._tags = None
-        if not self._has_text and not self._has_numbers:
+        self._texts = self._scaler = self._tags = None
+        if any(map(str.isalnum, "".join(query.text for query in queries))):
+            self._texts = _topics(queries, seed)
+        if any(query.numbers for query in queries):
+            self._scaler = StandardScaler().fit(_numbers(queries))
+        if self._texts is None and self._scaler is None:
             self._tags = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
             self._tags.fit(_tags(queries))
 
@@ -133,7 +133,12 @@ def _topics(queries: Sequence[Query], seed: int) -> Any:
     from sklearn.pipeline import make_pipeline
 
     texts = [query.text for query in queries]
-    words = TfidfVectorizer(sublinear_tf=True, max_features=20_000, dtype=np.float32)
+    words = TfidfVectorizer(
+        sublinear_tf=True,
+        max_features=20_000,
+        token_pattern=r"\w+",  # noqa: S106
+        dtype=np.float32,
+    )
     size = len(words.fit(texts).vocabulary_)
     topics = TruncatedSVD(min(_TOPICS, size, len(texts)), n_iter=3, random_state=seed)
     return make_pipeline(words, topics).fit(texts)
@@ -173,8 +178,9 @@ def clusters(train: Table, features: Features, seed: int) -> Judge:
     """The shrunken mean of the query's cluster (k-means)."""
     from sklearn.cluster import KMeans
 
-    count = max(1, min(_CLUSTERS, len(train.queries) // 20))
-    found = KMeans(count, n_init=1, random_state=seed).fit(features(train.queries))
+    seen = features(train.queries)
+    count = min(_CLUSTERS, max(1, len(seen) // 20), len(np.unique(seen, axis=0)))
+    found = KMeans(count, n_init=1, random_state=seed).fit(seen)
     mean = _mean(train)
     members = [train.quality[found.labels_ == each] for each in range(count)]
     known = np.array([_shrunken(quality, mean) for quality in members])

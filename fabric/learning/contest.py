@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,13 +14,14 @@ from fabric.learning import baselines
 from fabric.learning.measures import Floats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from fabric.core.cards import Evidence
     from fabric.learning.baselines import Judge, Judged
     from fabric.learning.outcomes import Table
 
-FIXED, LEARNED = "fixed", "learned"
+FIXED, PRIOR, DECLARED, LEARNED = "fixed", "prior per task", "declared evidence", "learned"
+ROUTERS = (FIXED, PRIOR, DECLARED, "kNN", "clusters", "MLP", LEARNED)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,26 +62,27 @@ def contest(
     evidence: Mapping[str, Sequence[Evidence]],
     seed: int,
     progress: Callable[[float, str], None],
+    only: Collection[str] = (),
 ) -> tuple[Routing, ...]:
-    """What every router does with *table*: trained and asked split by split."""
+    """What every router, or *only* some, does with *table*: trained and asked split by split."""
     shape, asked = table.quality.shape, np.isfinite(table.quality)
     found: dict[str, _Parts] = {}
     for done, (train, rows) in enumerate(splits):
         queries = [table.queries[row] for row in rows]
-        start = time.perf_counter()
-        for name, judge in _judges(train, evidence, seed):
+        for name, training in _trainings(train, evidence, seed, only):
+            started = time.perf_counter()
+            judge = training()
             trained = time.perf_counter()
             judged = judge(queries)
-            asking = time.perf_counter() - trained
+            decided = time.perf_counter()
             parts = found.setdefault(
                 name, _Parts(np.full(shape, np.nan), np.zeros(shape[0], np.intp))
             )
             parts.estimates[rows] = judged.estimates
             parts.choices[rows] = _choices(judged, asked[rows])
-            parts.fitting.append(trained - start)
-            parts.deciding.append(asking / len(rows))
+            parts.fitting.append(trained - started)
+            parts.deciding.append((decided - trained) / len(rows))
             progress((done + 0.5) / len(splits), f"fold {done + 1} of {len(splits)}: {name}")
-            start = time.perf_counter()
     return tuple(
         Routing(
             router=name,
@@ -92,19 +95,24 @@ def contest(
     )
 
 
-def _judges(
-    train: Table, evidence: Mapping[str, Sequence[Evidence]], seed: int
-) -> Iterator[tuple[str, Judge]]:
-    """Every router, trained when it is asked for."""
-    yield FIXED, baselines.best_single(train)
-    if any(query.task or query.domain for query in train.queries):
-        yield "prior per task", baselines.prior(train)
-    if evidence:
-        yield "declared evidence", baselines.declared(evidence)(train)
-    features = baselines.Features(train.queries, seed)
-    yield "kNN", baselines.neighbours(train, features)
-    yield "clusters", baselines.clusters(train, features, seed)
-    yield "MLP", baselines.network(train, features, seed)
+def _trainings(
+    train: Table, evidence: Mapping[str, Sequence[Evidence]], seed: int, only: Collection[str]
+) -> Iterator[tuple[str, Callable[[], Judge]]]:
+    """How each router is trained on *train*; those that find nothing to go by are left out."""
+    features = cache(lambda: baselines.Features(train.queries, seed))
+    trainings: dict[str, Callable[[], Judge]] = {
+        FIXED: lambda: baselines.best_single(train),
+        PRIOR: lambda: baselines.prior(train),
+        DECLARED: lambda: baselines.declared(evidence)(train),
+        "kNN": lambda: baselines.neighbours(train, features()),
+        "clusters": lambda: baselines.clusters(train, features(), seed),
+        "MLP": lambda: baselines.network(train, features(), seed),
+    }
+    if not any(query.task or query.domain for query in train.queries):
+        del trainings[PRIOR]
+    if not evidence:
+        del trainings[DECLARED]
+    return ((name, make) for name, make in trainings.items() if not only or name in only)
 
 
 def _choices(judged: Judged, asked: NDArray[np.bool_]) -> NDArray[np.intp]:

@@ -12,7 +12,7 @@ from fabric.catalog.catalog import suggestion
 from fabric.core.cards import Evidence
 from fabric.core.errors import InvalidRequest, NotFound
 from fabric.learning import ladder, worth
-from fabric.learning.contest import LEARNED, contest, folds
+from fabric.learning.contest import LEARNED, ROUTERS, contest, folds
 from fabric.learning.ladder import Calibration, Curve, Recovery, Rung
 from fabric.learning.measures import best_single
 from fabric.learning.worth import Cell, Pair, Worth
@@ -37,7 +37,13 @@ class Wanted:
     evidence: Mapping[str, Sequence[Evidence]] = field(default_factory=dict)
     """What the cards say, by specialist."""
 
+    routers: tuple[str, ...] = ()
+    """Those to measure; empty for all."""
+
     def __post_init__(self) -> None:
+        for name in self.routers:
+            if name not in ROUTERS:
+                raise NotFound(f"no router '{name}'{suggestion(name, ROUTERS)}")
         if self.folds < 2:
             raise InvalidRequest(f"folds is {self.folds}, it is at least 2")
 
@@ -118,6 +124,7 @@ def evaluate(
         wanted.evidence,
         wanted.seed,
         lambda part, what: progress(0.05 + 0.85 * part, what),
+        wanted.routers,
     )
     progress(0.95, "intervals")
     learned = next((r for r in routings if r.router == LEARNED), None)

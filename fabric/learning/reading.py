@@ -65,7 +65,7 @@ def frame(uri: str) -> pl.DataFrame:
     import polars as pl
 
     readers = {
-        "csv": lambda source: pl.read_csv(source, infer_schema_length=10_000),
+        "csv": lambda source: pl.read_csv(source, infer_schema_length=None),
         "parquet": pl.read_parquet,
         "jsonl": pl.read_ndjson,
         "ndjson": pl.read_ndjson,

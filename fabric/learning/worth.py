@@ -84,9 +84,10 @@ class Pair:
 # ------------------------------------------------------------------ by domain
 def cells(table: Table, generalist: int) -> tuple[Cell, ...]:
     """Every specialist in every domain, all queries first."""
-    domains = np.array([domain_of(query) for query in table.queries])
+    named = [domain_of(query) for query in table.queries]
+    domains = np.array(named)
     found = [*_cells(table.candidates, table.quality, generalist, ALL)]
-    for domain in sorted(set(domains) - {ALL}):
+    for domain in sorted(set(named) - {ALL}):
         found += _cells(table.candidates, table.quality[domains == domain], generalist, domain)
     return tuple(found)
 
