@@ -88,6 +88,12 @@ def evaluate(
     generalist: Annotated[
         str, typer.Option(help="Who the others are held against. Default: the best single one.")
     ] = "",
+    router: Annotated[
+        list[str] | None, typer.Option(help="To measure, instead of all. Repeat.")
+    ] = None,
+    blind: Annotated[
+        bool, typer.Option("--blind", help="Tell routers neither task nor domain of a query.")
+    ] = False,
     folds: Annotated[int, typer.Option(help="Of the cross-validation.", min=2)] = 5,
     seed: Annotated[int, typer.Option(help="Of folds and routers.")] = 0,
     file: Annotated[
@@ -127,6 +133,11 @@ def evaluate(
     )
     with reporting():
         _check(data, input, file, write, html)
+        from fabric.learning.evaluation import Wanted
+        from fabric.learning.evaluation import evaluate as measured
+
+        routers = tuple(router or ())
+        wanted = Wanted(generalist=generalist, folds=folds, seed=seed, routers=routers, blind=blind)
         portfolio = _portfolio(file)
         with _progress() as show:
             if data:
@@ -139,7 +150,8 @@ def evaluate(
                 _save(table, save)
             cards = {**cards, **_declared(portfolio, table.candidates)}
             trained = _read(train, columns) if train else None
-            report = _evaluated(table, trained, cards, generalist, folds, seed, show)
+            evidence = {name: card.evidence for name, card in cards.items() if card.evidence}
+            report = measured(table, replace(wanted, evidence=evidence), show, trained)
         report = replace(report, notes=(*notes, *report.notes))
         _show(report, output)
         name = dataset or Path(data or subject).stem
@@ -222,22 +234,6 @@ def _asked(
     found = labelled(data, columns, label, words)
     asking = ask(server, name, found, answer=answer, in_flight=in_flight, progress=show)
     return asyncio.run(asking)
-
-
-def _evaluated(
-    table: Table,
-    train: Table | None,
-    cards: Mapping[str, Card],
-    generalist: str,
-    folds: int,
-    seed: int,
-    show: Progress,
-) -> Evaluation:
-    from fabric.learning.evaluation import Wanted, evaluate
-
-    evidence = {name: card.evidence for name, card in cards.items() if card.evidence}
-    wanted = Wanted(generalist=generalist, folds=folds, seed=seed, evidence=evidence)
-    return evaluate(table, wanted, show, train)
 
 
 # ------------------------------------------------------------------ afterwards

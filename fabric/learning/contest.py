@@ -11,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fabric.learning import baselines
+from fabric.learning.baselines import Judged
 from fabric.learning.measures import Floats
+from fabric.learning.training import fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from fabric.core.cards import Evidence
-    from fabric.learning.baselines import Judge, Judged
+    from fabric.core.decisions import Query
+    from fabric.learning.baselines import Judge
     from fabric.learning.outcomes import Table
 
 FIXED, PRIOR, DECLARED, LEARNED = "fixed", "prior per task", "declared evidence", "learned"
@@ -107,12 +110,25 @@ def _trainings(
         "kNN": lambda: baselines.neighbours(train, features()),
         "clusters": lambda: baselines.clusters(train, features(), seed),
         "MLP": lambda: baselines.network(train, features(), seed),
+        LEARNED: lambda: _learned(train, evidence, seed),
     }
     if not any(query.task or query.domain for query in train.queries):
         del trainings[PRIOR]
     if not evidence:
         del trainings[DECLARED]
     return ((name, make) for name, make in trainings.items() if not only or name in only)
+
+
+def _learned(train: Table, evidence: Mapping[str, Sequence[Evidence]], seed: int) -> Judge:
+    """The policy that a fabric would train, with its guard."""
+    policy = fit(train, seed=seed, evidence=evidence)
+
+    def judge(queries: Sequence[Query]) -> Judged:
+        made = [policy.choose(query, train.candidates) for query in queries]
+        first = np.array([choice.first for choice in made], dtype=np.intp)
+        return Judged(np.array([choice.probabilities for choice in made]), first)
+
+    return judge
 
 
 def _choices(judged: Judged, asked: NDArray[np.bool_]) -> NDArray[np.intp]:

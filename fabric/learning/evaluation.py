@@ -20,6 +20,8 @@ from fabric.learning.worth import Cell, Pair, Worth
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from fabric.learning.outcomes import Table
 
 MANY_PAIRS = 50
@@ -39,6 +41,8 @@ class Wanted:
 
     routers: tuple[str, ...] = ()
     """Those to measure; empty for all."""
+    blind: bool = False
+    """Whether routers are told neither task nor domain of a query, but only its content."""
 
     def __post_init__(self) -> None:
         for name in self.routers:
@@ -64,7 +68,7 @@ class Evaluation:
     worth: tuple[Worth, ...]
     cells: tuple[Cell, ...]
     pairs: tuple[Pair, ...]
-    """The most redundant first, not all of very many."""
+    """The most redundant first, at most `MANY_PAIRS`."""
     ladder: tuple[Rung, ...]
     """The worst router first."""
     curves: tuple[Curve, ...]
@@ -95,60 +99,72 @@ def evaluate(
         InvalidRequest: there is too little to evaluate, or *train* is of other specialists.
         NotFound: there is no such generalist.
     """
-    notes = []
-    known = np.isfinite(table.quality).any(1)
-    if not known.all():
-        notes.append(f"{(~known).sum()} queries without any outcome are left out")
-        table = table.rows(np.flatnonzero(known))
-    if np.isnan(table.quality).any():
-        share = float(np.isnan(table.quality).mean())
-        notes.append(f"{share:.1%} of outcomes are missing: all are judged on those there are")
-    if len(table.queries) < 2 * wanted.folds:
-        raise InvalidRequest(
-            f"{len(table.queries)} queries are too few to evaluate in {wanted.folds} folds"
-        )
+    table, notes = _usable(table, wanted)
     single = best_single(table.quality)
     generalist = _generalist(table, wanted.generalist, single)
     progress(0.02, "specialists")
-    found, pairs = worth.cells(table, generalist), worth.pairs(table)
-    if len(pairs) > MANY_PAIRS:
-        notes.append(f"of {len(pairs)} pairs of specialists the {MANY_PAIRS} most alike are given")
-    splits = (
-        folds(table, wanted.folds, wanted.seed)
-        if train is None
-        else [(_alike(train, table), np.arange(len(table.queries)))]
-    )
+    cells, pairs = worth.cells(table, generalist), worth.pairs(table)
     routings = contest(
-        table,
-        splits,
+        _shown(table, wanted),
+        _splits(table, train, wanted),
         wanted.evidence,
         wanted.seed,
         lambda part, what: progress(0.05 + 0.85 * part, what),
         wanted.routers,
     )
     progress(0.95, "intervals")
-    learned = next((r for r in routings if r.router == LEARNED), None)
+    learned = next((each for each in routings if each.router == LEARNED), None)
     return Evaluation(
         rows=len(table.queries),
         specialists=table.candidates,
-        domains=tuple(dict.fromkeys(cell.domain for cell in found if cell.domain)),
+        domains=tuple(dict.fromkeys(cell.domain for cell in cells if cell.domain)),
         generalist=table.candidates[generalist],
         best_single=table.candidates[single],
         seed=wanted.seed,
-        folds=0 if train is not None else len(splits),
-        worth=worth.worths(
-            table,
-            learned.estimates if learned else None,
-            learned.choices if learned else None,
-        ),
-        cells=found,
+        folds=0 if train is not None else wanted.folds,
+        worth=worth.worths(table, learned),
+        cells=cells,
         pairs=pairs[:MANY_PAIRS],
         ladder=ladder.rungs(table, routings),
         curves=ladder.curves(table, routings),
         recoveries=ladder.recoveries(table, routings),
         calibrations=ladder.calibrations(table, routings),
-        notes=tuple(notes),
+        notes=notes,
     )
+
+
+def _usable(table: Table, wanted: Wanted) -> tuple[Table, tuple[str, ...]]:
+    """The queries with an outcome, and what is to be known of the others."""
+    notes = []
+    known = np.isfinite(table.quality).any(1)
+    if not known.all():
+        notes.append(f"{(~known).sum()} queries without any outcome are left out")
+        table = table.rows(np.flatnonzero(known))
+    missing = float(np.isnan(table.quality).mean()) if known.any() else 0.0
+    if missing:
+        notes.append(f"{missing:.1%} of outcomes are missing: all are judged on those there are")
+    if len(table.queries) < 2 * wanted.folds:
+        raise InvalidRequest(
+            f"{len(table.queries)} queries are too few to evaluate in {wanted.folds} folds"
+        )
+    return table, tuple(notes)
+
+
+def _shown(table: Table, wanted: Wanted) -> Table:
+    """What routers see of *table*."""
+    if not wanted.blind:
+        return table
+    hidden = (replace(query, task="", domain="") for query in table.queries)
+    return replace(table, queries=tuple(hidden))
+
+
+def _splits(
+    table: Table, train: Table | None, wanted: Wanted
+) -> list[tuple[Table, NDArray[np.intp]]]:
+    """What routers learn from, and the rows of *table* that each is then judged on."""
+    if train is None:
+        return folds(_shown(table, wanted), wanted.folds, wanted.seed)
+    return [(_shown(_alike(train, table), wanted), np.arange(len(table.queries)))]
 
 
 def _generalist(table: Table, name: str, single: int) -> int:

@@ -213,14 +213,15 @@ def _curve(table: Table, single_cost: Floats, router: str, cost: Floats, quality
     xs, ys = hull(*points)
     drawn = zip(resampled(cost, draws=200), resampled(quality, draws=200), strict=True)
     areas = np.array([quality_area(x, y, low, high) for x, y in drawn])
-    best = best_single(table.quality)
-    wanted = float(means(table.quality)[best])
+    single = references(table)[SINGLE].argmax(1)
+    wanted = float(taken(table.quality, single).mean()) - 1e-9
+    spent = float(taken(table.cost, single).mean()) or np.nan
     return Curve(
         router=router,
         cost=tuple(xs.tolist()),
         quality=tuple(ys.tolist()),
         area=interval(quality_area(*points, low, high), areas),
-        saving=cost_at_quality(*points, wanted) / float(single_cost[best] or np.nan),
+        saving=cost_at_quality(*points, wanted) / spent,
     )
 
 

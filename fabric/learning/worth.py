@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fabric.core.decisions import Query
+    from fabric.learning.contest import Routing
     from fabric.learning.measures import Floats
     from fabric.learning.outcomes import Table
 
@@ -117,21 +118,13 @@ def _verdict(gain: Interval) -> str:
 
 
 # ------------------------------------------------------------------ in the portfolio
-def worths(
-    table: Table, estimates: Floats | None, chosen: NDArray[np.intp] | None
-) -> tuple[Worth, ...]:
-    """What each specialist does for the oracle, and for a router if its choices are given.
-
-    Args:
-        estimates: The router's, of every candidate's quality: [n, k].
-        chosen: Whom it chose of each query: [n].
-    """
-    quality = table.quality
-    oracle_losses = np.column_stack([_oracle_loss(quality, k) for k in range(quality.shape[1])])
-    routed: Sequence[Interval | None] = [None] * quality.shape[1]
-    if estimates is not None and chosen is not None and quality.shape[1] > 1:
-        columns = range(quality.shape[1])
-        losses = [_routed_loss(quality, estimates, chosen, k) for k in columns]
+def worths(table: Table, routing: Routing | None) -> tuple[Worth, ...]:
+    """What each specialist does for the oracle, and for a router where there is one."""
+    quality, columns = table.quality, range(len(table.candidates))
+    oracle_losses = np.column_stack([_oracle_loss(quality, k) for k in columns])
+    routed: Sequence[Interval | None] = [None] * len(columns)
+    if routing is not None:
+        losses = [_routed_loss(quality, routing.estimates, routing.choices, k) for k in columns]
         routed = intervals(np.column_stack(losses))
     best = np.nanmax(quality, axis=1, keepdims=True)
     is_first = quality == best

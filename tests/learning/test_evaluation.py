@@ -92,10 +92,10 @@ def test_routing_is_cheaper_at_the_same_quality():
     """The curve of who knows the domain passes the one by lot, and ends at the oracle's."""
     rng = np.random.default_rng(2)
     where = np.array(["easy", "hard"])[np.arange(ROWS) % 2]
-    dear, cheap = flips(rng, 0.9), np.where(where == "easy", flips(rng, 0.9), flips(rng, 0.1))
-    report = evaluate(
-        table(np.column_stack([dear, cheap]), domains=where, cost=[1, 0]), Wanted(routers=FEW)
-    )
+    dear = flips(rng, 0.9)
+    cheap = np.where(where == "easy", dear, flips(rng, 0.1))
+    outcomes = table(np.column_stack([dear, cheap]), domains=where, cost=[1, 0])
+    report = evaluate(outcomes, Wanted(routers=FEW))
     curves = {curve.router: curve for curve in report.curves}
     assert curves["by lot"].area.value == pytest.approx((dear.mean() + cheap.mean()) / 2)
     assert curves["prior per task"].area.low > curves["by lot"].area.high
@@ -128,9 +128,8 @@ def test_cards_that_say_the_truth_route_as_well_as_a_prior():
     report = evaluate(outcomes, Wanted(routers=FEW, evidence=true))
     assert report.rung("declared evidence").quality == report.rung(TASK_ORACLE).quality
     lies = {"a": true["b"], "b": true["a"]}
-    assert (
-        evaluate(outcomes, Wanted(routers=FEW, evidence=lies)).rung("declared evidence").m.high < 0
-    )
+    misled = evaluate(outcomes, Wanted(routers=FEW, evidence=lies))
+    assert misled.rung("declared evidence").m.high < 0
 
 
 def test_all_are_judged_on_the_outcomes_there_are():
