@@ -1,0 +1,114 @@
+"""How much each stage counts, and when a gain is certain, from predictions of held-out queries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Floats = NDArray[np.float64]
+
+_LEAST_PAIRS = 50
+"""Queries observed of two candidates at least, for the differences between candidates."""
+_LEAST_BOTH = 30
+_LEAST_SEEN = 10
+_CUTS = 50
+
+
+def centred(values: Floats, w: Floats) -> tuple[Floats, Floats]:
+    """Values [n, k] without the mean of each row over what was observed, and those means [n, 1]."""
+    total = w.sum(1, keepdims=True)
+    means = (w * values).sum(1, keepdims=True) / np.where(total > 0, total, 1)
+    return values - means, means
+
+
+def weigh(stages: Sequence[Floats], y: Floats, w: Floats) -> tuple[Floats, Floats]:
+    """Weights [stages, 2] of differences between candidates and of levels, and offsets [k].
+
+    Stages are stacked non-negatively (Breiman, Stacked Regressions, 1996) on outcomes without the
+    mean of their row: what decides between candidates is the difference. The means of rows are
+    stacked by themselves, for the probabilities to be right.
+    """
+    pairs = (w > 0).sum(1) > 1
+    root = np.sqrt(w)
+    if pairs.sum() >= _LEAST_PAIRS:
+        between = _solve([centred(s, w)[0] * root for s in stages], centred(y, w)[0] * root)
+    else:  # of each query one candidate was observed: differences show over queries only
+        total = np.maximum(w.sum(0), 1e-9)
+        flat = [(s - (w * s).sum(0) / total) * root for s in [*stages, y]]
+        between = _solve(flat[:-1], flat[-1])
+    heavy = np.sqrt(w.sum(1, keepdims=True))
+    rows = [centred(s, w)[1] for s in [*stages, y]]
+    usual = [(heavy**2 * r).sum() / np.maximum((heavy**2).sum(), 1e-9) for r in rows]
+    flat = [(r - m) * heavy for r, m in zip(rows, usual, strict=True)]
+    level = _solve(flat[:-1], flat[-1])
+    weights = np.stack([between, level], axis=1)
+    left = w * (y - combined(stages, weights, np.zeros(y.shape[1])))
+    return weights, left.sum(0) / (w.sum(0) + 20)
+
+
+def combined(stages: Sequence[Floats], weights: Floats, offset: Floats) -> Floats:
+    """The weighed sum [n, k] of the stages, as `Learned.score` makes it of one query."""
+    total = np.broadcast_to(offset, stages[0].shape).copy()
+    for stage, (between, level) in zip(stages, weights, strict=True):
+        mean = stage.mean(1, keepdims=True)
+        total += between * (stage - mean) + level * mean
+    return total
+
+
+def _solve(columns: Sequence[Floats], target: Floats) -> Floats:
+    """Non-negative least squares, from the triangle of the normal equations."""
+    design = np.stack([column.ravel() for column in columns], axis=1)
+    scale = 1e-9 + 1e-6 * float((design**2).mean(0).sum()) * len(design)
+    lower = np.linalg.cholesky(design.T @ design + scale * np.eye(len(columns)))
+    solved: Floats = nnls(lower.T, np.linalg.solve(lower, design.T @ target.ravel()))[0]
+    return solved
+
+
+def margin(scores: Floats, y: Floats, w: Floats, best: int, certainty: float) -> float:
+    """What the gain in score over the *best* single candidate must exceed for a switch to pay.
+
+    Of all margins the one under which the lower bound of the switched queries' whole gain, at
+    *certainty* standard errors, is largest; infinite where no bound is above zero.
+    """
+    top = scores.argmax(1)
+    rows = np.flatnonzero(top != best)
+    predicted = scores[rows, top[rows]] - scores[rows, best]
+    rows, predicted = rows[np.argsort(-predicted)], np.sort(predicted)[::-1]
+    found, most = float("inf"), 0.0
+    if len(rows) < _LEAST_SEEN:
+        return found
+    for count in np.unique(np.linspace(_LEAST_SEEN, len(rows), _CUTS).astype(int)):
+        lower = count * gain_bound(y, w, rows[:count], top, best, certainty)
+        if lower > most:
+            found, most = float(predicted[count] if count < len(rows) else 0.0), lower
+    return found
+
+
+def gain_bound(
+    y: Floats, w: Floats, rows: NDArray[np.intp], top: NDArray[np.intp], best: int, certainty: float
+) -> float:
+    """The lower bound of the mean gain of *top* over *best* in some rows; -inf where unknown.
+
+    From queries that both answered where there are enough, else from those that either did.
+    """
+    ours, theirs, seen, usual = y[rows, top[rows]], y[rows, best], w[rows, top[rows]], w[rows, best]
+    both = np.minimum(seen, usual)
+    if (both > 0).sum() >= min(_LEAST_BOTH, len(rows)):
+        samples = [(ours - theirs, both)]
+    else:
+        samples = [(ours, seen), (-theirs, usual)]
+    mean = error = 0.0
+    for values, weights in samples:
+        count = float(weights.sum()) ** 2 / max(float((weights**2).sum()), 1e-12)  # Kish (1965)
+        if count < _LEAST_SEEN:
+            return -np.inf
+        middle = float(np.average(values, weights=weights))
+        spread = float(np.average((values - middle) ** 2, weights=weights))
+        mean, error = mean + middle, error + (spread + 1 / count) / count
+    return mean - certainty * float(np.sqrt(error))
