@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from fabric.learning.ladder import ORACLE, RANDOM, SINGLE, TASK_ORACLE
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from fabric.learning.evaluation import Evaluation
     from fabric.learning.measures import Interval
+    from fabric.learning.worth import Cell
 
 _INK = "#010203"
 """Stands for the colour of the page's text, whatever that is."""
@@ -77,27 +80,28 @@ def _domains(report: Evaluation) -> Figure:
     gains = np.array([[cells[domain, name].gain.value for name in names] for domain in shown])
     largest = max(float(np.nanmax(np.abs(gains), initial=0)), 0.01)
     figure, axes = _axes(3 + 0.62 * len(names), 1.6 + 0.27 * len(shown))
-    image = axes.imshow(
-        100 * gains, cmap="RdBu", vmin=-100 * largest, vmax=100 * largest, aspect="auto"
-    )
+    colors = Normalize(-100 * largest, 100 * largest)
+    image = axes.pcolormesh(100 * gains, cmap="RdBu", norm=colors)
+    axes.invert_yaxis()
     for y, domain in enumerate(shown):
         for x, name in enumerate(names):
-            cell = cells[domain, name]
-            strong = abs(_known(cell.gain.value)) > 0.6 * largest
-            axes.text(
-                *(x, y, "" if np.isnan(cell.quality.value) else f"{100 * cell.quality.value:.0f}"),
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="#ffffff" if strong else "#1b1f24",
-                fontweight="bold" if cell.verdict == "better" else "normal",
-            )
-    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(shown)), shown)
+            _number(axes, x + 0.5, y + 0.5, cells[domain, name], 0.6 * largest)
+    turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(np.arange(len(names)) + 0.5, names, **turned)
+    axes.set_yticks(np.arange(len(shown)) + 0.5, shown)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, label=f"points beside {report.generalist}", shrink=0.8)
     return figure
+
+
+def _number(axes: Axes, x: float, y: float, cell: Cell, dark: float) -> None:
+    """The quality of *cell* in per cent; white where the colour behind it is a *dark* one."""
+    if not np.isnan(cell.quality.value):
+        color = "#ffffff" if abs(_known(cell.gain.value)) > dark else "#1b1f24"
+        weight = "bold" if cell.verdict == "better" else "normal"
+        said = f"{100 * cell.quality.value:.0f}"
+        axes.text(x, y, said, ha="center", va="center", size=8, color=color, weight=weight)
 
 
 def _ladder(report: Evaluation) -> Figure:
@@ -157,8 +161,9 @@ def _worth(report: Evaluation) -> Figure:
                 axes.plot([100 * loss.low, 100 * loss.high], [y + off] * 2, color=_INK, lw=0.9)
     axes.set_yticks(range(len(ordered)), [worth.specialist for worth in ordered])
     axes.grid(visible=True, axis="x", alpha=0.2)
-    handles = [axes.barh([0], [0], color=color) for color in (_OTHER, _MAIN)]
-    figure.legend(handles, ["oracle", "routed"], loc="outside right upper", fontsize=8)
+    names = {"oracle": _OTHER, "routed": _MAIN}
+    handles = [Patch(color=color, label=name) for name, color in names.items()]
+    figure.legend(handles=handles, loc="outside right upper", fontsize=8)
     return figure
 
 

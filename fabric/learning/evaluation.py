@@ -47,7 +47,7 @@ class Wanted:
     def __post_init__(self) -> None:
         for name in self.routers:
             if name not in ROUTERS:
-                raise NotFound(f"no router '{name}'{suggestion(name, ROUTERS)}")
+                raise NotFound(f"no router '{name}'; use {', '.join(ROUTERS)}")
         if self.folds < 2:
             raise InvalidRequest(f"folds is {self.folds}, it is at least 2")
 
