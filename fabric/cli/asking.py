@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
     from fabric.core.tensors import TensorSpec
 
-_WORDS = ("task", "domain", "language")
 _MOST_TEXT = 4096
 """Characters of a text that the routers see."""
+_MOST_SAID = 200
+"""Characters of an error that is noted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ def labelled(
 
     Args:
         inputs: Of each input of the model: the column that it is in, or a pattern of several.
-        words: The columns of `task`, `domain` and `language`, where there are any.
+        words: The columns of task, domain and language; one of that very name may be missing.
 
     Raises:
         NotFound: there is no such file, or no such column.
@@ -70,7 +71,11 @@ def labelled(
     columns = _columns(file)
     made = {name: _column(columns, "--input", column) for name, column in inputs.items()}
     labels = _column(columns, "--label", label)
-    said = {word: _column(columns, f"--{word}", column) for word, column in words.items()}
+    said = {
+        word: _column(columns, f"--{word}", column)
+        for word, column in words.items()
+        if column != word or column in columns
+    }
     for name, array in {**made, **said}.items():
         if len(array) != len(labels):
             raise InvalidRequest(f"'{name}' has {len(array)} rows, the label {len(labels)}")
@@ -139,46 +144,65 @@ async def ask(
     """
     async with AsyncClient(server) as client:
         cards = await _cards(client, name)
-        inputs = {key: await _inputs(client, card, data.inputs) for key, card in cards.items()}
-        shape = (len(data.labels), len(cards))
-        quality, seconds = np.full(shape, np.nan), np.zeros(shape)
-        failed: Counter[str] = Counter()
-        places = iter([(row, k) for row in range(shape[0]) for k in range(shape[1])])
-        done = 0
+        given = [await _inputs(client, card, data.inputs) for card in cards.values()]
+        sheet = _Sheet(tuple(cards), len(data.labels), progress)
+        places = iter([(row, k) for row in range(len(data.labels)) for k in range(len(cards))])
+        known = list(cards.values())
 
         async def worker() -> None:
-            nonlocal done
             for row, k in places:
-                key, card = keys[k]
-                start = time.perf_counter()
-                try:
-                    given = await client.infer(
-                        card.name,
-                        {n: array[row] for n, array in inputs[key].items()},
-                        version=card.version,
-                        substitute=False,
-                    )
-                    quality[row, k] = is_right(given.outputs, answer, data.labels[row])
-                    seconds[row, k] = time.perf_counter() - start
-                except FabricError as error:
-                    if not error.substitutable:
-                        raise
-                    failed[f"{key}: {error.message}"] += 1
-                done += 1
-                progress(done / quality.size, f"asking {key}")
+                inputs = {name: array[row] for name, array in given[k].items()}
+                await sheet.fill(client, known[k], row, k, inputs, answer, data.labels[row])
 
-        keys = list(cards.items())
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(in_flight, quality.size)):
+                for _ in range(min(in_flight, sheet.quality.size)):
                     group.create_task(worker())
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
-    cost = np.tile([card.cost for card in cards.values()], (shape[0], 1))
-    notes = tuple(f"{count} requests without an answer, {why}" for why, count in failed.items())
-    if np.isnan(quality).all():
+    notes = tuple(f"{n} requests without an answer: {why}" for why, n in sheet.failed.items())
+    if np.isnan(sheet.quality).all():
         raise Unavailable(f"nobody answered: {notes[0]}")
-    return Asked(Table(tuple(cards), data.queries, quality, cost, seconds), cards, notes)
+    cost = np.tile([card.cost for card in known], (len(data.labels), 1))
+    table = Table(tuple(cards), data.queries, sheet.quality, cost, sheet.seconds)
+    return Asked(table, cards, notes)
+
+
+class _Sheet:
+    """Outcomes as they come in."""
+
+    def __init__(
+        self, specialists: Sequence[str], rows: int, progress: Callable[[float, str], None]
+    ) -> None:
+        self.quality = np.full((rows, len(specialists)), np.nan)
+        self.seconds = np.zeros((rows, len(specialists)))
+        self.failed: Counter[str] = Counter()
+        self._progress = progress
+        self._done = 0
+
+    async def fill(
+        self,
+        client: AsyncClient,
+        card: Card,
+        row: int,
+        k: int,
+        inputs: Mapping[str, NDArray[Any]],
+        answer: str,
+        label: Any,
+    ) -> None:
+        """Asks one specialist for one row; no answer is no outcome, unless nobody could give it."""
+        start = time.perf_counter()
+        try:
+            given = await client.infer(card.name, inputs, version=card.version, substitute=False)
+        except FabricError as error:
+            if not error.substitutable:
+                raise
+            self.failed[f"{card.key}: {error.message}"[:_MOST_SAID]] += 1
+        else:
+            self.quality[row, k] = is_right(given.outputs, answer, label)
+            self.seconds[row, k] = time.perf_counter() - start
+        self._done += 1
+        self._progress(self._done / self.quality.size, f"asking {card.key}")
 
 
 async def _cards(client: AsyncClient, name: str) -> dict[str, Card]:

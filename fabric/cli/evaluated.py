@@ -33,7 +33,8 @@ def tables(report: Evaluation) -> Iterator[tuple[str, View]]:
             "Share of the gap recovered, by the share of calls to the better one",
             recoveries(report),
         )
-    yield "Calibration", calibrations(report)
+    if report.calibrations:
+        yield "Calibration", calibrations(report)
 
 
 # ------------------------------------------------------------------ tables

@@ -141,8 +141,7 @@ def evaluate(
         portfolio = _portfolio(file)
         with _progress() as show:
             if data:
-                said = {word: c for word, c in words.items() if c != getattr(Columns, word)}
-                asked = _asked(server, subject, data, input, label, said, answer, in_flight, show)
+                asked = _asked(server, subject, data, input, label, words, answer, in_flight, show)
                 table, cards, notes = asked.table, asked.cards, asked.notes
             else:
                 table, cards, notes = _read(subject, columns), {}, ()

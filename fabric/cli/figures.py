@@ -47,7 +47,7 @@ def figures(report: Evaluation) -> dict[str, str]:
         "domains": _domains if report.domains else None,
         "ladder": _ladder,
         "curves": _curves if report.curves else None,
-        "calibration": _calibration,
+        "calibration": _calibration if report.calibrations else None,
         "worth": _worth,
     }
     with mpl.rc_context(_STYLE):
@@ -86,7 +86,7 @@ def _domains(report: Evaluation) -> Figure:
     for y, domain in enumerate(shown):
         for x, name in enumerate(names):
             _number(axes, x + 0.5, y + 0.5, cells[domain, name], 0.6 * largest)
-    turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(np.arange(len(names)) + 0.5, names, **turned)
     axes.set_yticks(np.arange(len(shown)) + 0.5, shown)
     axes.tick_params(length=0)

@@ -112,9 +112,10 @@ def _trainings(
         "MLP": lambda: baselines.network(train, features(), seed),
         LEARNED: lambda: _learned(train, evidence, seed),
     }
-    if not any(query.task or query.domain for query in train.queries):
+    is_declared = any(query.task or query.domain for query in train.queries)
+    if not is_declared:
         del trainings[PRIOR]
-    if not evidence:
+    if not is_declared or not evidence:
         del trainings[DECLARED]
     return ((name, make) for name, make in trainings.items() if not only or name in only)
 
