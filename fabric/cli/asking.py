@@ -23,7 +23,7 @@ from fabric.core.tensors import DTYPES
 from fabric.learning.outcomes import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from fabric.core.tensors import TensorSpec
 
@@ -85,7 +85,7 @@ def labelled(
 
 def _columns(file: str) -> dict[str, NDArray[Any]]:
     if not file.endswith(".npz"):
-        from fabric.learning.reading import frame
+        from fabric.learning.files import frame
 
         return {series.name: np.array(series.to_list()) for series in frame(file)}
     try:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from fabric.config import Portfolio
     from fabric.core.cards import Card
     from fabric.learning.evaluation import Evaluation
-    from fabric.learning.outcomes import Table
-    from fabric.learning.reading import Columns
 
     Progress = Callable[[float, str], None]
 
@@ -132,23 +130,27 @@ def evaluate(
         where=where,
     )
     with reporting():
-        _check(data, input, file, write, html)
+        _check(data, input, file, write, html, save)
+        from fabric.config import Portfolio, load
+        from fabric.learning import files
         from fabric.learning.evaluation import Wanted
         from fabric.learning.evaluation import evaluate as measured
+        from fabric.learning.reading import read
 
         routers = tuple(router or ())
         wanted = Wanted(generalist=generalist, folds=folds, seed=seed, routers=routers, blind=blind)
-        portfolio = _portfolio(file)
+        portfolio = load(file) if file else Portfolio()
         with _progress() as show:
             if data:
                 asked = _asked(server, subject, data, input, label, words, answer, in_flight, show)
                 table, cards, notes = asked.table, asked.cards, asked.notes
             else:
-                table, cards, notes = _read(subject, columns), {}, ()
+                table, cards, notes = read(subject, columns), {}, ()
             if save:
-                _save(table, save)
-            cards = {**cards, **_declared(portfolio, table.candidates)}
-            trained = _read(train, columns) if train else None
+                files.write(table, save)
+            declared = _declared(portfolio, table.candidates)
+            cards = {**cards, **declared}
+            trained = read(train, columns) if train else None
             evidence = {name: card.evidence for name, card in cards.items() if card.evidence}
             report = measured(table, replace(wanted, evidence=evidence), show, trained)
         report = replace(report, notes=(*notes, *report.notes))
@@ -157,14 +159,20 @@ def evaluate(
         if html is not None:
             _write_page(report, name, html)
         if write and file is not None:
-            _write_evidence(report, file, cards, metric, name, output)
+            _write_evidence(report, file, declared, metric, name, output)
 
 
 # ------------------------------------------------------------------ before anything is measured
 def _check(
-    data: str, inputs: list[str] | None, file: Path | None, write: bool, html: Path | None
+    data: str,
+    inputs: list[str] | None,
+    file: Path | None,
+    write: bool,
+    html: Path | None,
+    save: str,
 ) -> None:
     from fabric.core.errors import InvalidRequest
+    from fabric.learning.files import check_writable
 
     missing = [name for name in ("polars", "sklearn") if find_spec(name) is None]
     missing += [name for name in ("jinja2", "matplotlib") if html and find_spec(name) is None]
@@ -179,20 +187,16 @@ def _check(
         raise typer.BadParameter("--input needs --data FILE, that it is a column of")
     if write and file is None:
         raise typer.BadParameter("--write needs --file, the portfolio file to write to")
+    if save:
+        check_writable(save)
     if html is not None and not html.resolve().parent.is_dir():
         raise InvalidRequest(f"--html: there is no folder {html.resolve().parent}")
 
 
-def _portfolio(file: Path | None) -> Portfolio | None:
-    from fabric.config import load
-
-    return None if file is None else load(file)
-
-
-def _declared(portfolio: Portfolio | None, names: Iterable[str]) -> dict[str, Card]:
+def _declared(portfolio: Portfolio, names: Iterable[str]) -> dict[str, Card]:
     """The cards of the specialists that a table calls *names*: `name:version`, or the name alone
     where there is one version."""
-    specialists = portfolio.specialists if portfolio else ()
+    specialists = portfolio.specialists
     versions = Counter(s.card.name for s in specialists)
     known = {s.card.name: s.card for s in specialists if versions[s.card.name] == 1}
     known |= {s.key: s.card for s in specialists}
@@ -200,18 +204,6 @@ def _declared(portfolio: Portfolio | None, names: Iterable[str]) -> dict[str, Ca
 
 
 # ------------------------------------------------------------------ outcomes
-def _read(uri: str, columns: Columns) -> Table:
-    from fabric.learning.reading import read
-
-    return read(uri, columns)
-
-
-def _save(table: Table, file: str) -> None:
-    from fabric.learning.reading import write
-
-    write(table, file)
-
-
 def _asked(
     server: str,
     name: str,
@@ -275,11 +267,10 @@ def _write_evidence(
     from fabric.core.errors import NotFound
 
     day = datetime.now(UTC).date().isoformat()
-    declared = _declared(_portfolio(file), cards)
-    if not declared:
+    if not cards:
         raise NotFound(f"{file} declares none of {', '.join(report.specialists)}")
     rows = []
-    for name, card in declared.items():
+    for name, card in cards.items():
         found = evaluated.evidence(report, name, metric=metric, dataset=dataset, day=day)
         changes = evaluated.merged(card.evidence, found)
         if changes:

@@ -1,4 +1,4 @@
-"""Tables of outcomes as files: CSV, Parquet or JSON lines, wide or long, by way of polars.
+"""Which columns of a file are outcomes, of whom, and what is known of the queries.
 
 A wide file has a row for each query and a column for each specialist, a long one a row for each
 query and specialist.
@@ -6,26 +6,24 @@ query and specialist.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fabric.core.decisions import Query
 from fabric.core.errors import InvalidRequest, NotFound
+from fabric.learning.files import WORDS, frame
 from fabric.learning.outcomes import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import polars as pl
     from numpy.typing import NDArray
-
-_WORDS = ("text", "task", "domain", "language")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,82 +52,6 @@ class Columns:
     """The rows that count, in SQL."""
 
 
-# ------------------------------------------------------------------ files
-def frame(uri: str) -> pl.DataFrame:
-    """The file at *uri*, a path or any URI that fsspec reads; blocks.
-
-    Raises:
-        NotFound: there is no such file.
-        InvalidRequest: it cannot be read.
-    """
-    import polars as pl
-
-    readers = {
-        "csv": lambda source: pl.read_csv(source, infer_schema_length=None),
-        "parquet": pl.read_parquet,
-        "jsonl": pl.read_ndjson,
-        "ndjson": pl.read_ndjson,
-    }
-    kind = uri.rpartition(".")[2].lower()
-    if kind not in readers:
-        raise InvalidRequest(f"{uri} is no table: use one of .csv, .parquet, .jsonl")
-    try:
-        with _opened(uri) as source:
-            return readers[kind](source)
-    except FileNotFoundError as error:
-        raise NotFound(f"there is no file {uri}") from error
-    except ImportError as error:
-        raise InvalidRequest(f"{uri} cannot be read: {error}") from error
-    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InvalidRequest(f"{uri} cannot be read: {first}") from error
-
-
-@contextlib.contextmanager
-def _opened(uri: str) -> Iterator[Any]:
-    if "://" not in uri:
-        yield uri
-        return
-    import fsspec
-
-    with fsspec.open(uri, "rb") as source:
-        yield source
-
-
-def write(table: Table, file: str) -> None:
-    """Writes *table* to *file* as .parquet, .csv or .jsonl, such that `read` gives it back.
-
-    Raises:
-        InvalidRequest: the name ends otherwise, or the file cannot be written.
-    """
-    import polars as pl
-
-    columns: dict[str, Any] = {
-        word: [getattr(query, word) for query in table.queries]
-        for word in _WORDS
-        if any(getattr(query, word) for query in table.queries)
-    }
-    numbers = np.array([query.numbers for query in table.queries])
-    columns |= {f"numbers|{index}": column for index, column in enumerate(numbers.T)}
-    for name in ("quality", "cost", "seconds"):
-        outcomes = getattr(table, name)
-        columns |= {f"{c}|{name}": outcomes[:, k] for k, c in enumerate(table.candidates)}
-    made = pl.DataFrame(columns).fill_nan(None)
-    writers: dict[str, Callable[[str], object]] = {
-        "parquet": made.write_parquet,
-        "csv": made.write_csv,
-        "jsonl": made.write_ndjson,
-    }
-    kind = file.rpartition(".")[2].lower()
-    if kind not in writers:
-        raise InvalidRequest(f"{file} names no kind of table: use .parquet, .csv or .jsonl")
-    try:
-        writers[kind](file)
-    except OSError as error:
-        raise InvalidRequest(f"{file} cannot be written: {error}") from error
-
-
-# ------------------------------------------------------------------ meaning
 def read(uri: str, columns: Columns = Columns()) -> Table:
     """The outcomes in the file at *uri*; not a number where it has none.
 
@@ -148,9 +70,9 @@ def table_of(found: pl.DataFrame, columns: Columns = Columns()) -> Table:
         raise InvalidRequest("the table has no rows" + " that --where keeps" * bool(columns.where))
     if columns.query or columns.specialist:
         found, columns = _widened(found, columns)
-    words = {word: _words(found, word, getattr(columns, word)) for word in _WORDS}
+    words = {word: _words(found, word, getattr(columns, word)) for word in WORDS}
     numbers = _numbers(found, columns.numbers)
-    taken = {getattr(columns, word) for word in _WORDS} | {*numbers}
+    taken = {getattr(columns, word) for word in WORDS} | {*numbers}
     cost = _by_specialist(found, "cost", columns.cost, taken)
     seconds = _by_specialist(found, "seconds", columns.seconds, taken)
     taken |= {*cost.values(), *seconds.values()}

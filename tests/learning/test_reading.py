@@ -8,8 +8,9 @@ import pytest
 
 from fabric.core.decisions import Query
 from fabric.core.errors import FabricError, InvalidRequest, NotFound
+from fabric.learning.files import write
 from fabric.learning.outcomes import Table
-from fabric.learning.reading import Columns, read, table_of, write
+from fabric.learning.reading import Columns, read, table_of
 
 WIDE = pl.DataFrame(
     {
