@@ -38,7 +38,7 @@ def _binned(x: Floats, y: Floats, w: Floats) -> tuple[Floats, Floats, Floats]:
     count = int(np.clip(total[-1] // _LEAST_LABELS, 1, _MOST_BINS))
     place = np.minimum((total - w / 2) / total[-1] * count, count - 1).astype(np.intp)
     place = np.unique(place, return_inverse=True)[1]
-    weight = np.bincount(place, w)
+    weight = np.bincount(place, w).astype(np.float64)
     return np.bincount(place, w * x) / weight, np.bincount(place, w * y) / weight, weight
 
 
