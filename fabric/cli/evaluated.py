@@ -30,7 +30,7 @@ def tables(report: Evaluation) -> Iterator[tuple[str, View]]:
         yield "Quality for cost", curves(report)
     if report.recoveries:
         yield (
-            "Share of the gap recovered, by the share of calls to the better one",
+            "Gap recovered, by the share of calls to the better one",
             recoveries(report),
         )
     if report.calibrations:

@@ -31,6 +31,9 @@ class Judged:
     """Of quality: [m, k]."""
     choices: NDArray[np.intp] | None = None
     """Whom it takes: [m]; None for whoever has the highest estimate."""
+    ranks: Callable[[], Floats] | None = None
+    """What it tells candidates apart by, [m, k], where that is finer than the estimates; no part of
+    a decision, and so not made with it."""
 
 
 Judge = Callable[[Sequence[Query]], Judged]

@@ -34,6 +34,8 @@ class Routing:
     router: str
     estimates: Floats
     """Of the quality of each candidate: [n, k]."""
+    ranks: Floats
+    """What it tells candidates apart by: the estimates, or what they were made of."""
     choices: NDArray[np.intp]
     """Whom it took, of those with an outcome: [n]."""
     fitting: float
@@ -47,6 +49,7 @@ class _Parts:
     """What comes of a router, fold by fold."""
 
     estimates: Floats
+    ranks: Floats
     choices: NDArray[np.intp]
     fitting: list[float] = field(default_factory=list)
     deciding: list[float] = field(default_factory=list)
@@ -79,9 +82,10 @@ def contest(
             judged = judge(queries)
             decided = time.perf_counter()
             parts = found.setdefault(
-                name, _Parts(np.full(shape, np.nan), np.zeros(shape[0], np.intp))
+                name, _Parts(np.zeros(shape), np.zeros(shape), np.zeros(shape[0], np.intp))
             )
             parts.estimates[rows] = judged.estimates
+            parts.ranks[rows] = judged.ranks() if judged.ranks else judged.estimates
             parts.choices[rows] = _choices(judged, asked[rows])
             parts.fitting.append(trained - started)
             parts.deciding.append((decided - trained) / len(rows))
@@ -90,6 +94,7 @@ def contest(
         Routing(
             router=name,
             estimates=parts.estimates,
+            ranks=parts.ranks,
             choices=parts.choices,
             fitting=float(np.mean(parts.fitting)),
             deciding=float(np.mean(parts.deciding)),
@@ -126,8 +131,11 @@ def _learned(train: Table, evidence: Mapping[str, Sequence[Evidence]], seed: int
 
     def judge(queries: Sequence[Query]) -> Judged:
         made = [policy.choose(query, train.candidates) for query in queries]
-        first = np.array([choice.first for choice in made], dtype=np.intp)
-        return Judged(np.array([choice.probabilities for choice in made]), first)
+        return Judged(
+            np.array([choice.probabilities for choice in made]),
+            np.array([choice.first for choice in made], dtype=np.intp),
+            lambda: np.array([policy.score(query) for query in queries]),
+        )
 
     return judge
 

@@ -180,7 +180,7 @@ def curves(table: Table, routings: Sequence[Routing]) -> tuple[Curve, ...]:
         return ()
     known = [("by lot", *_singles(table))]
     known += [
-        (each.router, *_traded(table, each.estimates, each.choices, cost))
+        (each.router, *_traded(table, each.ranks, each.choices, cost))
         for each in routings
         if each.router != FIXED
     ]
@@ -195,10 +195,10 @@ def _singles(table: Table) -> tuple[Floats, Floats]:
 
 
 def _traded(
-    table: Table, estimates: Floats, choices: NDArray[np.intp], cost: Floats
+    table: Table, ranks: Floats, choices: NDArray[np.intp], cost: Floats
 ) -> tuple[Floats, Floats]:
     """Cost and quality of each query [n, trades], by the price of cost in quality."""
-    known = np.where(np.isfinite(table.quality), estimates, -np.inf)
+    known = np.where(np.isfinite(table.quality), ranks, -np.inf)
     prices = np.append(0, np.geomspace(1e-3, 1e3, _TRADES)) / np.ptp(means(np.atleast_2d(cost)))
     picked = [choices, *((known - price * cost).argmax(1) for price in prices)]
     return (
@@ -234,7 +234,7 @@ def recoveries(table: Table, routings: Sequence[Routing]) -> tuple[Recovery, ...
     made = []
     for routing in routings:
         if routing.router != FIXED:
-            score = routing.estimates[:, strong] - routing.estimates[:, 1 - strong]
+            score = routing.ranks[:, strong] - routing.ranks[:, 1 - strong]
             area = average_recovered(score, *two)
             half, most = (calls_needed(score, *two, part) for part in (0.5, 0.8))
             made.append(Recovery(router=routing.router, area=area, half=half, most=most))

@@ -124,7 +124,7 @@ def worths(table: Table, routing: Routing | None) -> tuple[Worth, ...]:
     oracle_losses = np.column_stack([_oracle_loss(quality, k) for k in columns])
     routed: Sequence[Interval | None] = [None] * len(columns)
     if routing is not None:
-        losses = [_routed_loss(quality, routing.estimates, routing.choices, k) for k in columns]
+        losses = [_routed_loss(quality, routing.ranks, routing.choices, k) for k in columns]
         routed = intervals(np.column_stack(losses))
     best = np.nanmax(quality, axis=1, keepdims=True)
     is_first = quality == best
@@ -154,12 +154,10 @@ def _oracle_loss(quality: Floats, without: int) -> Floats:
     return np.asarray(np.nanmax(quality, axis=1) - rest.max(1, initial=0.0))
 
 
-def _routed_loss(
-    quality: Floats, estimates: Floats, chosen: NDArray[np.intp], without: int
-) -> Floats:
+def _routed_loss(quality: Floats, ranks: Floats, chosen: NDArray[np.intp], without: int) -> Floats:
     """Of every query: what the router's choice is worth more than its choice of the others."""
     rows = np.arange(len(quality))
-    hidden = np.where(np.isfinite(quality), estimates, -np.inf)
+    hidden = np.where(np.isfinite(quality), ranks, -np.inf)
     hidden[:, without] = -np.inf
     instead = np.where(np.isfinite(hidden.max(1)), quality[rows, hidden.argmax(1)], 0.0)
     return np.where(chosen == without, quality[rows, chosen] - instead, 0.0)

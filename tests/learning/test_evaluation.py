@@ -40,7 +40,7 @@ def domains():
     special = np.where(where == "x", flips(rng, 0.97), flips(rng, 0.2))
     texts = [f"about {place} number {row}" for row, place in enumerate(where)]
     quality = np.column_stack([general, special, special])
-    return evaluate(table(quality, domains=where, texts=texts, cost=[1, 1, 2]), Wanted())
+    return evaluate(table(quality, domains=where, texts=texts, cost=[1, 1, 2]), Wanted(folds=2))
 
 
 def verdicts(report, specialist):
