@@ -61,6 +61,7 @@ def _svg(name: str, figure: Figure) -> str:
         figure.savefig(target, format="svg", metadata={"Date": None}, transparent=True)
     text = target.getvalue()
     text = text[text.index("<svg") :].replace(_INK, "currentColor")
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'(id="|url\(#|href="#)', rf"\1{name}-", text)
     return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'role="img"', text, count=1)
 
@@ -79,7 +80,7 @@ def _domains(report: Evaluation) -> Figure:
     names = sorted(report.specialists, key=lambda name: -_known(cells["", name].quality.value))
     gains = np.array([[cells[domain, name].gain.value for name in names] for domain in shown])
     largest = max(float(np.nanmax(np.abs(gains), initial=0)), 0.01)
-    figure, axes = _axes(3 + 0.62 * len(names), 1.6 + 0.27 * len(shown))
+    figure, axes = _axes(3 + 0.62 * len(names), max(3.4, 1.6 + 0.27 * len(shown)))
     colors = Normalize(-100 * largest, 100 * largest)
     image = axes.pcolormesh(100 * gains, cmap="RdBu", norm=colors)
     axes.invert_yaxis()

@@ -175,31 +175,31 @@ def curves(table: Table, routings: Sequence[Routing]) -> tuple[Curve, ...]:
 
     The first is RouterBench's Zero router. None at all where nobody costs more than another.
     """
-    cost = means(np.where(np.isfinite(table.quality), table.cost, np.nan))
-    if np.ptp(cost) == 0:
+    asked = np.isfinite(table.quality)
+    used = asked.any(0)
+    paid = np.where(asked, table.cost, np.nan)
+    cost = np.where(used, means(paid), 0)
+    low, high = float(cost[used].min()), float(cost[used].max())
+    if low == high:
         return ()
-    known = [("by lot", *_singles(table))]
+    prices = np.append(0, np.geomspace(1e-3, 1e3, _TRADES)) / (high - low)
+    known = [("by lot", paid[:, used], table.quality[:, used])]
     known += [
-        (each.router, *_traded(table, each.ranks, each.choices, cost))
+        (each.router, *_traded(table, each.ranks, each.choices, prices, cost))
         for each in routings
         if each.router != FIXED
     ]
     oracle = references(table)[ORACLE].argmax(1)
-    known.append((ORACLE, *_traded(table, table.quality, oracle, table.cost)))
-    return tuple(_curve(table, cost, *each) for each in known)
-
-
-def _singles(table: Table) -> tuple[Floats, Floats]:
-    asked = np.isfinite(table.quality)
-    return np.where(asked, table.cost, np.nan), table.quality
+    known.append((ORACLE, *_traded(table, table.quality, oracle, prices, table.cost)))
+    return tuple(_curve(table, (low, high), *each) for each in known)
 
 
 def _traded(
-    table: Table, ranks: Floats, choices: NDArray[np.intp], cost: Floats
+    table: Table, ranks: Floats, choices: NDArray[np.intp], prices: Floats, cost: Floats
 ) -> tuple[Floats, Floats]:
-    """Cost and quality of each query [n, trades], by the price of cost in quality."""
+    """Cost and quality of each query [n, trades]: of the *choices*, and of who is best for each of
+    *prices*, in quality, of the *cost* that is expected."""
     known = np.where(np.isfinite(table.quality), ranks, -np.inf)
-    prices = np.append(0, np.geomspace(1e-3, 1e3, _TRADES)) / np.ptp(means(np.atleast_2d(cost)))
     picked = [choices, *((known - price * cost).argmax(1) for price in prices)]
     return (
         np.column_stack([taken(table.cost, each) for each in picked]),
@@ -207,12 +207,13 @@ def _traded(
     )
 
 
-def _curve(table: Table, single_cost: Floats, router: str, cost: Floats, quality: Floats) -> Curve:
-    low, high = float(single_cost.min()), float(single_cost.max())
+def _curve(
+    table: Table, costs: tuple[float, float], router: str, cost: Floats, quality: Floats
+) -> Curve:
     points = means(cost), means(quality)
     xs, ys = hull(*points)
     drawn = zip(resampled(cost, draws=200), resampled(quality, draws=200), strict=True)
-    areas = np.array([quality_area(x, y, low, high) for x, y in drawn])
+    areas = np.array([quality_area(x, y, *costs) for x, y in drawn])
     single = references(table)[SINGLE].argmax(1)
     wanted = float(taken(table.quality, single).mean()) - 1e-9
     spent = float(taken(table.cost, single).mean()) or np.nan
@@ -220,7 +221,7 @@ def _curve(table: Table, single_cost: Floats, router: str, cost: Floats, quality
         router=router,
         cost=tuple(xs.tolist()),
         quality=tuple(ys.tolist()),
-        area=interval(quality_area(*points, low, high), areas),
+        area=interval(quality_area(*points, *costs), areas),
         saving=cost_at_quality(*points, wanted) / spent,
     )
 

@@ -145,6 +145,18 @@ def test_all_are_judged_on_the_outcomes_there_are():
     assert [w.quality.value for w in report.worth] == [1, 0.25]
 
 
+def test_who_never_answered_is_worth_nothing():
+    """Neither is anybody worse off for it, and one specialist alone is all there is."""
+    rng = np.random.default_rng(6)
+    one = flips(rng, 0.6, 80)
+    report = evaluate(table(np.column_stack([one, np.full(80, np.nan)])), Wanted(folds=2))
+    assert [w.oracle_loss.value for w in report.worth] == [one.mean(), 0]
+    assert {r.router: r.quality.value for r in report.ladder}["learned"] == one.mean()
+    alone = evaluate(table(one[:, None]), Wanted(folds=2))
+    assert {rung.quality.value for rung in alone.ladder} == {one.mean()}
+    assert (alone.pairs, alone.curves, alone.recoveries) == ((), (), ())
+
+
 def test_routers_may_learn_from_another_table():
     """Which has the same specialists, in any order."""
     rng = np.random.default_rng(4)
