@@ -23,7 +23,7 @@ _HOME = {
     "AsyncClient": "fabric.client",
     "Client": "fabric.client",
     "FabricError": "fabric.core.errors",
-    "Requirements": "fabric.core.plans",
+    "Requirements": "fabric.core.routes",
 }
 __all__ = ["Answer", "AsyncClient", "Client", "FabricError", "Requirements", "__version__"]
 

@@ -103,6 +103,10 @@ def _shortened(array: Any) -> str:
 def provenance(given: Answer) -> str:
     """Who answered, in a sentence."""
     by = f"{given.specialist}:{given.version}"
+    if given.mixture:
+        by = " and ".join(given.mixture)
+    if given.confidence is not None:
+        by += f", {given.confidence:.0%} sure,"
     way = f" by route {given.route}" if given.route else ""
     tries = "1 attempt" if given.attempts == 1 else f"{given.attempts} attempts"
     return f"answered by {by}{way} after {tries}{', as a fallback' if given.fallback else ''}"

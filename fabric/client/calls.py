@@ -51,6 +51,8 @@ _WHO_ANSWERED = (
     names.VERSION,
     names.ROUTE,
     names.REPLICA,
+    names.CONFIDENCE,
+    names.MIXTURE,
     names.ATTEMPTS,
     names.FALLBACK,
 )
@@ -111,6 +113,8 @@ def _answer(response: oip.ModelInferResponse) -> Answer:
     who: dict[str, Any] = {
         name.removeprefix(names.PREFIX): said.pop(name) for name in _WHO_ANSWERED if name in said
     }
+    if "mixture" in who:
+        who["mixture"] = tuple(who["mixture"].split(","))
     return Answer(
         outputs=decode_outputs(response),
         model=response.model_name,

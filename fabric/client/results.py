@@ -30,6 +30,10 @@ class Answer(Mapping[str, "NDArray[Any]"]):
     route: str = ""
     """Empty when the specialist was called by its own name."""
     replica: str = ""
+    confidence: float | None = None
+    """How sure a cascade is of it, from 0 to 1."""
+    mixture: tuple[str, ...] = ()
+    """`name:version` of those who made it together, the heaviest first."""
     attempts: int = 1
     fallback: bool = False
     """Whether a candidate other than the first answered."""

@@ -135,6 +135,7 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Application]:
         finally:
             application.close()
             watch.cancel()
+            await view.dispatcher.close()
 
 
 def _handlers(

@@ -10,6 +10,7 @@ from fabric.core.errors import Unavailable
 from fabric.dispatch import Dispatcher
 from fabric.gateway.sequences import Sequences
 from fabric.routing.planner import Known, Planner
+from fabric.wire import outputs
 
 if TYPE_CHECKING:
     from fabric.core.cards import Specialist
@@ -24,7 +25,7 @@ class View:
         self.pool = pool
         self.planner = Planner(self._known)
         pool.on_change = self._changed
-        dispatcher = Dispatcher(self.planner, pool)
+        dispatcher = Dispatcher(self.planner, pool, outputs=outputs)
         self.tallies = dispatcher.tallies
         self.dispatcher = Sequences(dispatcher, self.planner, pool, self.catalog.find)
         self.news = asyncio.Event()

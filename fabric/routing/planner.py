@@ -13,6 +13,7 @@ from fabric.core.cards import Specialist
 from fabric.core.errors import NotFound, Unavailable
 from fabric.core.plans import Candidate, Plan, Refusal
 from fabric.core.routes import Requirements, Retry, Route
+from fabric.routing.confidence import unusable
 from fabric.routing.filters import refusal
 
 if TYPE_CHECKING:
@@ -85,7 +86,11 @@ def _plans(known: Known, model: str, version: str, requirements: Requirements | 
         raise Unavailable(f"'{model}' is not ready: it is unloaded")
     if version:
         raise NotFound(f"{unknown(model, version)}; it is a route, and routes have no versions")
+    if route.cascade is not None and (why_not := unusable(route.cascade)):
+        raise Unavailable(f"route '{model}' is not ready: {why_not}")
     pairs, refusals = _through(known, route, asked)
+    if route.cascade is not None:
+        pairs.sort(key=lambda pair: pair[0].card.cost)
     if not pairs:
         error = Unavailable if any(r.reason == _UNLOADED for r in refusals) else NotFound
         refused = "; ".join(f"{r.name}: {r.reason}" for r in refusals)
@@ -98,8 +103,15 @@ def _plans(known: Known, model: str, version: str, requirements: Requirements | 
         refusals=tuple(refusals),
         retry=route.retry,
         timeout=route.timeout,
+        cascade=route.cascade,
+        mixture=route.mixture,
     )
-    if route.order == "fixed" or len(pairs) == 1 or not any(weight for _, weight in pairs):
+    if (
+        route.order == "fixed"
+        or route.cascade is not None
+        or len(pairs) == 1
+        or not any(weight for _, weight in pairs)
+    ):
         return _Draw((plan,))
     return _weighted(plan, [weight for _, weight in pairs])
 
@@ -182,6 +194,7 @@ def _weighted(plan: Plan, weights: list[float]) -> _Draw:
                 refusals=plan.refusals,
                 retry=plan.retry,
                 timeout=plan.timeout,
+                mixture=plan.mixture,
             )
         )
     return _Draw(tuple(plans), tuple(accumulate(weights)))

@@ -3,7 +3,9 @@
 Requests ask with `fabric_task`, `fabric_domain`, `fabric_language`, `fabric_modality`,
 `fabric_owner` and `fabric_label.<key>` (texts), and forbid another answerer than the first
 candidate with `fabric_substitute` = false. Answers say `fabric_specialist`, `fabric_version`,
-`fabric_route`, `fabric_replica` (texts), `fabric_attempts` (int64) and `fabric_fallback` (bool).
+`fabric_route`, `fabric_replica` (texts), `fabric_attempts` (int64) and `fabric_fallback` (bool);
+those of a cascade how sure they are, `fabric_confidence` (double), and those of a mixture who had a
+part in them, `fabric_mixture` ("a:1,b:2", the heaviest first, who is also the `fabric_specialist`).
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ ROUTE = "fabric_route"
 REPLICA = "fabric_replica"
 ATTEMPTS = "fabric_attempts"
 FALLBACK = "fabric_fallback"
+CONFIDENCE = "fabric_confidence"
+MIXTURE = "fabric_mixture"
 
 _LABEL = "fabric_label."
 _FIELDS = {f"fabric_{name}": name for name in ("task", "domain", "language", "modality", "owner")}
@@ -125,4 +129,8 @@ def provenance(model: str, answer: Answer) -> bytes:
         parameters[REPLICA].string_param = answer.response.replica
     parameters[ATTEMPTS].int64_param = len(answer.attempts) + 1
     parameters[FALLBACK].bool_param = answer.fallback
+    if answer.confidence is not None:
+        parameters[CONFIDENCE].double_param = answer.confidence
+    if answer.mixture:
+        parameters[MIXTURE].string_param = ",".join(answer.mixture)
     return bytes(message.SerializeToString())
