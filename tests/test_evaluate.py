@@ -265,7 +265,7 @@ def test_a_running_fabric_is_asked_row_by_row(tmp_path):
         ("eval-both", ("--input", "z=x"), "eval-plain:1 has no input 'z'"),
         ("eval-both", ("--input", "x", "--answer", "z"), "--answer: no output 'z'"),
         ("eval-both", ("--input", "x", "--label", "word"), "label 'a' is no number of a class"),
-        ("eval-both", ("--input", "x", "--label", "lable"), "did you mean 'label'?"),
+        ("eval-both", ("--input", "x", "--label", "labels"), "did you mean 'label'?"),
     ],
 )
 def test_a_question_that_makes_no_sense_ends_it(tmp_path, name, options, message):

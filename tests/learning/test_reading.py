@@ -98,7 +98,7 @@ def test_files_are_read_by_any_uri_of_fsspec():
 @pytest.mark.parametrize(
     ("columns", "error", "message"),
     [
-        ({"text": "promt"}, NotFound, "--text: no column 'promt'; did you mean 'prompt'?"),
+        ({"text": "prompts"}, NotFound, "--text: no column 'prompts'; did you mean 'prompt'?"),
         ({"quality": ("b=bgi",)}, NotFound, "--quality: no column 'bgi'; did you mean 'big'?"),
         ({"quality": ("big",)}, InvalidRequest, "--quality 'big' must read NAME=COLUMN"),
         ({"quality": ("{}|q",)}, NotFound, "--quality: no column of numbers is like {}|q"),
