@@ -181,6 +181,22 @@ class Routing(routing_grpc.RoutingServiceServicer):
 
     async def Explain(self, request, context):
         self.seen.requests.append(request)
+        if request.model == "ranked":
+            return routing_pb2.ExplainResponse(
+                model=request.model,
+                route="ranked",
+                weights={"quality": 1.0, "similarity": 0.5},
+                candidates=[
+                    {
+                        "specialist": "rotated",
+                        "version": "1",
+                        "score": 0.93,
+                        "parts": {"quality": 0.925},
+                        "reason": "quality 0.93",
+                    }
+                ],
+                refusals=[{"specialist": "noisy", "version": "1", "reason": "domain"}],
+            )
         return routing_pb2.ExplainResponse(
             model=request.model,
             route="digits",

@@ -195,6 +195,18 @@ async def test_a_plan_is_shown_with_its_refusals(fabric):
     assert refused.split() == ["-", "noisy", "1", "domain"]
 
 
+async def test_a_ranked_plan_has_a_column_for_each_scorer(fabric):
+    """With its weight, and what each candidate has from it; programs get the same."""
+    shown = await fabric("explain", "ranked", "--require", "max_cost=2")
+    titles, first, refused = shown.stdout.splitlines()
+    assert "QUALITY × 1  SIMILARITY × 0.5  SCORE" in titles
+    assert first.split() == ["1", "rotated", "1", "0", "0", "0.93", "0.93", "quality", "0.93"]
+    assert refused.split() == ["-", "noisy", "1", "domain"]
+    as_json = json.loads((await fabric("explain", "ranked", "-o", "json")).stdout)
+    assert as_json["weights"] == {"quality": 1.0, "similarity": 0.5}
+    assert as_json["candidates"][0]["parts"] == {"quality": 0.925}
+
+
 async def test_deleting_names_a_kind(fabric, gateway):
     """Routes and specialists can be taken out."""
     shown = await fabric("delete", "route", "digits", "-o", "json")

@@ -40,6 +40,10 @@ class Catalog:
         self._versions: dict[str, tuple[Specialist, ...]] = {}
         self._replicas: dict[str, dict[str, Replica]] = {}
 
+    def names(self) -> Iterable[str]:
+        """Of all specialists."""
+        return self._versions
+
     def versions(self, name: str) -> tuple[Specialist, ...]:
         """All versions of a specialist, latest first: integers numerically, above any text."""
         return self._versions.get(name, ())

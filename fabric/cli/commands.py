@@ -71,7 +71,9 @@ RequireOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY=VALUE",
-        help="What an answer must come from: task, domain, language, modality, owner, label.<key>.",
+        help="What an answer must come from: task, domain, language, modality, owner, region, "
+        "data_classes, versions, max_cost, max_latency, min_quality (METRIC>=VALUE), expression, "
+        "label.<key>.",
         show_default=False,
     ),
 ]

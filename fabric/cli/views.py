@@ -52,7 +52,8 @@ def routes(found: Iterable[Route]) -> View:
         (
             route.name,
             route.order,
-            " > ".join(f"{e.name}:{e.version}" if e.version else e.name for e in route.chain),
+            " > ".join(f"{e.name}:{e.version}" if e.version else e.name for e in route.chain)
+            or "*",
             ", ".join(_stated(route.requirements)),
             f"{route.timeout:g} s",
             route.description,
@@ -65,18 +66,39 @@ def _stated(requirements: Requirements) -> Iterator[str]:
     for name, value in vars(requirements).items():
         if name == "labels":
             yield from (f"label.{key}={text}" for key, text in value.items())
-        elif value:
+        elif name == "min_quality" and value:
+            yield f"{value.metric}>={value.value:g}"
+        elif name in ("inputs", "outputs"):
+            yield from (f"{name.removesuffix('s')} {need.name}" for need in value)
+        elif isinstance(value, tuple):
+            yield from (f"{name}={each}" for each in value)
+        elif value not in ("", None):
             yield f"{name}={value}"
 
 
 def plan(explanation: Explanation) -> View:
-    columns = ("place", "specialist", "version", "replicas", "cost", "reason")
+    """With a column for each scorer where the route ranks its candidates: its weight, and what
+    each has from it."""
+    from fabric.core.routes import SCORERS
+
+    weights = {n: explanation.weights[n] for n in SCORERS if n in explanation.weights}
+    scorers = [f"{name} × {weight:g}" for name, weight in weights.items()]
+    columns = ("place", "specialist", "version", "replicas", "cost", *scorers, "score", "reason")
     candidates = [
-        (place, c.specialist, c.version, c.replicas, f"{c.cost:g}", c.reason)
+        (
+            *(place, c.specialist, c.version, c.replicas, f"{c.cost:g}"),
+            *(f"{c.parts[name]:.2f}" if name in c.parts else "" for name in weights),
+            *(f"{c.score:.2f}", c.reason),
+        )
         for place, c in enumerate(explanation.candidates, 1)
     ]
-    refusals = [("-", r.specialist, r.version, "", "", r.reason) for r in explanation.refusals]
-    return columns, candidates + refusals
+    empty = ("",) * (len(scorers) + 3)
+    refusals = [("-", r.specialist, r.version, *empty, r.reason) for r in explanation.refusals]
+    rows = candidates + refusals
+    if weights:
+        return columns, rows
+    at = columns.index("score")
+    return (*columns[:at], *columns[at + 1 :]), [(*row[:at], *row[at + 1 :]) for row in rows]
 
 
 def findings(found: Iterable[Finding]) -> View:

@@ -75,7 +75,7 @@ def infer(
     inputs: Mapping[str, ArrayLike],
     *,
     version: str = "",
-    requirements: Requirements | Mapping[str, str] | None = None,
+    requirements: Requirements | Mapping[str, Parameter] | None = None,
     timeout: float | None = None,
     substitute: bool = True,
     parameters: Mapping[str, Parameter] | None = None,
@@ -87,7 +87,8 @@ def infer(
     Args:
         version: Of the specialist; empty for the latest.
         requirements: What an answer must come from, beyond the route's own requirements; a mapping
-            has the keys task, domain, language, modality, owner and label.<key>.
+            has the keys task, domain, language, modality, owner, region, data_classes, versions,
+            max_cost, max_latency, min_quality ("accuracy>=0.9"), expression and label.<key>.
         timeout: Seconds; without one the route's or the specialist's own holds.
         substitute: Whether another candidate than the first may answer.
         parameters: Passed on to the specialist.
@@ -124,7 +125,7 @@ def _answer(response: oip.ModelInferResponse) -> Answer:
     )
 
 
-def _requirements(asked: Requirements | Mapping[str, str] | None) -> Requirements:
+def _requirements(asked: Requirements | Mapping[str, Parameter] | None) -> Requirements:
     if isinstance(asked, Requirements):
         return asked
     parameters: dict[str, oip.InferParameter] = {}
@@ -174,7 +175,7 @@ def explain(
     name: str,
     *,
     version: str = "",
-    requirements: Requirements | Mapping[str, str] | None = None,
+    requirements: Requirements | Mapping[str, Parameter] | None = None,
 ) -> Call[routing_service_pb2.ExplainResponse, Explanation]:
     """The plan that such a request would get now."""
     request = routing_service_pb2.ExplainRequest(

@@ -69,6 +69,10 @@ class Candidate:
     replicas: int = 0
     """Those that the gateway has a link to."""
     cost: float = 0.0
+    score: float = 0.0
+    """What it is ranked by, from 0 to 1, where its route ranks its candidates,"""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """and the score of each scorer, of which that is the weighted mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +93,8 @@ class Explanation:
     candidates: tuple[Candidate, ...] = ()
     """In the order they are tried."""
     refusals: tuple[Refusal, ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Of each scorer, where the route ranks its candidates."""
     revision: int = 0
 
 

@@ -17,6 +17,7 @@ from fabric.core.errors import InvalidRequest, Unavailable
 from fabric.core.replicas import Load, Replica
 from fabric.core.routes import Route
 from fabric.core.tensors import Signature
+from fabric.routing.expressions import compiled
 from fabric.wire.cards import from_message
 from fabric.wire.changes import from_key, to_key, to_resource, to_watch
 from fabric.wire.model_config import overridden
@@ -56,7 +57,7 @@ class CatalogServicer(CatalogServiceServicer):
     async def Apply(self, request: pb.ApplyRequest, _context: Any) -> pb.ApplyResponse:
         outcome = await self._controller.apply(
             [_read(each, Specialist) for each in request.specialists],
-            [_read(each, Route) for each in request.routes],
+            [_checked(_read(each, Route)) for each in request.routes],
             request.prune,
             request.dry_run,
         )
@@ -134,6 +135,15 @@ def _read(message: Message, cls: type[T]) -> T:
         name = getattr(getattr(message, "card", message), "name", "")
         subject = f"{cls.__name__.lower()} {name!r}" if name else cls.__name__.lower()
         raise InvalidRequest(f"{subject}: {error}") from error
+
+
+def _checked(route: Route) -> Route:
+    if expression := route.requirements.expression:
+        try:
+            compiled(expression)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"route {route.name!r}: {error.message}") from None
+    return route
 
 
 def _key(message: pb.Key) -> Key:

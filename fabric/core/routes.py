@@ -54,7 +54,7 @@ class Requirements:
     region: str = ""
     data_classes: tuple[str, ...] = ()
     """Kinds of data that the request holds: all of them must be allowed."""
-    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    labels: Mapping[str, str] = field(default_factory=dict)
     versions: tuple[str, ...] = ()
     """One of them."""
     max_cost: float | None = None
@@ -69,6 +69,16 @@ class Requirements:
     """That it must give."""
     expression: str = ""
     """In CEL (https://cel.dev), over `card`; true for those who may answer."""
+
+    def __hash__(self) -> int:
+        return hash(
+            (
+                *(self.task, self.domain, self.language, self.modality, self.owner, self.region),
+                *(self.data_classes, self.versions, self.max_cost, self.max_latency),
+                *(self.min_quality, self.inputs, self.outputs, self.expression),
+                frozenset(self.labels.items()),
+            )
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

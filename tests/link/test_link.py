@@ -31,6 +31,7 @@ from fabric.link.frames import (
     Limits,
     encode_hello,
 )
+from fabric.link.latencies import quantile
 from fabric.link.server import Call, LinkServer
 
 
@@ -206,6 +207,15 @@ async def test_the_replica_hears_of_a_caller_that_is_gone():
         await told.wait()
         with pytest.raises(Unavailable):
             await task
+
+
+async def test_what_is_not_answered_in_time_counts_as_slow():
+    """A replica that answers nothing would be taken for one that was not asked."""
+    async with linked(Held()) as (_, link):
+        for _ in range(2):
+            with pytest.raises(DeadlineExceeded):
+                await link.call(b"x", Deadline.after(0.02))
+        assert quantile([link.latencies.recent()], 0.9) >= 0.03
 
 
 async def test_draining_finishes_what_is_in_flight():

@@ -114,3 +114,12 @@ def test_a_message_without_what_its_dataclass_needs_is_refused():
     """The error names the message and the field."""
     with pytest.raises(ValueError, match=r"Replica: .*address"):
         from_message(card_pb2.Replica(id="r", specialist="s", version="1"), replicas.Replica)
+
+
+def test_a_number_of_zero_is_no_missing_one():
+    """It does not travel, and is there."""
+    for value, message in (
+        (cards.Evidence(metric="accuracy", value=0.0), card_pb2.Evidence),
+        (routes.MinQuality(metric="accuracy", value=0.0), route_pb2.MinQuality),
+    ):
+        assert from_message(to_message(value, message), type(value)) == value
