@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fabric.cli import importing, tuning
+from fabric.cli import evaluating, importing, tuning
 from fabric.cli import output as out
 from fabric.cli.output import Output, OutputOption, reporting
 
@@ -357,6 +357,7 @@ def conformance(
 
 
 app.command()(tuning.tune)
+app.command()(evaluating.evaluate)
 
 
 # ------------------------------------------------------------------ about
