@@ -3,9 +3,11 @@
 `python -m tests.benchmarks.stream FOLDER` takes a folder with LLMRouter's table `train.parquet`
 (columns question, task, metric and one of scores for each model). Requests come in random order.
 Each is decided by the latest policy, corrected by what the explorer learned since, and explored
-within the budget; policies are trained on the log whenever it has doubled, later every
-`--every` requests. Beside it stand the best single model in hindsight, the best model by task in
-hindsight and the oracle. With `--drift` the best model fails most requests from the middle on.
+within a budget that is larger for the first requests: on the whole less than 5 % have a shadow.
+Policies are trained on the log whenever it has doubled, later every `--every` requests; with
+`--stages` and no names there are none, and the explorer alone decides. Beside it stand the best
+single model in hindsight, the best model by task in hindsight and the oracle. With `--drift` the
+best model fails most requests from the middle on.
 """
 
 from __future__ import annotations
