@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fabric.cli import importing, learning, tuning
+from fabric.cli import evaluating, importing, learning, tuning
 from fabric.cli import output as out
 from fabric.cli.output import SERVER as _SERVER
 from fabric.cli.output import Output, OutputOption, ServerOption, connected, reporting
@@ -356,6 +356,7 @@ def conformance(
 
 
 app.command()(tuning.tune)
+app.command()(evaluating.evaluate)
 
 
 # ------------------------------------------------------------------ learning
