@@ -9,8 +9,8 @@ from sklearn.isotonic import IsotonicRegression
 Floats = NDArray[np.float64]
 
 _LEAST_SLOPE = 1e-6
-_LEAST_LABELS = 50
-_MOST_BINS = 50
+_LEAST_LABELS = 100
+_MOST_BINS = 30
 
 
 def fit_curve(scores: Floats, outcomes: Floats, weights: Floats) -> Floats:

@@ -213,7 +213,7 @@ def _stacked(table: Table, rows: _Rows, settings: Training, seed: int) -> Learne
         for fitted, held in parts:
             some = fitted[told[fitted]]
             held_out[held] = stages.forest_predictions(
-                x[some], y[some], rows.w[some], x[held], settings.trees // 2, leaf, seed
+                x[some], y[some], rows.w[some], x[held], -(-settings.trees // 3), leaf, seed
             )
         names, said = [*names, "forest"], [*said, held_out]
     found, offset = stacking.weigh(said, rows.y, rows.w)
