@@ -23,6 +23,9 @@ _HASHED = FEATURES - 1
 _WORDS = 48
 """Of a text that are read."""
 _MIDPOINTS = (np.arange(64) + 0.5) / 64
+_RIDGE = 1.0
+_OPTIMISM = 0.5
+"""Standard deviations of a success, which are 0.5 at most, that LinUCB hopes for."""
 _REACH = 5.0
 """Standard deviations beyond which nobody is expected."""
 
@@ -92,3 +95,37 @@ def _sketch(size: int) -> tuple[NDArray[np.intp], Vector]:
     places = (codes >> np.uint64(32)) % np.uint64(_HASHED)
     signs = 1.0 - 2.0 * (codes >> np.uint64(31) & np.uint64(1)).astype(np.float64)
     return places.astype(np.intp), signs
+
+
+class Linear:
+    """Discounted ridge regressions of gains on the features of requests, one for each candidate.
+
+    LinUCB (Li et al. 2010, arXiv:1003.0146), discounted (Russac et al. 2019, arXiv:1909.09146).
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.gram = np.zeros((rows, FEATURES, FEATURES))
+        self.moment = np.zeros((rows, FEATURES))
+        self._inverse = np.tile(np.eye(FEATURES) / _RIDGE, (rows, 1, 1))
+
+    def hopes(self, rows: list[int], weights: Vector, x: Vector) -> Vector:
+        """The upper bound of the gain of each."""
+        inverse = self._inverse[rows]
+        for place in np.flatnonzero(weights < 1):
+            inverse[place] = _inverted(self.gram[rows[place]] * weights[place])
+        ways = inverse @ x
+        gains = (ways * self.moment[rows]).sum(axis=1) * weights
+        hopes: Vector = gains + _OPTIMISM * np.sqrt(ways @ x)
+        return hopes
+
+    def learn(self, row: int, x: Vector, gain: float, weight: float, kept: float) -> None:
+        self.gram[row] = kept * self.gram[row] + weight * np.outer(x, x)
+        self.moment[row] = kept * self.moment[row] + weight * gain * x
+        self.solve(row)
+
+    def solve(self, rows: int | slice) -> None:
+        self._inverse[rows] = _inverted(self.gram[rows])
+
+
+def _inverted(gram: Vector) -> Vector:
+    return np.linalg.inv(gram + _RIDGE * np.eye(FEATURES)).astype(np.float64, copy=False)

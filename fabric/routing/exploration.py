@@ -8,6 +8,7 @@ mean of every method here, and what has changed since they were made is learned 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fabric.routing.bandits import CELLS, FEATURES, Vector, best_of, cell_of, features
+from fabric.routing.bandits import CELLS, Linear, Vector, best_of, cell_of, features
 
 if TYPE_CHECKING:
     from fabric.core.decisions import Query
@@ -33,9 +34,7 @@ _SHRUNK = 20.0
 """and what is known for all requests is worth for one kind of them, at most."""
 _SPREAD = 0.05
 """Share of the method's picks that is spread evenly, so that everybody may be chosen."""
-_RIDGE = 1.0
-_OPTIMISM = 0.5
-"""Standard deviations of a success, which are 0.5 at most, that LinUCB hopes for."""
+_UNKNOWN = 0.5
 _TOLERATED = 0.1
 """Change of a success rate that is no drift,"""
 _ALARM = 12.0
@@ -81,7 +80,7 @@ class Explorer:
         """and sums of how much better than its score each was."""
         self._surprise = np.zeros((MOST, 2))
         """Sums of surprises, bad and good."""
-        self._linear = _Linear() if settings.method == "linucb" else None
+        self._linear = Linear(MOST) if settings.method == "linucb" else None
         if state is not None:
             self._load(state)
 
@@ -89,8 +88,9 @@ class Explorer:
         """Whom to ask for the request with this id.
 
         *scores* has the candidates in the order in which they are to be tried, and how likely each
-        is to succeed. Most requests go to the first. A share of them, `shadow`, is given to
-        another one too; of the others a share, `share`, goes to whom the method picks.
+        is to succeed, not a number where nobody knows. Most requests go to the first. A share of
+        them, `shadow`, is given to another one too; of the others a share, `share`, goes to whom
+        the method picks.
         """
         names = tuple(scores)
         shadow, share = self._settings.shadow, self._settings.share
@@ -122,29 +122,49 @@ class Explorer:
 
         True if it has changed, by its surprises so far; then little of what was known counts.
         """
+        score = _UNKNOWN if math.isnan(score) else score
         (expected,), _ = self._expected(query, {candidate: score})
         row = self._row(candidate)
         drifted = self._drifted(row, success - float(expected))
-        kept = self._discount * (self._widened(row) if drifted else 1.0)
-        places = [0, 1 + cell_of(query)]
+        kept = self._widened(row) if drifted else 1.0
         self._labels[row] *= kept
         self._gains[row] *= kept
-        self._labels[row, places] += weight
-        self._gains[row, places] += weight * (success - score)
+        cell = 1 + cell_of(query)
+        gain = success - score
+        for place, gained in ((0, gain - self._kind(cell)), (cell, gain)):
+            self._labels[row, place] = weight + self._discount * self._labels[row, place]
+            self._gains[row, place] = weight * gained + self._discount * self._gains[row, place]
         if self._linear is not None:
-            self._linear.learn(row, features(query), success - score, weight, kept)
+            self._linear.learn(row, features(query), gain, weight, kept * self._discount)
         return drifted
 
+    def rebase(self) -> None:
+        """The scores now come from a policy that was trained on the labels so far.
+
+        What they missed starts at zero again; how much is known of each candidate stays.
+        """
+        self._gains[:] = 0.0
+        self._surprise[:] = 0.0
+        if self._linear is not None:
+            self._linear.moment[:] = 0.0
+
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """Everything that was learned, as arrays with a row for each candidate."""
-        rows = list(self._rows.values())
-        names: NDArray[np.generic] = np.array(list(self._rows), dtype=np.str_)
-        return {"candidates": names} | {name: a[rows] for name, a in self._arrays().items()}
+        """Everything that was learned, as arrays with a row for each candidate.
+
+        `heard` has the rows in the order in which they were heard of.
+        """
+        known = len(self._rows)
+        names = sorted(self._rows, key=self._rows.__getitem__)
+        return {
+            "candidates": np.array(names, dtype=np.str_),
+            "heard": np.array(list(self._rows.values()), dtype=np.intp),
+        } | {name: array[:known].copy() for name, array in self._arrays().items()}
 
     def _load(self, state: State) -> None:
-        for row, name in enumerate(state["candidates"].tolist()):
-            self._rows[name] = row
-            self._newest[_base(name)] = name
+        names = state["candidates"].tolist()
+        for row in state["heard"].tolist():
+            self._rows[names[row]] = row
+            self._newest[_base(names[row])] = names[row]
         for name, array in self._arrays().items():
             if name in state:
                 array[: len(self._rows)] = state[name]
@@ -162,7 +182,7 @@ class Explorer:
             picks = best_of(*self._expected(query, scores))
         else:
             rows, weights = self._known(scores)
-            given = np.fromiter(scores.values(), np.float64, len(rows))
+            given = _given(scores)
             hopes = given + self._linear.hopes(rows, weights, features(query))
             picks = np.zeros(len(rows))
             picks[hopes.argmax()] = 1.0
@@ -175,13 +195,19 @@ class Explorer:
         """
         rows, weights = self._known(scores)
         cell = 1 + cell_of(query)
-        labels = self._labels[rows]
-        gains = self._gains[rows]
+        labels, gains = self._labels[rows], self._gains[rows]
         overall, here = labels[:, 0] * weights, labels[:, cell] * weights
-        gain = gains[:, 0] * weights / (_SCORED + overall)
+        gain = gains[:, 0] * weights / (_SCORED + overall) + self._kind(cell)
         gain = (gains[:, cell] * weights + _SHRUNK * gain) / (_SHRUNK + here)
-        given = np.fromiter(scores.values(), np.float64, len(rows))
+        given = _given(scores)
         return np.clip(given + gain, 0.01, 0.99), np.minimum(_SHRUNK, _SCORED + overall) + here
+
+    def _kind(self, cell: int) -> float:
+        """How much better than expected all candidates do at one kind of requests."""
+        known = len(self._rows)
+        labels, gains = self._labels[:known, cell], self._gains[:known]
+        each = gains[:, 0] / (_SCORED + self._labels[:known, 0])
+        return float((gains[:, cell] - labels * each).sum() / (_SHRUNK + labels.sum()))
 
     def _known(self, names: Mapping[str, float]) -> tuple[list[int], Vector]:
         """The row of each candidate and its weight: less for a new version, none for a stranger."""
@@ -209,7 +235,7 @@ class Explorer:
             for array in self._arrays().values():
                 array[row] = array[before] * weight
             self._surprise[row] = 0.0
-            self._newest[_base(candidate)] = candidate
+        self._newest[_base(candidate)] = candidate
         self._rows[candidate] = row
         return row
 
@@ -228,38 +254,11 @@ class Explorer:
         return True
 
 
-class _Linear:
-    """Discounted ridge regressions of gains on the features of requests, one for each candidate.
-
-    LinUCB (Li et al. 2010, arXiv:1003.0146), discounted (Russac et al. 2019, arXiv:1909.09146).
-    """
-
-    def __init__(self) -> None:
-        self.gram = np.zeros((MOST, FEATURES, FEATURES))
-        self.moment = np.zeros((MOST, FEATURES))
-        self._inverse = np.tile(np.eye(FEATURES) / _RIDGE, (MOST, 1, 1))
-
-    def hopes(self, rows: list[int], weights: Vector, x: Vector) -> Vector:
-        """The upper bound of the gain of each."""
-        inverse = self._inverse[rows]
-        for place in np.flatnonzero(weights < 1):
-            inverse[place] = _inverted(self.gram[rows[place]] * weights[place])
-        ways = inverse @ x
-        gains = (ways * self.moment[rows]).sum(axis=1) * weights
-        hopes: Vector = gains + _OPTIMISM * np.sqrt(ways @ x)
-        return hopes
-
-    def learn(self, row: int, x: Vector, gain: float, weight: float, kept: float) -> None:
-        self.gram[row] = kept * self.gram[row] + weight * np.outer(x, x)
-        self.moment[row] = kept * self.moment[row] + weight * gain * x
-        self.solve(row)
-
-    def solve(self, rows: int | slice) -> None:
-        self._inverse[rows] = _inverted(self.gram[rows])
-
-
-def _inverted(gram: Vector) -> Vector:
-    return np.linalg.inv(gram + _RIDGE * np.eye(FEATURES)).astype(np.float64, copy=False)
+def _given(scores: Mapping[str, float]) -> Vector:
+    """The scores; of whom no policy knows anything, one half."""
+    given = np.fromiter(scores.values(), np.float64, len(scores))
+    given[np.isnan(given)] = _UNKNOWN
+    return given
 
 
 def _base(candidate: str) -> str:

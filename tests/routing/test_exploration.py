@@ -146,6 +146,27 @@ def test_a_candidate_that_changes_is_noticed_and_one_that_does_not_is_not():
     assert made.corrected(QUERY, {"a:1": 0.5})["a:1"] < 0.4
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_new_policy_knows_what_the_labels_before_it_said(method):
+    """Its scores stand until others come; who is known well stays known well."""
+    made = taught(method)
+    sure = {"a:1": 0.8, "c:1": 0.2}
+    made.rebase()
+    assert made.corrected(QUERY, sure) == pytest.approx(sure)
+    assert made.decide("", QUERY, sure).propensities[0] > 0.9
+    made.learn(QUERY, "c:1", 1.0, 0.2)
+    assert made.corrected(QUERY, sure)["c:1"] > 0.2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_candidate_without_a_score_may_be_chosen(method):
+    """Whom the policy does not know is as likely to succeed as not, until labels say more."""
+    made, nan = explorer(method), float("nan")
+    assert min(made.decide("", QUERY, {"a:1": 0.5, "z:1": nan}).propensities) > 0
+    made.learn(QUERY, "z:1", 1.0, nan)
+    assert made.corrected(QUERY, {"z:1": nan})["z:1"] > 0.5
+
+
 def test_old_labels_count_less_than_new_ones():
     """Discounting follows what changes too little to be noticed at once."""
     corrected = []
@@ -194,7 +215,8 @@ def test_state_is_bounded():
     assert len(names) == MOST
     assert "m0:1" in names
     assert "m1:1" not in names
-    assert made.corrected(QUERY, {"m1:1": 0.5}) == {"m1:1": 0.5}
+    forgotten, stranger = (made.corrected(QUERY, {name: 0.5})[name] for name in ("m1:1", "z:1"))
+    assert forgotten == stranger
 
 
 def test_chances_to_be_the_best_are_those_of_many_draws():
