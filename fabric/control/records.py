@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sqlalchemy import case, delete, func, select
@@ -30,7 +31,7 @@ from fabric.control.rows import (
 )
 from fabric.control.store import forget
 from fabric.control.tables import FEEDBACK, REQUESTS
-from fabric.core.errors import FabricError, Overloaded
+from fabric.core.errors import Overloaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,8 +46,8 @@ _SLACK = 1_000
 """So many are dropped at a time, at least."""
 _PER_TRANSACTION = 1_000
 """Messages, and one call more; the catalog's writes wait for so much."""
-_MOST_PENDING = 20_000
-"""Messages that wait for the store at a time."""
+_MOST_PENDING = 64 << 20
+"""Bytes that wait for the store at a time."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,14 @@ class _Said:
     feedback: Sequence[pb.Feedback]
     done: asyncio.Future[int]
 
-    @property
-    def size(self) -> int:
+    @cached_property
+    def number(self) -> int:
         return len(self.decisions) + len(self.outcomes) + len(self.feedback)
+
+    @cached_property
+    def bytes(self) -> int:
+        parts = (self.decisions, self.outcomes, self.feedback)
+        return sum(each.ByteSize() for part in parts for each in part)
 
 
 class Records:
@@ -76,7 +82,8 @@ class Records:
         self._clock = clock
         self._counts: Counter[str] = Counter()
         """Requests by route; at least as many as there are."""
-        self._pending: list[_Said] = []
+        self._pending: deque[_Said] = deque()
+        self._pending_bytes = 0
         self._writer: asyncio.Task[None] | None = None
 
     async def load(self, declared: Iterable[str]) -> None:
@@ -149,9 +156,10 @@ class Records:
     ) -> int:
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         said = _Said(decisions, outcomes, feedback, future)
-        if self._pending and sum(each.size for each in self._pending) + said.size > _MOST_PENDING:
+        if self._pending and self._pending_bytes + said.bytes > _MOST_PENDING:
             raise Overloaded("the store is behind with what routes learn from: send it again later")
         self._pending.append(said)
+        self._pending_bytes += said.bytes
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_all(), name="records")
         return await future
@@ -159,24 +167,24 @@ class Records:
     async def _write_all(self) -> None:
         """Writes what is pending, as much as may be at a time, until nothing is."""
         while self._pending:
-            taken, size = 0, 0
-            while taken < len(self._pending) and (not taken or size < _PER_TRANSACTION):
-                size += self._pending[taken].size
-                taken += 1
-            together, self._pending = self._pending[:taken], self._pending[taken:]
+            together, number = [], 0
+            while self._pending and number < _PER_TRANSACTION:
+                together.append(said := self._pending.popleft())
+                self._pending_bytes -= said.bytes
+                number += said.number
             try:
-                results: Sequence[int | FabricError] = await self._write(together)
-            except FabricError as error:
+                results: Sequence[int | Exception] = await self._write(together)
+            except Exception as error:  # noqa: BLE001 - whoever waits is told
                 results = [error] * len(together)
             for said, result in zip(together, results, strict=True):
                 if said.done.cancelled():
                     continue
-                if isinstance(result, FabricError):
+                if isinstance(result, Exception):
                     said.done.set_exception(result)
                 else:
                     said.done.set_result(result)
 
-    async def _write(self, together: Sequence[_Said]) -> list[int | FabricError]:
+    async def _write(self, together: Sequence[_Said]) -> list[int | Exception]:
         now = self._clock()
         async with self._store.writing() as connection:
             results = await refused(connection, [said.feedback for said in together])

@@ -74,7 +74,8 @@ def margin(scores: Floats, y: Floats, w: Floats, best: int, certainty: float) ->
     """What the gain in score over the *best* single candidate must exceed for a switch to pay.
 
     Of all margins under which the lower bound of the switched queries' gain, at *certainty*
-    standard errors, is above zero, the one that gains most; infinite where there is none.
+    standard errors, is above zero, the one that gains most; infinite where there is none. What they
+    gained counts as much as what was predicted, since where gains end is a matter of a few queries.
     """
     top = scores.argmax(1)
     rows = np.flatnonzero(top != best)
@@ -85,8 +86,9 @@ def margin(scores: Floats, y: Floats, w: Floats, best: int, certainty: float) ->
         return found
     for count in np.unique(np.linspace(_LEAST_SEEN, len(rows), _CUTS).astype(int)):
         gain, error = _gain(y, w, rows[:count], top, best)
-        if gain > certainty * error and count * gain > most:
-            found, most = float(predicted[count] if count < len(rows) else 0.0), count * gain
+        hoped = count * (gain + float(predicted[:count].mean()))
+        if gain > certainty * error and hoped > most:
+            found, most = float(predicted[count] if count < len(rows) else 0.0), hoped
     return found
 
 

@@ -1,6 +1,7 @@
 """How long a policy takes to choose, and how large it is.
 
-`python -m tests.benchmarks.routing_time`, of texts of about 500 and 4,000 bytes with a declared task, for few and for many candidates.
+`python -m tests.benchmarks.routing_time`, of texts of about 500 and
+4,000 bytes with a declared task, for few and for many candidates.
 """
 
 from __future__ import annotations

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import replace
 
 import pytest
-from planes import control_plane
+from planes import control_plane, free_port
 
 from fabric.api.catalog.v1 import catalog_service_pb2 as pb
+from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from fabric.catalog.catalog import Catalog
 from fabric.control.ledger import KEPT_POLICIES, LARGEST_POLICY, kept_versions
 from fabric.core.changes import Key, Kind
 from fabric.core.errors import InvalidRequest, NotFound
 from fabric.core.policies import Policy
 from fabric.core.routes import Learning, Route
+from fabric.gateway.mirror import channel_to, follow
 from fabric.testing import specialist
 from fabric.wire.changes import from_watch
 
@@ -96,3 +99,29 @@ async def test_what_cannot_be_kept_is_refused(plane):
         await plane.controller.learn(replace(LEARNT, data=bytes(LARGEST_POLICY + 1)))
     with pytest.raises(InvalidRequest, match="policies are not declared"):
         await plane.controller.delete(Key(Kind.POLICY, "digits:1"))
+
+
+async def test_a_gateway_keeps_its_policies_while_the_control_plane_is_away(sqlite_url):
+    """It goes on from them, and hears of the next one when the control plane is back."""
+    port, mirror, news = free_port(), Catalog(), asyncio.Event()
+
+    async def heard(versions: list[int]) -> None:
+        async with asyncio.timeout(20):
+            while [each.version for each in mirror.policies.get("digits", ())] != versions:
+                news.clear()
+                await news.wait()
+
+    async with channel_to(f"127.0.0.1:{port}") as channel:
+        following = asyncio.create_task(follow(CatalogServiceStub(channel), mirror, news.set))
+        async with control_plane(sqlite_url, port=port) as (controller, *_):
+            await controller.apply([specialist("a")], [route()])
+            large = replace(LEARNT, data=random.Random(1).randbytes(LARGEST_POLICY - 10))
+            first = await controller.learn(large)
+            await heard([1])
+        assert mirror.policies == {"digits": (first,)}
+        async with control_plane(sqlite_url, port=port) as (controller, *_):
+            second = await controller.learn(LEARNT)
+            await heard([2, 1])
+        assert mirror.policies == {"digits": (second, first)}
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)

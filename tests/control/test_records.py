@@ -201,7 +201,7 @@ async def test_a_caller_that_leaves_costs_the_others_nothing(records):
 
 async def test_more_than_the_store_can_take_is_refused(records, monkeypatch):
     """What waits is bounded; it may be sent again."""
-    monkeypatch.setattr(module, "_MOST_PENDING", 3)
+    monkeypatch.setattr(module, "_MOST_PENDING", 60)
     calls = [records.record([decision("x")], [outcome("x")]) for _ in range(4)]
     results = await asyncio.gather(*calls, return_exceptions=True)
 
@@ -218,19 +218,20 @@ async def test_one_that_is_followed_by_another_records_no_more(records, store, s
     assert store.superseded.is_set()
 
 
-async def test_a_store_that_fails_fails_the_calls_that_need_it(records, store, monkeypatch):
-    """All that were together, and none after."""
+@pytest.mark.parametrize("error", [Unavailable("it is away"), ZeroDivisionError("a bug")])
+async def test_a_store_that_fails_fails_the_calls_that_need_it(records, store, monkeypatch, error):
+    """All that were together, and none after; whatever went wrong."""
 
     @asynccontextmanager
     async def away():
-        raise Unavailable("the store did not answer")
+        raise error
         yield
 
     with monkeypatch.context() as patched:
         patched.setattr(store, "writing", away)
         calls = records.record([decision("x")], []), records.submit([score("x")])
         results = await asyncio.gather(*calls, return_exceptions=True)
-    assert [type(each) for each in results] == [Unavailable, Unavailable]
+    assert results == [error, error]
 
     await records.record([decision("x")], [])
     assert await records.submit([score("x")]) == 0
