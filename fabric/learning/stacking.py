@@ -74,7 +74,8 @@ def margin(scores: Floats, y: Floats, w: Floats, best: int, certainty: float) ->
     """What the gain in score over the *best* single candidate must exceed for a switch to pay.
 
     Of all margins under which the lower bound of the switched queries' gain, at *certainty*
-    standard errors, is above zero, the one that gains most; infinite where there is none. What they
+    standard errors, is above zero, the one that gains most; infinite where there is none. The bound
+    takes one more query to be lost altogether, as few queries say nothing of rare losses. What they
     gained counts as much as what was predicted, since where gains end is a matter of a few queries.
     """
     top = scores.argmax(1)
@@ -87,7 +88,8 @@ def margin(scores: Floats, y: Floats, w: Floats, best: int, certainty: float) ->
     for count in np.unique(np.linspace(_LEAST_SEEN, len(rows), _CUTS).astype(int)):
         gain, error = _gain(y, w, rows[:count], top, best)
         hoped = count * (gain + float(predicted[:count].mean()))
-        if gain > certainty * error and hoped > most:
+        certain = (count * gain - 1) / (count + 1) - certainty * error
+        if certain > 0 and hoped > most:
             found, most = float(predicted[count] if count < len(rows) else 0.0), hoped
     return found
 
