@@ -22,7 +22,7 @@ from fabric.routing.similarity import Embedded, said
 from fabric.wire.content import embedding, text_request
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -72,8 +72,8 @@ class Encoders:
         """Encoders that are left alone, until when."""
         self._vectors: dict[_Space, dict[str, NDArray[np.float32]]] = {}
         """Of texts."""
-        self._embedded: dict[tuple[_Space, tuple[str, ...]], Embedded] = {}
-        """Of the cards with these keys."""
+        self._embedded: dict[tuple[_Space, tuple[str, ...]], Embedded | None] = {}
+        """Of the cards with these keys; None where some are missing."""
 
     async def embed(
         self, content: Content, found: Input, trace: bytes, deadline: Deadline
@@ -103,22 +103,23 @@ class Encoders:
             self._running -= 1
 
     def similarities(self, cards: Sequence[Card], of: Embedding) -> dict[str, float] | None:
-        """Of a request to what each of *cards* says, by its key; None while nothing is known."""
-        vectors = self._vectors.get(of.space)
-        if not vectors:
-            return None
+        """Of a request to what each of *cards* says, by its key; None before all of that has been
+        embedded, since who has not would seem to be like nothing."""
         key = of.space, tuple([card.key for card in cards])
-        embedded = self._embedded.get(key)
-        if embedded is None:
+        if key not in self._embedded:
             if len(self._embedded) >= _MOST_PLANS:
                 self._embedded.clear()
-            embedded = self._embedded[key] = Embedded(
-                {
-                    card.key: [vectors[text] for text in said(card) if text in vectors]
-                    for card in cards
-                }
-            )
-        return embedded.similarities(of.numbers) or None
+            self._embedded[key] = self._of(cards, self._vectors.get(of.space, {}))
+        embedded = self._embedded[key]
+        return None if embedded is None else embedded.similarities(of.numbers) or None
+
+    def _of(
+        self, cards: Sequence[Card], vectors: Mapping[str, NDArray[np.float32]]
+    ) -> Embedded | None:
+        try:
+            return Embedded({card.key: [vectors[text] for text in said(card)] for card in cards})
+        except KeyError:
+            return None
 
     async def keep(self) -> None:
         """Embeds what cards say whenever that or the encoders change, for ever; text by text."""

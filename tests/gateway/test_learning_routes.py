@@ -14,7 +14,8 @@ from fabric.api.inference.v2.extensions_pb2 import ModelStreamInferResponse
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from fabric.core.cards import Sequences
 from fabric.core.errors import InvalidRequest, NotFound, SpecialistFailed
-from fabric.core.routes import ChainEntry, Content, Exploration, Learning, Route
+from fabric.core.routes import ChainEntry, Content, Exploration, Learning, Preferences, Route
+from fabric.core.tensors import Signature, TensorSpec
 from fabric.wire.tensors import encode_inputs
 
 X = {"x": np.ones(2, np.float32)}
@@ -159,3 +160,32 @@ async def test_feedback_through_the_gateway_changes_who_is_tried(running, client
         _, after = await chance()
 
     assert before < 0.4 < after
+
+
+async def test_an_encoder_is_asked_as_anybody_is(running, client):
+    """For requests, and for what cards say."""
+    encoder, route = unique("encoder"), unique("route")
+    near, far = unique("near"), unique("far")
+    response = ModelInferResponse()
+    output = response.outputs.add(name="y", datatype="FP32", shape=[1, 2])
+    output.contents.fp32_contents.extend([0.6, 0.8])
+    asked = Saying(response.SerializeToString())
+    reads = Signature(inputs=(TensorSpec(name="t", datatype="BYTES", shape=(-1,)),))
+    preferences = Preferences(preset="quality", weights={"similarity": 1.0})
+    content = Content(input="x", encoder=encoder, encoder_input="t")
+    async with (
+        served(running, client, encoder, asked, signature=reads),
+        served(running, client, near, Saying(labelled(1)), description="legal contracts"),
+        served(running, client, far, Saying(labelled(2)), description="cooking"),
+    ):
+        said = learning(route, near, far, content=content, preferences=preferences)
+        await client.apply(routes=[said])
+        await until(lambda: asked.count == 2)
+        text = {"x": np.array([b"a contract"], np.object_)}
+        answer = await client.infer(route, text)
+        explained = await client.explain(request=answer.request)
+
+    assert asked.count == 3
+    assert explained.decision.query.text == "a contract"
+    assert explained.decision.query.numbers == pytest.approx((0.6, 0.8))
+    assert [c.parts["similarity"] for c in explained.candidates] == pytest.approx([1.0, 1.0])
