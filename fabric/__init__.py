@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fabric.client import Answer as Answer
     from fabric.client import AsyncClient as AsyncClient
     from fabric.client import Client as Client
+    from fabric.core.decisions import Feedback as Feedback
     from fabric.core.errors import FabricError as FabricError
     from fabric.core.routes import Requirements as Requirements
 
@@ -23,9 +24,18 @@ _HOME = {
     "AsyncClient": "fabric.client",
     "Client": "fabric.client",
     "FabricError": "fabric.core.errors",
-    "Requirements": "fabric.core.plans",
+    "Feedback": "fabric.core.decisions",
+    "Requirements": "fabric.core.routes",
 }
-__all__ = ["Answer", "AsyncClient", "Client", "FabricError", "Requirements", "__version__"]
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "Client",
+    "FabricError",
+    "Feedback",
+    "Requirements",
+    "__version__",
+]
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours

@@ -20,7 +20,8 @@ from fabric.core.cards import Card, Hosting, Model, Specialist
 from fabric.core.replicas import Replica
 from fabric.core.requests import InferRequest, InferResponse
 from fabric.core.routes import ChainEntry, Route
-from fabric.routing.planner import Known, Planner
+from fabric.routing.candidates import Known
+from fabric.routing.planner import Planner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable
@@ -82,13 +83,18 @@ class FakeInvoker:
         return answer.pop(0) if isinstance(answer, list) else answer
 
 
-def planner(specialists: Iterable[Specialist] = (), routes: Iterable[Route] = ()) -> Planner:
-    """A planner of *specialists*, of which later ones of a name are the latest, and *routes*."""
+def planner(
+    specialists: Iterable[Specialist] = (), routes: Iterable[Route] = (), **said: Any
+) -> Planner:
+    """A planner of *specialists*, of which later ones of a name are the latest, and *routes*, which
+    else knows what is *said*."""
     by_name = {s.card.name: s for s in specialists}
     by_key = {s.key: s for s in specialists}
     known = Known(
         {route.name: route for route in routes},
         lambda name, version: by_key.get(f"{name}:{version}") if version else by_name.get(name),
+        lambda: by_name,
+        **said,
     )
     return Planner(lambda: known)
 

@@ -14,6 +14,8 @@ import numpy as np
 from fabric.api.catalog.v1 import catalog_service_pb2 as catalog_pb2
 from fabric.api.catalog.v1 import catalog_service_pb2_grpc as catalog_grpc
 from fabric.api.inference.v2 import open_inference_pb2 as oip
+from fabric.api.routing.v1 import learning_service_pb2 as learning_pb2
+from fabric.api.routing.v1 import learning_service_pb2_grpc as learning_grpc
 from fabric.api.routing.v1 import routing_service_pb2 as routing_pb2
 from fabric.api.routing.v1 import routing_service_pb2_grpc as routing_grpc
 from fabric.core.errors import FabricError
@@ -32,6 +34,10 @@ class Recorded:
     hang: bool = False
     unchanged: bool = False
     """Whether what is applied is there already."""
+    learns: bool = False
+    """Whether the route does."""
+    policy: bytes = b""
+    """Of all policies."""
     pruned: bool = False
     """Whether applying with prune takes something out."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -130,8 +136,12 @@ class Catalog(catalog_grpc.CatalogServiceServicer):
 
     async def Get(self, request, context):
         self.seen.requests.append(request)
-        error = FabricError("nothing here")
-        await context.abort(grpc.StatusCode.NOT_FOUND, error.message)
+        for policy in POLICIES:
+            if request.key.name == f"{policy['route']}:{policy['version']}":
+                return catalog_pb2.GetResponse(
+                    resource={"policy": {**policy, "data": self.seen.policy}}
+                )
+        return await context.abort(grpc.StatusCode.NOT_FOUND, "nothing here")
 
     async def List(self, request, context):
         self.seen.requests.append(request)
@@ -146,7 +156,11 @@ class Catalog(catalog_grpc.CatalogServiceServicer):
             chain = [{"name": "rotated", "version": "1"}, {"name": "general"}]
             requirements = {"task": "digit", "labels": {"team": "vision"}}
             route = {"name": "digits", "chain": chain, "requirements": requirements}
+            if self.seen.learns:
+                route |= {"order": "scored", "learning": {"mode": "apply"}}
             return catalog_pb2.ListResponse(resources=[{"route": route}])
+        if request.kind == catalog_pb2.KIND_POLICY:
+            return catalog_pb2.ListResponse(resources=[{"policy": each} for each in POLICIES])
         replica = {"id": "r1", "specialist": "rotated", "version": "1", "address": "h:1"}
         replica["load"] = {"running": 3}
         return catalog_pb2.ListResponse(resources=[{"replica": replica}], revision=7)
@@ -181,12 +195,64 @@ class Routing(routing_grpc.RoutingServiceServicer):
 
     async def Explain(self, request, context):
         self.seen.requests.append(request)
+        if request.model == "ranked":
+            return routing_pb2.ExplainResponse(
+                model=request.model,
+                route="ranked",
+                weights={"quality": 1.0, "similarity": 0.5},
+                candidates=[
+                    {
+                        "specialist": "rotated",
+                        "version": "1",
+                        "score": 0.93,
+                        "parts": {"quality": 0.925},
+                        "reason": "quality 0.93",
+                    }
+                ],
+                refusals=[{"specialist": "noisy", "version": "1", "reason": "domain"}],
+            )
         return routing_pb2.ExplainResponse(
             model=request.model,
             route="digits",
             candidates=[{"specialist": "rotated", "version": "1", "replicas": 1}],
             refusals=[{"specialist": "noisy", "version": "1", "reason": "domain"}],
         )
+
+
+POLICIES = [
+    {"route": "digits", "version": 2, "labels": 90, "lost": "it is worse"},
+    {
+        "route": "digits",
+        "version": 1,
+        "labels": 60,
+        "trained": "2026-01-31T12:00:00Z",
+        "report": '{"gain": {"value": 0.02, "low": 0.01, "high": 0.03}}',
+    },
+]
+
+
+class Learning(learning_grpc.LearningServiceServicer):
+    def __init__(self, seen):
+        self.seen = seen
+
+    async def SubmitFeedback(self, request, context):
+        self.seen.requests.append(request)
+        return learning_pb2.SubmitFeedbackResponse(unmatched=1)
+
+    async def ListDecisions(self, request, context):
+        self.seen.requests.append(request)
+        decision = {"request": "7", "route": "digits", "candidates": ["rotated:1", "general:1"]}
+        outcome = {"request": "7", "specialist": "rotated:1", "seconds": 0.5, "confidence": 0.0}
+        feedback = {"request": "7", "score": 0.0}
+        return learning_pb2.ListDecisionsResponse(
+            records=[{"decision": decision, "outcomes": [outcome], "feedback": [feedback]}]
+        )
+
+    async def Train(self, request, context):
+        self.seen.requests.append(request)
+        if self.seen.unchanged:
+            return learning_pb2.TrainResponse(report="3 requests tell, it takes 50")
+        return learning_pb2.TrainResponse(version=1, report='{"switched": 0.25}')
 
 
 @asynccontextmanager
@@ -196,6 +262,7 @@ async def recording_gateway():
     server.add_generic_rpc_handlers((Inference(seen).handlers(),))
     catalog_grpc.add_CatalogServiceServicer_to_server(Catalog(seen), server)
     routing_grpc.add_RoutingServiceServicer_to_server(Routing(seen), server)
+    learning_grpc.add_LearningServiceServicer_to_server(Learning(seen), server)
     seen.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:

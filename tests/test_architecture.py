@@ -13,8 +13,8 @@ import pytest
 from fabric import AsyncClient, Client
 from fabric.api.catalog.v1 import catalog_service_pb2
 from fabric.api.inference.v2 import open_inference_service_pb2
-from fabric.api.routing.v1 import routing_service_pb2
-from fabric.control.servicer import CatalogServicer
+from fabric.api.routing.v1 import learning_service_pb2, routing_service_pb2
+from fabric.control.servicer import CatalogServicer, LearningServicer
 from fabric.gateway.application import _handlers
 from fabric.gateway.replicas import ReplicaPool
 from fabric.gateway.settings import GatewaySettings
@@ -45,7 +45,7 @@ def test_imports_point_downwards_only():
         ("fabric", {"grpc", "numpy", "pydantic", "ray", "onnxruntime", "google", "opentelemetry"}),
         ("fabric.gateway.application", {"ray", "onnxruntime", "pydantic", "typer", "sqlalchemy"}),
         ("fabric.gateway.__main__", {"ray", "onnxruntime", "pydantic", "typer", "sqlalchemy"}),
-        ("fabric.control.__main__", {"ray", "onnxruntime", "pydantic", "typer"}),
+        ("fabric.control.__main__", {"ray", "onnxruntime", "pydantic", "typer", "sklearn"}),
         ("fabric.runtime.replica", {"ray", "onnxruntime", "pydantic", "typer", "sqlalchemy"}),
         ("fabric.runtime.tuner", {"ray", "onnxruntime", "pydantic", "typer", "sqlalchemy"}),
         ("fabric.cli.commands", {"grpc", "numpy", "pydantic", "rich", "matplotlib"}),
@@ -64,6 +64,18 @@ def test_every_call_of_the_catalog_has_both_ends():
         if method.name not in FOR_REPLICAS:
             assert hasattr(AsyncClient, method.name.lower())
             assert hasattr(Client, method.name.lower())
+
+
+def test_every_call_of_learning_has_both_ends():
+    """A servicer's method, and one of both clients but for what gateways record."""
+    methods = {"SubmitFeedback": "feedback", "ListDecisions": "decisions", "Train": "train"}
+    service = learning_service_pb2.DESCRIPTOR.services_by_name["LearningService"]
+    assert {method.name for method in service.methods} == {"Record", *methods}
+    for method in service.methods:
+        assert inspect.iscoroutinefunction(vars(LearningServicer)[method.name])
+    for name in methods.values():
+        assert hasattr(AsyncClient, name)
+        assert hasattr(Client, name)
 
 
 async def test_every_call_of_the_gateways_services_has_both_ends():
@@ -88,4 +100,9 @@ def test_every_service_is_in_one_of_these_tests():
         for line in file.read_text().splitlines()
         if line.startswith("service ")
     }
-    assert declared == {"CatalogService", "GRPCInferenceService", "RoutingService"}
+    assert declared == {
+        "CatalogService",
+        "GRPCInferenceService",
+        "LearningService",
+        "RoutingService",
+    }

@@ -92,6 +92,12 @@ async def test_what_is_required_travels(fabric, gateway):
         (("infer", "digits", "-i", "x=[[1]]", "--require", "d=x"), 1, "unknown parameter"),
         (("get", "models"), 2, "specialists"),
         (("get", "routes", "none"), 1, "nothing here"),
+        (("get", "policies", "none"), 1, "nothing here"),
+        (("get", "routes", "--onnx", "x"), 2, "--onnx is for policies"),
+        (("get", "policies", "--onnx", "x"), 2, "--onnx needs one policy"),
+        (("feedback",), 2, "name a request, or give --file"),
+        (("feedback", "7"), 1, "exactly one of label, score and preferred"),
+        (("feedback", "7", "--score", "2"), 2, "--score"),
         (("apply", "-f", "none.yaml"), 1, "none.yaml:0: cannot be read: No such file"),
         (("get", "routes", "--server", "127.0.0.1:1"), 1, "no fabric answers at 127.0.0.1:1"),
         (("down", "--state", "/nowhere"), 1, "no fabric runs on /nowhere"),
@@ -193,6 +199,93 @@ async def test_a_plan_is_shown_with_its_refusals(fabric):
     _, first, refused = shown.stdout.splitlines()
     assert first.split()[:3] == ["1", "rotated", "1"]
     assert refused.split() == ["-", "noisy", "1", "domain"]
+
+
+@pytest.mark.parametrize("arguments", [("policies",), ("policies", "digits"), ("policy", "digits")])
+async def test_policies_are_a_table_with_what_became_of_them(fabric, gateway, arguments):
+    """The one in use is the latest that has not lost; a lost one has its reason."""
+    gateway.learns = True
+    shown = await fabric("get", *arguments)
+    _, latest, first = shown.stdout.splitlines()
+    assert latest.split() == ["digits:2", "90", "lost", "it", "is", "worse"]
+    assert first.split()[:3] == ["digits:1", "60", "2026-01-31T12:00:00Z"]
+    assert "+0.020 [+0.010, +0.030]  in use" in first
+
+
+async def test_a_policy_is_shown_without_its_bytes(fabric, gateway):
+    """With its report as data."""
+    gateway.policy = b"numbers"
+    one = json.loads((await fabric("get", "policy", "digits:1", "-o", "json")).stdout)
+    assert one["report"]["gain"]["low"] == 0.01
+    assert "data" not in one
+    listed = json.loads((await fabric("get", "policies", "-o", "json")).stdout)
+    assert [each["version"] for each in listed] == [2, 1]
+    assert listed[1] == one
+
+
+async def test_a_policy_that_cannot_be_written_is_named(fabric, gateway, tmp_path):
+    """With the file, and why."""
+    gateway.policy = b"numbers"
+    shown = await fabric("get", "policy", "digits:1", "--onnx", tmp_path / "x.onnx")
+    assert "digits:1 cannot be written to" in shown.stderr
+    assert (shown.exit_code, shown.stdout) == (1, "")
+    assert not (tmp_path / "x.onnx").exists()
+
+
+async def test_learning_shows_what_came_of_it(fabric, gateway):
+    """The policy, or why there is none, with status 1."""
+    shown = await fabric("learn", "digits")
+    assert shown.exit_code == 0, shown.stderr
+    assert "digits:1" in shown.stdout
+    as_json = await fabric("learn", "digits", "-o", "json")
+    assert json.loads(as_json.stdout) == {"version": 1, "report": {"switched": 0.25}}
+    gateway.unchanged = True
+    shown = await fabric("learn", "digits")
+    assert (shown.exit_code, shown.stdout) == (1, "")
+    assert "nothing was learned: 3 requests tell, it takes 50" in shown.stderr
+
+
+async def test_feedback_is_given_by_request_or_by_file(fabric, gateway, tmp_path):
+    """JSON lines have the names of the options."""
+    shown = await fabric("feedback", "7", "--label", "3", "--specialist", "rotated:1")
+    assert shown.stdout == "1 kept; 1 wait for requests that are not known yet\n"
+    assert gateway.requests[-1].feedback[0].label == "3"
+    file = tmp_path / "said.jsonl"
+    file.write_text('{"request": "7", "score": 1}\n\n{"request": "8", "label": "x"}\n')
+    shown = await fabric("feedback", "-f", file, "-o", "json")
+    assert json.loads(shown.stdout) == {"kept": 2, "unmatched": 1}
+    assert [each.request for each in gateway.requests[-1].feedback] == ["7", "8"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"request": "7"}', "said.jsonl:2: feedback has exactly one of label, score"),
+        ('{"request": "7", "stars": 5}', "unexpected keyword argument 'stars'"),
+        ("7 is right", "said.jsonl:2: Extra data"),
+    ],
+)
+async def test_a_line_that_is_wrong_is_named_and_nothing_is_sent(
+    fabric, gateway, tmp_path, line, message
+):
+    """All of a file is read before any of it is sent."""
+    file = tmp_path / "said.jsonl"
+    file.write_text('{"request": "6", "score": 1}\n' + line)
+    shown = await fabric("feedback", "--file", file)
+    assert message in shown.stderr
+    assert (shown.exit_code, gateway.requests) == (1, [])
+
+
+async def test_a_ranked_plan_has_a_column_for_each_scorer(fabric):
+    """With its weight, and what each candidate has from it; programs get the same."""
+    shown = await fabric("explain", "ranked", "--require", "max_cost=2")
+    titles, first, refused = shown.stdout.splitlines()
+    assert "QUALITY × 1  SIMILARITY × 0.5  SCORE" in titles
+    assert first.split() == ["1", "rotated", "1", "0", "0", "0.93", "0.93", "quality", "0.93"]
+    assert refused.split() == ["-", "noisy", "1", "domain"]
+    as_json = json.loads((await fabric("explain", "ranked", "-o", "json")).stdout)
+    assert as_json["weights"] == {"quality": 1.0, "similarity": 0.5}
+    assert as_json["candidates"][0]["parts"] == {"quality": 0.925}
 
 
 async def test_deleting_names_a_kind(fabric, gateway):

@@ -6,8 +6,11 @@ import json
 from textwrap import dedent
 
 import pytest
+import yaml
 
+from fabric.cli.output import plain
 from fabric.config import PortfolioError, load, schema
+from fabric.config.writing import written
 from fabric.core.cards import (
     Card,
     Control,
@@ -18,7 +21,17 @@ from fabric.core.cards import (
     StateTensor,
 )
 from fabric.core.errors import Code
-from fabric.core.routes import ChainEntry, Requirements, Route
+from fabric.core.routes import (
+    ChainEntry,
+    Content,
+    Exploration,
+    Learning,
+    MinQuality,
+    Mixture,
+    Requirements,
+    Route,
+    TensorNeed,
+)
 
 
 @pytest.fixture
@@ -281,6 +294,133 @@ def test_routes_lead_somewhere(refused):
     ]
 
 
+RANKED = """\
+    specialists:
+      - name: cursive
+        model: rotated.onnx
+        region: eu
+        data_classes: [public, personal]
+        examples: [a letter]
+        evidence:
+          - {metric: accuracy, value: 0.93, domain: cursive, rows: 200, measured: 2026-01-31}
+      - {name: encoder, model: general.onnx}
+    routes:
+      - name: letters
+        order: scored
+        requirements:
+          region: eu
+          data_classes: [personal]
+          versions: [1, 2]
+          max_cost: 2
+          max_latency: 0.5
+          min_quality: {metric: accuracy, value: 0.9}
+          inputs: [{name: x, datatype: FP32, shape: [-1, 64]}]
+          outputs: [{name: y}]
+          expression: card.cost < 2 && 'personal' in card.data_classes
+        preferences: {preset: quality, weights: {freshness: 0.1}, metric: accuracy, region: eu}
+        content: {input: text, encoder: encoder, encoder_input: t, encoder_output: e}
+        learning: {mode: canary, canary: 0.2, policy: 3, guard: no, min_labels: 10, discount: 0.9}
+        exploration: {shadow: 0.02, share: 0.05, method: linucb}
+        cascade:
+          confidence: entropy
+          output: y
+          threshold: 0.7
+          risk: 0.05
+          calibrations: [{specialist: cursive, confidence: [0, 1], accuracy: [0.1, 0.9]}]
+      - {name: mixed, order: scored, mixture: {top: 3, combine: vote, output: y}}
+    """
+
+
+def test_a_ranked_route_says_what_decides(write):
+    """A chain is not needed, and a scalar is read as its field asks."""
+    portfolio = load(write(RANKED))
+    letters, mixed = portfolio.routes
+    assert portfolio.specialists[0].card.evidence[0].measured == "2026-01-31"
+    assert (letters.chain, mixed.chain) == ((), ())
+    assert letters.requirements == Requirements(
+        region="eu",
+        data_classes=("personal",),
+        versions=("1", "2"),
+        max_cost=2.0,
+        max_latency=0.5,
+        min_quality=MinQuality(metric="accuracy", value=0.9),
+        inputs=(TensorNeed(name="x", datatype="FP32", shape=(-1, 64)),),
+        outputs=(TensorNeed(name="y"),),
+        expression="card.cost < 2 && 'personal' in card.data_classes",
+    )
+    assert letters.preferences.weighted["freshness"] == 0.1
+    assert letters.content == Content(
+        input="text", encoder="encoder", encoder_input="t", encoder_output="e"
+    )
+    assert letters.learning == Learning(
+        mode="canary", canary=0.2, policy=3, guard=False, min_labels=10, discount=0.9
+    )
+    assert letters.exploration == Exploration(shadow=0.02, share=0.05, method="linucb")
+    assert letters.cascade.calibrations[0].accuracy == (0.1, 0.9)
+    assert mixed.mixture == Mixture(top=3, combine="vote", output="y")
+
+
+def test_what_is_read_can_be_written_and_shown(write):
+    """And read again: in the shortest form, and as `fabric get route` shows it."""
+    portfolio = load(write(RANKED))
+    said = written(portfolio)
+    assert "chain" not in said["routes"][1]
+    assert load(write(yaml.safe_dump(said))) == portfolio
+    shown = {**said, "routes": [plain(route) for route in portfolio.routes]}
+    assert load(write(yaml.safe_dump(shown))) == portfolio
+
+
+def test_mistakes_in_what_decides_are_named(refused):
+    """At their places, with the nearest name or all there are."""
+    assert refused("""\
+        specialists:
+          - {name: a, model: general.onnx, evidence: [{metric: m, value: x, measured: today}]}
+        routes:
+          - name: r
+            order: scored
+            requirements:
+              expression: card.cost >
+              reginn: eu
+            preferences: {preset: fast}
+            content: {input: x, encoder: encode}
+            learning: {mode: applied}
+          - name: s
+            chain: [a]
+            learning: {}
+          - name: t
+            order: scored
+            requirements: {expression: cost < 1}
+            content: {input: x, encoder: t}
+            cascade:
+              calibrations: [{specialist: b, confidence: [0], accuracy: [1]}]
+          - {name: u}
+        """) == [
+        '2: specialists[0].evidence[0].value: must be a number, not "x"',
+        (
+            "7: routes[0].requirements.expression: expression `card.cost >` is no expression: "
+            "column 12: mismatched input '<EOF>'"
+        ),
+        "8: routes[0].requirements.reginn: unknown key; did you mean 'region'?",
+        (
+            "9: routes[0].preferences.preset: preset is 'fast'; use quality, balanced, cheapest or "
+            "fastest"
+        ),
+        "10: routes[0].content.encoder: nothing is named 'encode'",
+        "11: routes[0].learning.mode: mode is 'applied'; use observe, canary, apply or bypass",
+        "14: routes[1].learning: learning needs order: scored, it is fixed",
+        "15: routes[2].chain: goes in a circle: t -> t",
+        (
+            "17: routes[2].requirements.expression: expression `cost < 1` names 'cost'; "
+            "did you mean 'card.cost'?"
+        ),
+        "20: routes[2].cascade.calibrations[0].specialist: nothing is named 'b'",
+        (
+            "21: routes[3]: route 'u' has an empty chain: name at least one specialist, or use "
+            "order: scored for all that meet the requirements"
+        ),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -311,6 +451,9 @@ def test_the_schema_describes_what_is_read():
     assert set(made["properties"]) == {"specialists", "routes"}
     assert entry["additionalProperties"] is False
     assert "Per call" in entry["properties"]["cost"]["description"]
+    for name in ("Requirements", "Preferences", "Content", "Learning", "Exploration", "Cascade"):
+        assert made["$defs"][name]["description"]
+    assert "CEL" in made["$defs"]["Requirements"]["properties"]["expression"]["description"]
     assert {"type": "string"} in entry["properties"]["model"]["anyOf"]
     assert "package.module:Class" in entry["properties"]["python"]["description"]
     assert {"type": "string"} in made["$defs"]["RouteEntry"]["properties"]["chain"]["items"][

@@ -8,6 +8,7 @@ import pytest
 
 from fabric.config import load
 from fabric.config.editing import edit, edited
+from fabric.core.cards import Evidence
 from fabric.core.errors import Conflict, InvalidRequest
 
 CHANGES = {"batching.max_size": 8, "onnxruntime.providers": ("CPUExecutionProvider",)}
@@ -138,3 +139,54 @@ def test_a_folder_that_takes_no_files_is_named(write, monkeypatch):
     monkeypatch.setattr("fabric.config.editing.tempfile.mkstemp", refuse)
     with pytest.raises(InvalidRequest, match=r"portfolio.yaml cannot be written: Permission"):
         edit(file, "a:1", {"batching.max_size": 8})
+
+
+EVIDENCE = """\
+specialists:
+- name: a
+  model: m.onnx
+  evidence:
+    - metric: accuracy   # of the paper
+      value: 0.5
+    - {metric: f1, value: 0.5}  # ours
+- {name: b, model: m.onnx, evidence: [{metric: f1, value: 0.5}]}
+- name: c
+  model: m.onnx
+"""
+B = "{name: b, model: m.onnx, evidence: ["
+FOUND = Evidence(metric="f1", value=0.75, domain="x")
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "lines"),
+    [
+        ("a:1", {"evidence.0.value": 0.25}, ["-       value: 0.5", "+       value: 0.25"]),
+        (
+            "a:1",
+            {"evidence.1.value": 0.25, "evidence.1.rows": 8, "evidence.2": FOUND},
+            [
+                "-     - {metric: f1, value: 0.5}  # ours",
+                "+     - {metric: f1, value: 0.25, rows: 8}  # ours",
+                "+     - {metric: f1, value: 0.75, domain: x}",
+            ],
+        ),
+        (
+            "b:1",
+            {"evidence.1": FOUND},
+            [
+                f"- - {B}{{metric: f1, value: 0.5}}]}}",
+                f"+ - {B}{{metric: f1, value: 0.5}}, {{metric: f1, value: 0.75, domain: x}}]}}",
+            ],
+        ),
+        (
+            "c:1",
+            {"evidence": (FOUND,)},
+            ["+   evidence:", "+     - {metric: f1, value: 0.75, domain: x}"],
+        ),
+    ],
+)
+def test_items_of_lists_are_changed_one_by_one(write, key, changes, lines):
+    """Those that stay keep their comments, and new ones come behind them."""
+    file = write(EVIDENCE)
+    edit(file, key, changes)
+    assert differences(EVIDENCE, file.read_text()) == lines

@@ -25,7 +25,7 @@ from fabric.api.catalog.v1 import card_pb2
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest
 from fabric.core.cards import Model
 from fabric.core.errors import SpecialistFailed
-from fabric.core.routes import ChainEntry, Route
+from fabric.core.routes import ChainEntry, Mixture, Route
 from fabric.runtime.settings import ReplicaSettings
 from fabric.testing import specialist
 from fabric.wire.cards import to_message
@@ -310,6 +310,39 @@ async def test_a_failed_attempt_stands_beside_the_one_that_answered(tracing):
     assert attributes(gateway)[telemetry.ROUTE] == route.name
     assert attributes(gateway)[telemetry.FALLBACK] is True
     assert attributes(gateway)[telemetry.ATTEMPTS] == 2
+
+
+async def test_attempts_at_the_same_time_stand_beside_each_other(tracing):
+    """What a replica does is below its own attempt, and the request says who took part."""
+    running, collector, client = tracing
+    trace = TRACE.replace("0af", "5af")
+    held, name = Held(), unique("held")
+    async with served(running, client, name, held):
+        chain = (ChainEntry(name=name), ChainEntry(name="double"))
+        route = Route(name=unique("route"), chain=chain, mixture=Mixture())
+        await client.apply([], [route])
+        await running.until_linked(client, route.name)
+        task = asyncio.create_task(ask(running, route.name, f"00-{trace}-{CALLER}-01"))
+        call = await held.next()
+        await until(lambda: len(collector.of(trace)) == 2)  # of the one that has answered
+        call.fail(SpecialistFailed("nan"))
+        await task
+    await until(lambda: len(collector.of(trace)) == 4)
+
+    spans = [span for _, span in collector.of(trace)]
+    (gateway,) = (span for span in spans if span.name == telemetry.GATEWAY_SPAN)
+    (replica,) = (span for span in spans if span.name == telemetry.REPLICA_SPAN)
+    attempts = {
+        attributes(span)[telemetry.SPECIALIST]: span
+        for span in spans
+        if span.name == telemetry.ATTEMPT_SPAN
+    }
+    assert {span.parent_span_id for span in attempts.values()} == {gateway.span_id}
+    assert replica.parent_span_id == attempts["double"].span_id
+    assert f"{telemetry.unpack(call.trace).span_id:016x}" == attempts[name].span_id.hex()
+    said = attributes(gateway)
+    assert [each.string_value for each in said[telemetry.MIXTURE].values] == ["double:1"]
+    assert (said[telemetry.ATTEMPTS], said[telemetry.FALLBACK]) == (2, True)
 
 
 async def test_what_the_caller_does_not_sample_is_not_recorded(tracing):

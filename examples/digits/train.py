@@ -56,6 +56,8 @@ class Trained:
     path: Path
     parameters: int
     accuracy: dict[str, float]
+    rows: int
+    """Images that the accuracy in each domain is measured on."""
     sha256: str
     seconds: float
     epochs: int
@@ -183,6 +185,7 @@ def _train_one(
         path=path,
         parameters=sum(value.size for value in folded(model).values()),
         accuracy=accuracy(path, validation),
+        rows=len(validation.labels[DOMAINS[0]]),
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         seconds=seconds,
         epochs=int(model.network.n_iter_),

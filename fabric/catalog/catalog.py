@@ -1,4 +1,4 @@
-"""The catalog: specialists, routes and replicas under one growing revision.
+"""The catalog: specialists, routes, replicas and policies under one growing revision.
 
 The control plane holds the truth and every gateway a mirror of it, both in this class: what happens
 to the one is a `Changes`, and `Catalog.update` makes the other the same.
@@ -10,13 +10,14 @@ import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from fabric.core.changes import Changes, Hosted, Key, Kind
+from fabric.core.changes import Changes, Hosted, Key, Kind, Resource
 from fabric.core.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fabric.core.cards import Specialist
+    from fabric.core.policies import Policy
     from fabric.core.replicas import Replica, Status
     from fabric.core.routes import Route
 
@@ -37,8 +38,14 @@ class Catalog:
         self.routes: dict[str, Route] = {}
         self.replicas: dict[str, Replica] = {}
         """By id."""
+        self.policies: dict[str, tuple[Policy, ...]] = {}
+        """By route, the latest first."""
         self._versions: dict[str, tuple[Specialist, ...]] = {}
         self._replicas: dict[str, dict[str, Replica]] = {}
+
+    def names(self) -> Iterable[str]:
+        """Of all specialists."""
+        return self._versions
 
     def versions(self, name: str) -> tuple[Specialist, ...]:
         """All versions of a specialist, latest first: integers numerically, above any text."""
@@ -54,18 +61,21 @@ class Catalog:
         """The replicas under a lease of the specialist `name:version`, those draining included."""
         return tuple(self._replicas.get(key, {}).values())
 
-    def get(self, key: Key) -> Hosted | Route | Replica:
-        """One resource; a specialist's name without a version means its latest.
+    def get(self, key: Key) -> Resource:
+        """One resource; without a version the latest of a specialist, or of a route's policies.
 
         Raises:
             NotFound: there is none of that name.
         """
-        found: Hosted | Route | Replica | None = None
+        found: Resource | None = None
         known: Iterable[str] = ()
         if key.kind is Kind.ROUTE:
             found, known = self.routes.get(key.name), self.routes
         elif key.kind is Kind.REPLICA:
             found, known = self.replicas.get(key.name), self.replicas
+        elif key.kind is Kind.POLICY:
+            found = next((p for p in self._all_policies() if key.name in (p.key, p.route)), None)
+            known = (*self.policies, *(policy.key for policy in self._all_policies()))
         else:
             specialist = self.specialists.get(key.name) or self.find(key.name)
             found = Hosted(specialist, self.statuses[specialist.key]) if specialist else None
@@ -74,12 +84,14 @@ class Catalog:
             raise NotFound(f"no {key}{suggestion(key.name, known)}")
         return found
 
-    def all(self, kind: Kind) -> Sequence[Hosted | Route | Replica]:
-        """All resources of a kind, by name, and of one specialist the latest first."""
+    def all(self, kind: Kind) -> Sequence[Resource]:
+        """All resources of a kind, by name, and of one specialist or route the latest first."""
         if kind is Kind.ROUTE:
             return [self.routes[name] for name in sorted(self.routes)]
         if kind is Kind.REPLICA:
             return sorted(self.replicas.values(), key=lambda r: (r.specialist_key, r.id))
+        if kind is Kind.POLICY:
+            return self._all_policies()
         ordered = (s for name in sorted(self._versions) for s in self._versions[name])
         return [Hosted(specialist, self.statuses[specialist.key]) for specialist in ordered]
 
@@ -93,6 +105,7 @@ class Catalog:
             ),
             routes=tuple(self.routes.values()),
             replicas=tuple(self.replicas.values()),
+            policies=tuple(self._all_policies()),
         )
 
     def update(self, changes: Changes) -> None:
@@ -100,8 +113,8 @@ class Catalog:
         if changes.snapshot:
             for held in (self.specialists, self.statuses, self.routes, self.replicas):
                 held.clear()
-            self._versions.clear()
-            self._replicas.clear()
+            for index in (self.policies, self._versions, self._replicas):
+                index.clear()
         for hosted in changes.specialists:
             self._put(hosted)
         for route in changes.routes:
@@ -110,6 +123,11 @@ class Catalog:
             self._drop_replica(replica.id)
             self.replicas[replica.id] = replica
             self._replicas.setdefault(replica.specialist_key, {})[replica.id] = replica
+        for policy in changes.policies:
+            self._drop_policy(policy.key)
+            others = self.policies.get(policy.route, ())
+            by_version = sorted((policy, *others), key=lambda p: p.version, reverse=True)
+            self.policies[policy.route] = tuple(by_version)
         for key in changes.removed:
             self._remove(key)
         self.revision = changes.revision
@@ -127,12 +145,24 @@ class Catalog:
             self.routes.pop(key.name, None)
         elif key.kind is Kind.REPLICA:
             self._drop_replica(key.name)
+        elif key.kind is Kind.POLICY:
+            self._drop_policy(key.name)
         elif (gone := self.specialists.pop(key.name, None)) is not None:
             del self.statuses[key.name]
             name = gone.card.name
             self._versions[name] = tuple(s for s in self._versions[name] if s.key != key.name)
             if not self._versions[name]:
                 del self._versions[name]
+
+    def _all_policies(self) -> list[Policy]:
+        return [policy for route in sorted(self.policies) for policy in self.policies[route]]
+
+    def _drop_policy(self, key: str) -> None:
+        route = key.rpartition(":")[0]
+        if left := tuple(p for p in self.policies.get(route, ()) if p.key != key):
+            self.policies[route] = left
+        else:
+            self.policies.pop(route, None)
 
     def _drop_replica(self, replica_id: str) -> None:
         replica = self.replicas.pop(replica_id, None)

@@ -14,12 +14,10 @@ from fabric.catalog.catalog import suggestion
 from fabric.core.cards import Specialist
 from fabric.core.changes import Key, Kind
 from fabric.core.errors import Conflict, InvalidRequest, NotFound
-from fabric.core.routes import Route
+from fabric.core.routes import ChainEntry, Route
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from fabric.core.routes import ChainEntry
 
 REPLACING = (
     "card.signature",
@@ -112,6 +110,8 @@ def without(before: Declared, key: Key) -> Decision:
     """
     if key.kind is Kind.REPLICA:
         raise InvalidRequest("replicas are not declared: change `replicas` of their specialist")
+    if key.kind is Kind.POLICY:
+        raise InvalidRequest("policies are not declared: say which by `learning.policy` of a route")
     specialists, routes = dict(before.specialists), dict(before.routes)
     if key.kind is Kind.ROUTE:
         routes.pop(key.name, None)
@@ -136,9 +136,16 @@ def check(after: Declared, before: Declared | None = None) -> None:
             f"{shared[0]!r} is the name of a specialist and of a route: rename one of them"
         )
     for route in after.routes.values():
-        for entry in route.chain:
+        for entry in leading(route):
             _check_entry(route, entry, after, before or Declared())
     _check_cycles(after.routes)
+
+
+def leading(route: Route) -> tuple[ChainEntry, ...]:
+    """What *route* leads to: its chain, and who reads its requests for it."""
+    if route.content is None or not route.content.encoder:
+        return route.chain
+    return (*route.chain, ChainEntry(name=route.content.encoder))
 
 
 def differences(old: object, new: object, path: str = "") -> tuple[str, ...]:
@@ -204,7 +211,7 @@ def _check_entry(route: Route, entry: ChainEntry, after: Declared, before: Decla
 
 
 def _check_cycles(routes: Mapping[str, Route]) -> None:
-    named = {name: [entry.name for entry in route.chain] for name, route in routes.items()}
+    named = {name: [entry.name for entry in leading(route)] for name, route in routes.items()}
     try:
         TopologicalSorter(named).prepare()
     except CycleError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fabric.catalog.catalog import latest_first
+from fabric.catalog.declaring import leading
 from fabric.core.cards import Model, Specialist
 from fabric.core.errors import InvalidRequest, NotFound
 from fabric.core.routes import Route
@@ -35,7 +36,7 @@ def loaded(
     override: Override | None = None,
     models: Mapping[str, Model] | None = None,
 ) -> Selection:
-    """*name* with all its versions, or a route with all that its chain names, is to be loaded.
+    """*name* with all its versions, or a route with all that it leads to, is to be loaded.
 
     With *models*, by version, those are the versions that are loaded, and the others are not.
 
@@ -93,7 +94,7 @@ def _all_of(declared: Declared, name: str, loaded: bool) -> Selection:
         name, version = waiting.pop()
         if (route := declared.routes.get(name)) is not None:
             routes[name] = replace(route, loaded=loaded)
-            waiting += [(entry.name, entry.version) for entry in route.chain]
+            waiting += [(entry.name, entry.version) for entry in leading(route)]
             continue
         for each in _versions(declared, name):
             if version in ("", each.card.version):

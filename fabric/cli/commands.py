@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fabric.cli import importing, tuning
+from fabric.cli import evaluating, importing, learning, tuning
 from fabric.cli import output as out
-from fabric.cli.output import Output, OutputOption, reporting
+from fabric.cli.output import SERVER as _SERVER
+from fabric.cli.output import Output, OutputOption, ServerOption, connected, reporting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from fabric.client import Client
 
 app = typer.Typer(
@@ -34,6 +32,8 @@ class Resources(StrEnum):
     SPECIALISTS = "specialists"
     REPLICAS = "replicas"
     ROUTES = "routes"
+    POLICIES = "policies"
+    POLICY = "policy"
 
 
 class Declarable(StrEnum):
@@ -53,9 +53,6 @@ class Dialect(StrEnum):
     ANY = "any"
 
 
-ServerOption = Annotated[
-    str, typer.Option("--server", "-s", envvar="FABRIC_SERVER", help="`host:port` of a fabric.")
-]
 FileOption = Annotated[
     Path, typer.Option("--file", "-f", help="The portfolio file.", show_default=False)
 ]
@@ -71,19 +68,12 @@ RequireOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY=VALUE",
-        help="What an answer must come from: task, domain, language, modality, owner, label.<key>.",
+        help="What an answer must come from: task, domain, language, modality, owner, region, "
+        "data_classes, versions, max_cost, max_latency, min_quality (METRIC>=VALUE), expression, "
+        "label.<key>.",
         show_default=False,
     ),
 ]
-_SERVER = "localhost:8080"
-
-
-@contextmanager
-def _connected(server: str) -> Iterator[Client]:
-    from fabric.client import Client
-
-    with reporting(), Client(server) as client:
-        yield client
 
 
 # ------------------------------------------------------------------ a fabric's life
@@ -140,7 +130,7 @@ def apply(
     from fabric.catalog.declaring import Action
     from fabric.config import load
 
-    with _connected(server) as client:
+    with connected(server) as client:
         portfolio = load(file, known=() if prune else _known(client))
         declared = (portfolio.specialists, portfolio.routes)
         planned = client.apply(*declared, prune=prune, dry_run=True)
@@ -188,7 +178,7 @@ def delete(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Take a specialist (all its versions, unless one is named) or a route out."""
-    with _connected(server) as client:
+    with connected(server) as client:
         applied = client.delete(kind.value, name)
     if output is Output.TABLE:
         _show_changes(applied.changes)
@@ -206,7 +196,7 @@ def load(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Load what is declared and not loaded; return when it answers."""
-    with _connected(server) as client, out.console(sys.stderr).status(f"loading {name}"):
+    with connected(server) as client, out.console(sys.stderr).status(f"loading {name}"):
         client.load(name, config=config)
     _show_loaded(name, "loaded", output)
 
@@ -219,7 +209,7 @@ def unload(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Drain and stop the replicas of a specialist, or a route; it stays declared."""
-    with _connected(server) as client:
+    with connected(server) as client:
         client.unload(name, dependents=dependents)
     _show_loaded(name, "unloaded", output)
 
@@ -234,15 +224,26 @@ def _show_loaded(name: str, state: str, output: Output) -> None:
 @app.command()
 def get(
     kind: Resources,
-    name: Annotated[str, typer.Argument(help="Of one; its id in the case of a replica.")] = "",
+    name: Annotated[
+        str, typer.Argument(help="Of one: the id of a replica, a policy as `route` or `route:N`.")
+    ] = "",
+    onnx: Annotated[
+        Path | None, typer.Option(help="Write the policy `route:N` here, as an ONNX model.")
+    ] = None,
     server: ServerOption = _SERVER,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Show specialists, replicas or routes, or one of them."""
+    """Show specialists, replicas, routes or policies, or one of them."""
     from fabric.cli import views
 
+    if kind in (Resources.POLICIES, Resources.POLICY):
+        with connected(server) as client:
+            learning.show(client, name, output, onnx)
+        return
+    if onnx is not None:
+        raise typer.BadParameter("--onnx is for policies")
     singular = kind.value.removesuffix("s")
-    with _connected(server) as client:
+    with connected(server) as client:
         found = (client.get(singular, name),) if name else client.list(singular)
     if output is Output.TABLE:
         out.table(*getattr(views, kind.value)(found))
@@ -271,7 +272,7 @@ def infer(
 
     pairs = _pairs(input, "--input")
     required = _pairs(require, "--require")
-    with _connected(server) as client:
+    with connected(server) as client:
         answer = client.infer(
             name,
             tensors.read(pairs, lambda: client.metadata(name, version=version).inputs),
@@ -300,7 +301,7 @@ def explain(
     """Show who would answer such a request, in which order, and who would not, and why."""
     from fabric.cli import views
 
-    with _connected(server) as client:
+    with connected(server) as client:
         plan = client.explain(name, version=version, requirements=_pairs(require, "--require"))
     if output is Output.TABLE:
         out.table(*views.plan(plan))
@@ -355,6 +356,12 @@ def conformance(
 
 
 app.command()(tuning.tune)
+app.command()(evaluating.evaluate)
+
+
+# ------------------------------------------------------------------ learning
+app.command()(learning.learn)
+app.command()(learning.feedback)
 
 
 # ------------------------------------------------------------------ about

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from fabric.client import Client
+
 
 class Output(StrEnum):
     TABLE = "table"
@@ -26,6 +28,10 @@ class Output(StrEnum):
     YAML = "yaml"
 
 
+ServerOption = Annotated[
+    str, typer.Option("--server", "-s", envvar="FABRIC_SERVER", help="`host:port` of a fabric.")
+]
+SERVER = "localhost:8080"
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How results are printed.")]
 
 
@@ -39,6 +45,15 @@ def reporting() -> Iterator[None]:
     except FabricError as error:
         fail(error.message)
         raise typer.Exit(1) from None
+
+
+@contextmanager
+def connected(server: str) -> Iterator[Client]:
+    """A client of the fabric at *server*, whose errors end the command."""
+    from fabric.client import Client
+
+    with reporting(), Client(server) as client:
+        yield client
 
 
 def plain(value: Any) -> Any:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from fabric.client import Answer, Explanation
     from fabric.config.triton import Finding
     from fabric.core.changes import Hosted
+    from fabric.core.policies import Policy
     from fabric.core.replicas import Replica
     from fabric.core.routes import Requirements, Route
 
@@ -52,7 +54,8 @@ def routes(found: Iterable[Route]) -> View:
         (
             route.name,
             route.order,
-            " > ".join(f"{e.name}:{e.version}" if e.version else e.name for e in route.chain),
+            " > ".join(f"{e.name}:{e.version}" if e.version else e.name for e in route.chain)
+            or "*",
             ", ".join(_stated(route.requirements)),
             f"{route.timeout:g} s",
             route.description,
@@ -61,22 +64,62 @@ def routes(found: Iterable[Route]) -> View:
     )
 
 
+def policies(found: Iterable[Policy], used: Collection[str]) -> View:
+    """What was learned; *used* are the keys of those that routes go by."""
+    columns = ("policy", "labels", "trained", "gain", "state", "reason")
+    return columns, (
+        (
+            *(policy.key, policy.labels, policy.trained, _gain(policy)),
+            "lost" if policy.lost else "in use" if policy.key in used else "",
+            policy.lost or policy.note,
+        )
+        for policy in found
+    )
+
+
+def _gain(policy: Policy) -> str:
+    """Over the best single candidate, with its interval, where the training could tell."""
+    gain = json.loads(policy.report or "{}").get("gain")
+    return f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]" if gain else ""
+
+
 def _stated(requirements: Requirements) -> Iterator[str]:
     for name, value in vars(requirements).items():
         if name == "labels":
             yield from (f"label.{key}={text}" for key, text in value.items())
-        elif value:
+        elif name == "min_quality" and value:
+            yield f"{value.metric}>={value.value:g}"
+        elif name in ("inputs", "outputs"):
+            yield from (f"{name.removesuffix('s')} {need.name}" for need in value)
+        elif isinstance(value, tuple):
+            yield from (f"{name}={each}" for each in value)
+        elif value not in ("", None):
             yield f"{name}={value}"
 
 
 def plan(explanation: Explanation) -> View:
-    columns = ("place", "specialist", "version", "replicas", "cost", "reason")
+    """With a column for each scorer where the route ranks its candidates: its weight, and what
+    each has from it."""
+    from fabric.core.routes import SCORERS
+
+    weights = {n: explanation.weights[n] for n in SCORERS if n in explanation.weights}
+    scorers = [f"{name} × {weight:g}" for name, weight in weights.items()]
+    columns = ("place", "specialist", "version", "replicas", "cost", *scorers, "score", "reason")
     candidates = [
-        (place, c.specialist, c.version, c.replicas, f"{c.cost:g}", c.reason)
+        (
+            *(place, c.specialist, c.version, c.replicas, f"{c.cost:g}"),
+            *(f"{c.parts[name]:.2f}" if name in c.parts else "" for name in weights),
+            *(f"{c.score:.2f}", c.reason),
+        )
         for place, c in enumerate(explanation.candidates, 1)
     ]
-    refusals = [("-", r.specialist, r.version, "", "", r.reason) for r in explanation.refusals]
-    return columns, candidates + refusals
+    empty = ("",) * (len(scorers) + 3)
+    refusals = [("-", r.specialist, r.version, *empty, r.reason) for r in explanation.refusals]
+    rows = candidates + refusals
+    if weights:
+        return columns, rows
+    at = columns.index("score")
+    return (*columns[:at], *columns[at + 1 :]), [(*row[:at], *row[at + 1 :]) for row in rows]
 
 
 def findings(found: Iterable[Finding]) -> View:
@@ -103,6 +146,10 @@ def _shortened(array: Any) -> str:
 def provenance(given: Answer) -> str:
     """Who answered, in a sentence."""
     by = f"{given.specialist}:{given.version}"
+    if given.mixture:
+        by = " and ".join(given.mixture)
+    if given.confidence is not None:
+        by += f", {given.confidence:.0%} sure,"
     way = f" by route {given.route}" if given.route else ""
     tries = "1 attempt" if given.attempts == 1 else f"{given.attempts} attempts"
     return f"answered by {by}{way} after {tries}{', as a fallback' if given.fallback else ''}"

@@ -7,8 +7,10 @@ from fabric.client.results import (
     Candidate,
     Explanation,
     Metadata,
+    Recorded,
     Refusal,
     Resource,
+    Trained,
 )
 from fabric.client.sync import Client
 
@@ -20,6 +22,8 @@ __all__ = [
     "Client",
     "Explanation",
     "Metadata",
+    "Recorded",
     "Refusal",
     "Resource",
+    "Trained",
 ]

@@ -5,8 +5,9 @@ Both clients are made of these functions, so each call is written once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from fabric.api.catalog.v1 import card_pb2
 from fabric.api.catalog.v1 import catalog_service_pb2 as catalog_pb2
 from fabric.api.inference.v2 import extensions_pb2
 from fabric.api.inference.v2 import open_inference_pb2 as oip
+from fabric.api.routing.v1 import learning_service_pb2 as learning_pb2
 from fabric.api.routing.v1 import route_pb2, routing_service_pb2
 from fabric.catalog.declaring import Action, Change
 from fabric.client.results import (
@@ -23,9 +25,12 @@ from fabric.client.results import (
     Applied,
     Explanation,
     Metadata,
+    Recorded,
     Resource,
+    Trained,
 )
 from fabric.core.changes import Changes, Key, Kind
+from fabric.core.decisions import Feedback
 from fabric.core.errors import InvalidRequest
 from fabric.core.routes import Requirements, Route
 from fabric.core.tensors import TensorSpec
@@ -46,11 +51,15 @@ T = TypeVar("T")
 _OIP = "/inference.GRPCInferenceService/"
 _CATALOG = "/fabric.api.catalog.v1.CatalogService/"
 _ROUTING = "/fabric.api.routing.v1.RoutingService/"
+_LEARNING = "/fabric.api.routing.v1.LearningService/"
+_TOGETHER = 1_000
 _WHO_ANSWERED = (
     names.SPECIALIST,
     names.VERSION,
     names.ROUTE,
     names.REPLICA,
+    names.CONFIDENCE,
+    names.MIXTURE,
     names.ATTEMPTS,
     names.FALLBACK,
 )
@@ -73,7 +82,7 @@ def infer(
     inputs: Mapping[str, ArrayLike],
     *,
     version: str = "",
-    requirements: Requirements | Mapping[str, str] | None = None,
+    requirements: Requirements | Mapping[str, Parameter] | None = None,
     timeout: float | None = None,
     substitute: bool = True,
     parameters: Mapping[str, Parameter] | None = None,
@@ -85,7 +94,8 @@ def infer(
     Args:
         version: Of the specialist; empty for the latest.
         requirements: What an answer must come from, beyond the route's own requirements; a mapping
-            has the keys task, domain, language, modality, owner and label.<key>.
+            has the keys task, domain, language, modality, owner, region, data_classes, versions,
+            max_cost, max_latency, min_quality ("accuracy>=0.9"), expression and label.<key>.
         timeout: Seconds; without one the route's or the specialist's own holds.
         substitute: Whether another candidate than the first may answer.
         parameters: Passed on to the specialist.
@@ -111,6 +121,8 @@ def _answer(response: oip.ModelInferResponse) -> Answer:
     who: dict[str, Any] = {
         name.removeprefix(names.PREFIX): said.pop(name) for name in _WHO_ANSWERED if name in said
     }
+    if "mixture" in who:
+        who["mixture"] = tuple(who["mixture"].split(","))
     return Answer(
         outputs=decode_outputs(response),
         model=response.model_name,
@@ -120,7 +132,7 @@ def _answer(response: oip.ModelInferResponse) -> Answer:
     )
 
 
-def _requirements(asked: Requirements | Mapping[str, str] | None) -> Requirements:
+def _requirements(asked: Requirements | Mapping[str, Parameter] | None) -> Requirements:
     if isinstance(asked, Requirements):
         return asked
     parameters: dict[str, oip.InferParameter] = {}
@@ -170,7 +182,7 @@ def explain(
     name: str,
     *,
     version: str = "",
-    requirements: Requirements | Mapping[str, str] | None = None,
+    requirements: Requirements | Mapping[str, Parameter] | None = None,
 ) -> Call[routing_service_pb2.ExplainResponse, Explanation]:
     """The plan that such a request would get now."""
     request = routing_service_pb2.ExplainRequest(
@@ -180,6 +192,89 @@ def explain(
     )
     response = routing_service_pb2.ExplainResponse
     return Call(_ROUTING + "Explain", request, response, lambda r: from_message(r, Explanation))
+
+
+# ------------------------------------------------------------------ learning
+def feedback(
+    request: str,
+    *,
+    label: str = "",
+    score: float | None = None,
+    preferred: str = "",
+    specialist: str = "",
+    id: str = "",
+) -> Call[learning_pb2.SubmitFeedbackResponse, int]:
+    """Says how right the answer to a request was; it is kept when this returns.
+
+    It may be said late, before anything else is known of the request, and again: under the same
+    *id*, or without one of the same request and specialist, it takes the place of what was said
+    before. Returns 1 where the request is not known yet, else 0.
+
+    Args:
+        request: The request's id, as its answer gave it.
+        label: The right class: whoever answered it was right.
+        score: From 0 (wrong) to 1 (right).
+        preferred: `name:version` of who did better than *specialist*.
+        specialist: `name:version` of whose answer it is about; empty for who answered.
+
+    Raises:
+        InvalidRequest: other than one of *label*, *score* and *preferred* is given.
+    """
+    said = Feedback(
+        request=request,
+        label=label,
+        score=score,
+        preferred=preferred,
+        specialist=specialist,
+        id=id,
+    )
+    (call,) = feedback_many((said,))
+    return call
+
+
+def feedback_many(
+    feedback: Iterable[Feedback],
+) -> Iterator[Call[learning_pb2.SubmitFeedbackResponse, int]]:
+    """Says many things; returns how many of them are about requests that are not known yet."""
+    left = iter(feedback)
+    while said := tuple(islice(left, _TOGETHER)):
+        messages = [to_message(each, learning_pb2.Feedback) for each in said]
+        request = learning_pb2.SubmitFeedbackRequest(feedback=messages)
+        response = learning_pb2.SubmitFeedbackResponse
+        yield Call(_LEARNING + "SubmitFeedback", request, response, lambda r: int(r.unmatched))
+
+
+def decisions(
+    route: str = "", *, request: str = "", limit: int = 0
+) -> Call[learning_pb2.ListDecisionsResponse, tuple[Recorded, ...]]:
+    """What was decided, how it went and what was said of it, the latest first.
+
+    Args:
+        route: Of this route; empty for all.
+        request: For this request; empty for all.
+        limit: At most so many; 0 for a thousand.
+
+    Raises:
+        NotFound: there is no such route, or nothing is known of the request.
+    """
+    asked = learning_pb2.ListDecisionsRequest(route=route, request=request, limit=limit)
+
+    def read(response: learning_pb2.ListDecisionsResponse) -> tuple[Recorded, ...]:
+        return tuple(from_message(each, Recorded) for each in response.records)
+
+    return Call(_LEARNING + "ListDecisions", asked, learning_pb2.ListDecisionsResponse, read)
+
+
+def train(route: str) -> Call[learning_pb2.TrainResponse, Trained]:
+    """Trains a policy for a route now, from all that is known; returns when that is done.
+
+    Raises:
+        NotFound: there is no such route.
+        Conflict: it does not learn.
+        Unimplemented: the control plane lacks what learning needs.
+    """
+    request, response = learning_pb2.TrainRequest(route=route), learning_pb2.TrainResponse
+    return Call(_LEARNING + "Train", request, response, lambda r: from_message(r, Trained), None)
 
 
 # ------------------------------------------------------------------ the catalog
@@ -209,7 +304,7 @@ def apply(
 
 
 def get(kind: str, name: str) -> Call[catalog_pb2.GetResponse, Resource]:
-    """One specialist (its latest version, unless `name:version`), route or replica (by id).
+    """One specialist or policy (the latest, unless `name:version`), route, or replica (by id).
 
     Raises:
         NotFound: there is none of that name.
@@ -220,7 +315,7 @@ def get(kind: str, name: str) -> Call[catalog_pb2.GetResponse, Resource]:
 
 
 def list_(kind: str) -> Call[catalog_pb2.ListResponse, tuple[Resource, ...]]:
-    """All specialists, routes or replicas, by name."""
+    """All specialists, routes, replicas or policies, by name; policies without their data."""
     request = catalog_pb2.ListRequest(kind=to_key(_key(kind)).kind)
     response = catalog_pb2.ListResponse
     return Call(_CATALOG + "List", request, response, _resources)
@@ -304,5 +399,5 @@ def _applied(response: catalog_pb2.ApplyResponse | catalog_pb2.DeleteResponse) -
 
 def _key(kind: str, name: str = "") -> Key:
     if kind not in set(Kind):
-        raise InvalidRequest(f"{kind!r} is no kind of resource; use specialist, route or replica")
+        raise InvalidRequest(f"{kind!r} is no kind of resource; use one of {', '.join(Kind)}")
     return Key(Kind(kind), name)

@@ -9,13 +9,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fabric.catalog.declaring import Change
-from fabric.core.changes import Hosted
-from fabric.core.replicas import Replica
+from fabric.core.changes import Resource as Resource
+from fabric.core.decisions import Decision, Feedback, Outcome
 from fabric.core.requests import Parameter
-from fabric.core.routes import Route
 from fabric.core.tensors import TensorSpec
-
-Resource = Hosted | Route | Replica
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,6 +27,10 @@ class Answer(Mapping[str, "NDArray[Any]"]):
     route: str = ""
     """Empty when the specialist was called by its own name."""
     replica: str = ""
+    confidence: float | None = None
+    """How sure a cascade is of it, from 0 to 1."""
+    mixture: tuple[str, ...] = ()
+    """`name:version` of those who made it together, the heaviest first."""
     attempts: int = 1
     fallback: bool = False
     """Whether a candidate other than the first answered."""
@@ -65,6 +66,10 @@ class Candidate:
     replicas: int = 0
     """Those that the gateway has a link to."""
     cost: float = 0.0
+    score: float = 0.0
+    """What it is ranked by, from 0 to 1, where its route ranks its candidates,"""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """and the score of each scorer, of which that is the weighted mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +90,29 @@ class Explanation:
     candidates: tuple[Candidate, ...] = ()
     """In the order they are tried."""
     refusals: tuple[Refusal, ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Of each scorer, where the route ranks its candidates."""
     revision: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What was decided for a request, how it went, and what was said of it."""
+
+    decision: Decision
+    outcomes: tuple[Outcome, ...] = ()
+    """Of all who were asked."""
+    feedback: tuple[Feedback, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What came of a training."""
+
+    version: int = 0
+    """Of the policy; 0 where none was made."""
+    report: str = ""
+    """What the training said, as JSON, or why there is no policy."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,11 @@ from fabric.client import calls
 from fabric.client.transport import OPTIONS, error_of, trace_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterable
 
     from fabric.client.calls import Call
     from fabric.core.changes import Changes
+    from fabric.core.decisions import Feedback
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,12 +57,19 @@ class Client:
     live = _method(calls.live)
     ready = _method(calls.ready)
     explain = _method(calls.explain)
+    feedback = _method(calls.feedback)
+    decisions = _method(calls.decisions)
+    train = _method(calls.train)
     apply = _method(calls.apply)
     get = _method(calls.get)
     list = _method(calls.list_)
     delete = _method(calls.delete)
     load = _method(calls.load)
     unload = _method(calls.unload)
+
+    def feedback_many(self, feedback: Iterable[Feedback]) -> int:
+        """Says many things; returns how many of them are about requests that are not known yet."""
+        return sum([self._perform(call) for call in calls.feedback_many(feedback)])
 
     def watch(self, *, after: int = 0) -> Generator[Changes]:
         """The catalog, then what changes in it, for as long as the control plane is there.

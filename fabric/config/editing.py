@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 def edit(file: Path, key: str, changes: Mapping[str, Any]) -> None:
     """Makes *file* say *changes*, such as `batching.max_size`, of the specialist *key*.
 
-    It is replaced as a whole, or not at all.
+    Items of a list are named by their number, the number behind the last is that of a new one. The
+    file is replaced as a whole, or not at all.
 
     Raises:
         PortfolioError: the file is wrong already.
@@ -80,12 +81,21 @@ def _loaded(file: Path) -> Portfolio | None:
 
 
 def _with(specialist: Specialist, changes: Mapping[str, Any]) -> Specialist:
-    hosting = specialist.hosting
     for place, value in changes.items():
-        section, _, name = place.partition(".")
-        part = replace(getattr(hosting, section), **{name: value})
-        hosting = replace(hosting, **{section: part})
-    return replace(specialist, hosting=hosting)
+        part = "card" if hasattr(specialist.card, place.partition(".")[0]) else "hosting"
+        specialist = _changed(specialist, (part, *place.split(".")), value)
+    return specialist
+
+
+def _changed(thing: Any, place: Sequence[str], value: Any) -> Any:
+    """*thing*, a dataclass or a tuple, with *value* at *place*."""
+    if not place:
+        return value
+    name, *rest = place
+    if isinstance(thing, tuple):
+        at = int(name)
+        return (*thing[:at], _changed(thing[at] if rest else None, rest, value), *thing[at + 1 :])
+    return replace(thing, **{name: _changed(getattr(thing, name), rest, value)})
 
 
 # ------------------------------------------------------------------ the text
@@ -107,20 +117,39 @@ def _key_of(entry: yaml.MappingNode) -> str:
     return f"{_child(entry, 'name').value}:{version.value if version else Card.version}"
 
 
-def _child(mapping: yaml.MappingNode, name: str) -> Any:
+def _child(mapping: yaml.CollectionNode, name: str) -> Any:
     return next((value for key, value in mapping.value if key.value == name), None)
 
 
-def _put(text: str, mapping: yaml.MappingNode, place: Sequence[str], value: Any) -> str:
+def _put(text: str, holder: yaml.CollectionNode, place: Sequence[str], value: Any) -> str:
     name, *rest = place
-    found = _child(mapping, name)
-    if rest and isinstance(found, yaml.MappingNode):
+    if isinstance(holder, yaml.SequenceNode):
+        return _put_in_list(text, holder, int(name), rest, value)
+    found = _child(holder, name)
+    if rest and isinstance(found, yaml.CollectionNode):
         return _put(text, found, rest, value)
     for part in reversed(rest):
         value = {part: value}
     if found is not None:
         return _replaced(text, found, value)
-    return _inserted(text, mapping, f"{name}: {_flow(value)}")
+    if _is_records(value) and not holder.flow_style:
+        indent = " " * holder.value[0][0].start_mark.column
+        items = "".join(f"\n{indent}  - {_flow(item)}" for item in value)
+        return _inserted(text, holder, f"{name}:{items}")
+    return _inserted(text, holder, f"{name}: {_flow(value)}")
+
+
+def _put_in_list(
+    text: str, items: yaml.SequenceNode, at: int, rest: Sequence[str], value: Any
+) -> str:
+    if at == len(items.value):
+        return _inserted(text, items, _flow(value) if items.flow_style else f"- {_flow(value)}")
+    found = items.value[at]
+    return _put(text, found, rest, value) if rest else _replaced(text, found, value)
+
+
+def _is_records(value: Any) -> bool:
+    return isinstance(value, tuple) and any(map(is_dataclass, value))
 
 
 def _replaced(text: str, node: yaml.Node, value: Any) -> str:
@@ -132,17 +161,19 @@ def _replaced(text: str, node: yaml.Node, value: Any) -> str:
     return text[:start] + space + said + text[end:]
 
 
-def _inserted(text: str, mapping: yaml.MappingNode, said: str) -> str:
-    """*text* with *said* as the last entry of *mapping*."""
-    if not mapping.value:
-        at = mapping.end_mark.index - 1
+def _inserted(text: str, holder: yaml.CollectionNode, said: str) -> str:
+    """*text* with *said* as the last entry of *holder*."""
+    if not holder.value:
+        at = holder.end_mark.index - 1
         return text[:at] + said + text[at:]
-    end = _end(mapping.value[-1][1])
-    if mapping.flow_style:
+    is_list = isinstance(holder, yaml.SequenceNode)
+    end = _end(holder.value[-1] if is_list else holder.value[-1][1])
+    if holder.flow_style:
         return f"{text[:end]}, {said}{text[end:]}"
     end = len(text[:end].rstrip())  # a block of text ends behind its last line
     line_end = text.find("\n", end) if "\n" in text[end:] else len(text)
-    indent = " " * mapping.value[0][0].start_mark.column
+    column = holder.start_mark.column if is_list else holder.value[0][0].start_mark.column
+    indent = " " * column
     return f"{text[:line_end]}\n{indent}{said}{text[line_end:]}"
 
 
@@ -157,6 +188,13 @@ def _end(node: yaml.Node) -> int:
 def _flow(value: Any) -> str:
     """*value* as YAML within a line."""
     plain = list(value) if isinstance(value, tuple) else value
+    if is_dataclass(plain):
+        stated = (
+            (field.name, getattr(plain, field.name), field.default) for field in fields(plain)
+        )
+        plain = {name: item for name, item, default in stated if item != default}
+    if isinstance(plain, list) and any(map(is_dataclass, plain)):
+        return f"[{', '.join(map(_flow, plain))}]"
     if isinstance(plain, dict):
         return "{" + ", ".join(f"{name}: {_flow(item)}" for name, item in plain.items()) + "}"
     text = yaml.safe_dump([plain], default_flow_style=True, width=math.inf)

@@ -20,7 +20,9 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from fabric.config.document import Document, Location, Mistake, PortfolioError
 from fabric.core.cards import Card, Hosting, Model, Specialist
+from fabric.core.errors import InvalidRequest
 from fabric.core.routes import ChainEntry, Route
+from fabric.routing.expressions import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -80,7 +82,8 @@ class RouteEntry(Route):
 
     __pydantic_config__ = _STRICT
     chain: tuple[_ChainEntry, ...] = ()
-    """What is tried, in order: `name`, `name:version`, or an entry with a weight."""
+    """What is tried, in order: `name`, `name:version`, or an entry with a weight; none under
+    `order: scored` for every specialist that meets the requirements."""
 
     def route(self) -> Route:
         return Route(**{field.name: getattr(self, field.name) for field in fields(Route)})
@@ -151,6 +154,7 @@ def load(file: str | Path, known: Collection[str] = ()) -> Portfolio:
         for details in error.errors(include_url=False):
             _explain(document, details)
     _check_names(document, known)
+    _check_expressions(document)
     if document.mistakes or declared is None:
         raise PortfolioError(file, document.mistakes)
     return Portfolio(
@@ -258,7 +262,7 @@ def _check_names(document: Document, known: Collection[str]) -> None:
         chains[name] = [target for _, target in _targets(at, entry)]
     names = {*specialists, *chains, *(key.partition(":")[0] for key in known), *keys, *known}
     for at, entry in document.entries("routes"):
-        for place, target in _targets(at, entry):
+        for place, target in (*_targets(at, entry), *_named(at, entry)):
             if target not in names:
                 near = difflib.get_close_matches(target, names, 1, cutoff=0.5)
                 document.refuse(place, f"nothing is named '{target}'" + _did_you_mean(near))
@@ -267,14 +271,44 @@ def _check_names(document: Document, known: Collection[str]) -> None:
 
 
 def _targets(at: Location, route: dict[str, Any]) -> Iterator[tuple[Location, str]]:
-    """What a route's chain names, as `name` or `name:version`, and where."""
-    chain = route.get("chain")
-    for index, entry in enumerate(chain if isinstance(chain, list) else ()):
+    """What a route's chain and its content lead to, as `name` or `name:version`, and where."""
+    for index, entry in enumerate(_list(route.get("chain"))):
         link = _chain_entry(entry)
         if isinstance(link, dict) and "name" in link:
             version = link.get("version")
             target = f"{link['name']}:{version}" if version else str(link["name"])
             yield (*at, "chain", index), target
+    encoder = _mapping(route.get("content")).get("encoder")
+    if encoder and isinstance(encoder, str):
+        yield (*at, "content", "encoder"), encoder
+
+
+def _named(at: Location, route: dict[str, Any]) -> Iterator[tuple[Location, str]]:
+    """The specialists that a route says something of, and where."""
+    cascade = _mapping(route.get("cascade"))
+    for index, entry in enumerate(_list(cascade.get("calibrations"))):
+        if "specialist" in (said := _mapping(entry)):
+            place = (*at, "cascade", "calibrations", index, "specialist")
+            yield place, str(said["specialist"])
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _check_expressions(document: Document) -> None:
+    """Refuses what is no expression, with its position in the text."""
+    for at, entry in document.entries("routes"):
+        expression = _mapping(entry.get("requirements")).get("expression")
+        if expression and isinstance(expression, str):
+            try:
+                compiled(expression)
+            except InvalidRequest as error:
+                document.refuse((*at, "requirements", "expression"), error.message)
 
 
 def _circle(start: str, chains: dict[str, list[str]]) -> list[str]:

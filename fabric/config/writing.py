@@ -43,7 +43,8 @@ def _relative(hosting: Hosting, folder: Path) -> Hosting:
 
 
 def _route(route: Route) -> dict[str, Any]:
-    return {**_said(route), "chain": [_chain_entry(entry) for entry in route.chain]}
+    said = _said(route)
+    return {**said, "chain": [_chain_entry(each) for each in route.chain]} if route.chain else said
 
 
 def _chain_entry(entry: ChainEntry) -> Any:

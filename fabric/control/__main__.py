@@ -19,14 +19,14 @@ async def run(settings: ControlSettings) -> None:
     """Serves until it is told to stop, or until another control plane takes over the store."""
     async with serving(settings) as control:
         told = asyncio.ensure_future(until_told_to_stop())
-        superseded = asyncio.ensure_future(control.controller.superseded.wait())
+        superseded = asyncio.ensure_future(control.superseded.wait())
         try:
             await asyncio.wait((told, superseded), return_when=asyncio.FIRST_COMPLETED)
         finally:
             told.cancel()
             superseded.cancel()
             await asyncio.gather(told, superseded, return_exceptions=True)
-        if control.controller.superseded.is_set():
+        if control.superseded.is_set():
             raise FabricError("another control plane has taken over the store")
 
 

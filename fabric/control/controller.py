@@ -12,7 +12,6 @@ from fabric.catalog.declaring import Action, Change, decide, without
 from fabric.catalog.feed import Feed
 from fabric.catalog.leases import Leases
 from fabric.control.ledger import Ledger
-from fabric.control.store import Superseded
 from fabric.core.changes import Kind
 from fabric.core.errors import FabricError
 from fabric.core.replicas import Replica
@@ -27,8 +26,9 @@ if TYPE_CHECKING:
     from fabric.control.ledger import Step
     from fabric.control.store import Store
     from fabric.core.cards import Specialist
-    from fabric.core.changes import Hosted, Key
+    from fabric.core.changes import Key, Resource
     from fabric.core.deadlines import Clock
+    from fabric.core.policies import Policy
     from fabric.core.replicas import Load
     from fabric.core.routes import Route
     from fabric.core.tensors import Signature
@@ -61,8 +61,6 @@ class Controller:
         self, store: Store, clock: Clock = time.monotonic, lease: float = 10.0, kept: int = 4096
     ) -> None:
         self.leases = Leases(clock, lease)
-        self.superseded = asyncio.Event()
-        """Set once another control plane has taken over the store: this one must end."""
         self._ledger = Ledger()
         self.feed = Feed(self.catalog, kept)
         self._store = store
@@ -98,15 +96,15 @@ class Controller:
         if self._running:
             await asyncio.wait(self._running)
 
-    def get(self, key: Key) -> Hosted | Route | Replica:
+    def get(self, key: Key) -> Resource:
         """What `Catalog.get` has, replicas with their load."""
         return self._loaded(self.catalog.get(key))
 
-    def all(self, kind: Kind) -> Sequence[Hosted | Route | Replica]:
+    def all(self, kind: Kind) -> Sequence[Resource]:
         """What `Catalog.all` has, replicas with their load."""
         return [self._loaded(resource) for resource in self.catalog.all(kind)]
 
-    def _loaded(self, resource: Hosted | Route | Replica) -> Hosted | Route | Replica:
+    def _loaded(self, resource: Resource) -> Resource:
         if not isinstance(resource, Replica):
             return resource
         return replace(resource, load=self.leases.load(resource.id))
@@ -156,6 +154,23 @@ class Controller:
             return Applied(decision.changes, self.catalog.revision)
 
         return await self._alone(work())
+
+    async def learn(self, policy: Policy) -> Policy:
+        """*policy* under the next version of its route; raises what `Ledger.learning` raises."""
+
+        async def work() -> Policy:
+            await self._make(self._ledger.learning(policy))
+            return self.catalog.policies[policy.route][0]
+
+        return await self._alone(work())
+
+    async def lose(self, policy: Policy, reason: str) -> None:
+        """Gateways use *policy* no more."""
+
+        async def work() -> None:
+            await self._make(self._ledger.losing(policy, reason))
+
+        await self._alone(work())
 
     async def register(self, replica: Replica, signature: Signature | None) -> float:
         """The replica is in the catalog, under a lease of the seconds returned.
@@ -241,17 +256,10 @@ class Controller:
 
     async def _take(self, step: Step) -> None:
         if step.writes:
-            await self._write(step)
+            await self._store.write(step.writes)
         self._ledger.take(step)
         if step.is_visible:
             self.feed.publish(step.changes)
-
-    async def _write(self, step: Step) -> None:
-        try:
-            await self._store.write(step.writes)
-        except Superseded:
-            self.superseded.set()
-            raise
 
     async def _alone(self, work: Coroutine[object, object, T]) -> T:
         """What *work* returns, run with no other change beside it and to its end."""

@@ -21,9 +21,17 @@ if TYPE_CHECKING:
     from fabric.catalog.declaring import Change, Decision
     from fabric.control.store import Stored
     from fabric.core.cards import Specialist
+    from fabric.core.policies import Policy
     from fabric.core.replicas import Replica
     from fabric.core.routes import Route
     from fabric.core.tensors import Signature
+
+
+KEPT_POLICIES = 5
+"""Of a route."""
+_MIB = 1 << 20
+LARGEST_POLICY = 8 * _MIB
+"""Bytes of one policy; every gateway holds all that are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +72,7 @@ class Ledger:
             snapshot=True,
             routes=stored.routes,
             replicas=stored.replicas,
+            policies=stored.policies,
         )
         self.catalog.update(restored)
         hosted = tuple(self._hosted(key, entry, {}, {}) for key, entry in self.entries.items())
@@ -106,7 +115,13 @@ class Ledger:
                 entries[name] = self._entry(after.specialists[name])
                 reports[name] = self._expected(change, after.specialists[name])
         entries.update(dict.fromkeys(outlived(self.catalog, after, leaving)))
-        return self._step(entries, routes, {}, reports, frozenset(reports))
+        forgotten = {
+            policy.key: None
+            for name, route in routes.items()
+            if route is None
+            for policy in self.catalog.policies.get(name, ())
+        }
+        return self._step(entries, routes, {}, reports, frozenset(reports), forgotten)
 
     def dismissing(self, key: str) -> Step:
         """A specialist that is no longer declared is gone, whoever needs it."""
@@ -152,6 +167,36 @@ class Ledger:
         }
         return self._step({}, {}, {}, current)
 
+    def learning(self, policy: Policy) -> Step:
+        """*policy* is the latest of its route, under the next version; the oldest are gone.
+
+        Raises:
+            NotFound: the route is not, or no longer, declared.
+            InvalidRequest: it is larger than what is handed out.
+        """
+        route = self.catalog.routes.get(policy.route)
+        if route is None:
+            near = suggestion(policy.route, self.catalog.routes)
+            raise NotFound(f"no route {policy.route}{near}")
+        if (size := len(policy.data) + len(policy.report)) > LARGEST_POLICY:
+            raise InvalidRequest(
+                f"the policy of route {policy.route!r} has {size / _MIB:.1f} MiB, more "
+                f"than the {LARGEST_POLICY // _MIB} MiB that are handed out"
+            )
+        before = self.catalog.policies.get(policy.route, ())
+        version = before[0].version + 1 if before else 1
+        made = replace(policy, version=version)
+        pinned = route.learning.policy if route.learning else 0
+        kept = kept_versions((made, *before), pinned)
+        gone = {each.key: None for each in before if each.version not in kept}
+        return self._step({}, {}, {}, policies={made.key: made, **gone})
+
+    def losing(self, policy: Policy, reason: str) -> Step:
+        """*policy* is used no more because of *reason*, where the catalog still has it."""
+        if policy not in self.catalog.policies.get(policy.route, ()):
+            return Step()
+        return self._step({}, {}, {}, policies={policy.key: replace(policy, lost=reason)})
+
     def retiring(self) -> Step:
         """Specialists that are no longer declared are gone when nobody needs them any more."""
         return self._step(dict.fromkeys(outlived(self.catalog, self.declared)), {}, {})
@@ -163,8 +208,9 @@ class Ledger:
         replicas: Mapping[str, Replica | None],
         reports: Mapping[str, Report] | None = None,
         restarted: frozenset[str] = frozenset(),
+        policies: Mapping[str, Policy | None] | None = None,
     ) -> Step:
-        reports = reports or {}
+        reports, policies = reports or {}, policies or {}
         moved = (replica or self.catalog.replicas[id_] for id_, replica in replicas.items())
         touched = {*entries, *reports, *(replica.specialist_key for replica in moved)}
         hosted = tuple(
@@ -177,13 +223,15 @@ class Ledger:
             specialists=tuple(each for each in hosted if each != self._known(each.specialist.key)),
             routes=tuple(route for route in routes.values() if route is not None),
             replicas=tuple(replica for replica in replicas.values() if replica is not None),
+            policies=tuple(policy for policy in policies.values() if policy is not None),
             removed=(
                 *_removed(Kind.SPECIALIST, entries),
                 *_removed(Kind.ROUTE, routes),
                 *_removed(Kind.REPLICA, replicas),
+                *_removed(Kind.POLICY, policies),
             ),
         )
-        writes = Writes(specialists=entries, routes=routes, replicas=replicas)
+        writes = Writes(specialists=entries, routes=routes, replicas=replicas, policies=policies)
         return Step(writes=writes, reports=reports, restarted=restarted, changes=changes)
 
     def _hosted(
@@ -218,6 +266,15 @@ class Ledger:
         if change.action is Action.UPDATE and "hosting.loaded" not in change.fields:
             return replace(known, wanted=wanted)
         return Report(wanted=wanted, updating=specialist.key in self.entries)
+
+
+def kept_versions(policies: Iterable[Policy], pinned: int) -> frozenset[int]:
+    """Which of a route's policies, the latest first, are kept: the latest few, the one that is
+    *pinned*, and the latest that has not lost."""
+    ordered = tuple(policies)
+    latest = [policy.version for policy in ordered[:KEPT_POLICIES]]
+    winning = next(([policy.version] for policy in ordered if not policy.lost), [])
+    return frozenset((*latest, *winning, pinned))
 
 
 def _removed(kind: Kind, values: Mapping[str, object | None]) -> Iterable[Key]:

@@ -16,11 +16,15 @@ from grpc_reflection.v1alpha import reflection
 
 from fabric.api.catalog.v1 import catalog_service_pb2
 from fabric.api.catalog.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
+from fabric.api.routing.v1 import learning_service_pb2
+from fabric.api.routing.v1.learning_service_pb2_grpc import add_LearningServiceServicer_to_server
 from fabric.control.controller import Controller
 from fabric.control.hosts import host_of
+from fabric.control.records import Records
 from fabric.control.rpc import Errors
-from fabric.control.servicer import CatalogServicer
+from fabric.control.servicer import CatalogServicer, LearningServicer
 from fabric.control.store import opened
+from fabric.control.training import Studies, Training
 from fabric.control.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -31,7 +35,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SERVICE = catalog_service_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
+SERVICES = tuple(
+    service.full_name
+    for file in (catalog_service_pb2, learning_service_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+)
 GRACE = 0.5
 """Seconds that calls have for their end when the server stops; streams are ended before."""
 
@@ -55,11 +63,15 @@ class Serving:
 
     controller: Controller
     port: int
+    superseded: asyncio.Event
+    """Set once another control plane has taken over the store: this one must end."""
 
 
 @asynccontextmanager
 async def serving(
-    settings: ControlSettings, make_host: Callable[[ControlSettings, str], Host] = host_of
+    settings: ControlSettings,
+    make_host: Callable[[ControlSettings, str], Host] = host_of,
+    studies: Studies = Studies(),
 ) -> AsyncIterator[Serving]:
     """A control plane that answers, hosts what is declared, and stops cleanly on the way out.
 
@@ -71,29 +83,39 @@ async def serving(
         store = await stack.enter_async_context(opened(settings.store))
         controller = Controller(store, lease=settings.lease)
         await controller.start()
-        server, health = _server(controller, Uploads(settings.uploads))
+        records = Records(store, settings.records)
+        await records.load(controller.catalog.routes)
+        training = Training(controller, records, settings.store, studies)
+        server, health = _server(controller, Uploads(settings.uploads), records, training)
         port = _bound(server, settings.listen)
-        await health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        for service in SERVICES:
+            await health.set(service, health_pb2.HealthCheckResponse.SERVING)
         await server.start()
-        stack.push_async_callback(_stop, server, health, controller)
+        stack.push_async_callback(_stop, server, health, controller, records)
         host = make_host(settings, settings.address(port))
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         running = [
             tasks.create_task(controller.keep_leases(), name="leases"),
             tasks.create_task(host.run(controller), name="host"),
+            tasks.create_task(training.run(), name="training"),
         ]
         for task in running:
             stack.callback(task.cancel)
         log.info("the control plane answers at port %d", port)
-        yield Serving(controller, port)
+        yield Serving(controller, port, store.superseded)
 
 
-def _server(controller: Controller, uploads: Uploads) -> tuple[grpc.aio.Server, HealthServicer]:
+def _server(
+    controller: Controller, uploads: Uploads, records: Records, training: Training
+) -> tuple[grpc.aio.Server, HealthServicer]:
     server = grpc.aio.server(interceptors=[Errors()], options=OPTIONS)
     health = HealthServicer()
-    add_CatalogServiceServicer_to_server(CatalogServicer(controller, uploads), server)
+    catalog = CatalogServicer(controller, uploads, training)
+    add_CatalogServiceServicer_to_server(catalog, server)
+    learning = LearningServicer(controller, records, training)
+    add_LearningServiceServicer_to_server(learning, server)
     add_HealthServicer_to_server(health, server)
-    names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+    names = (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
     reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
     return server, health
 
@@ -105,7 +127,10 @@ def _bound(server: grpc.aio.Server, listen: str) -> int:
         raise ValueError(f"cannot listen at {listen}: is the port taken?") from error
 
 
-async def _stop(server: grpc.aio.Server, health: HealthServicer, controller: Controller) -> None:
+async def _stop(
+    server: grpc.aio.Server, health: HealthServicer, controller: Controller, records: Records
+) -> None:
     await health.enter_graceful_shutdown()
     await controller.close()
     await server.stop(GRACE)
+    await records.close()

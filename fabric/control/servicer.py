@@ -1,22 +1,28 @@
-"""`CatalogService`: decode, call the controller, encode."""
+"""`CatalogService` and `LearningService`: decode, call, encode."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 
 from fabric.api.catalog.v1 import catalog_service_pb2 as pb
 from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer
+from fabric.api.routing.v1 import learning_service_pb2 as learning_pb
+from fabric.api.routing.v1.learning_service_pb2_grpc import LearningServiceServicer
 from fabric.catalog.declaring import Action
 from fabric.catalog.loading import loaded, unloaded
+from fabric.control.checks import check_feedback, check_recorded, limit_of
 from fabric.core.cards import Specialist
-from fabric.core.changes import Kind
-from fabric.core.errors import InvalidRequest, Unavailable
+from fabric.core.changes import Key, Kind
+from fabric.core.errors import InvalidRequest, NotFound, Unavailable
+from fabric.core.policies import Policy
 from fabric.core.replicas import Load, Replica
 from fabric.core.routes import Route
 from fabric.core.tensors import Signature
+from fabric.routing.expressions import compiled
 from fabric.wire.cards import from_message
 from fabric.wire.changes import from_key, to_key, to_resource, to_watch
 from fabric.wire.model_config import overridden
@@ -29,9 +35,11 @@ if TYPE_CHECKING:
 
     from fabric.catalog.declaring import Change
     from fabric.control.controller import Controller
+    from fabric.control.records import Records
+    from fabric.control.training import Training
     from fabric.control.uploads import Uploads
     from fabric.core.cards import Model
-    from fabric.core.changes import Key
+    from fabric.core.changes import Resource
 
 T = TypeVar("T")
 
@@ -47,27 +55,36 @@ _ACTIONS = {
 class CatalogServicer(CatalogServiceServicer):
     """What the comments of `catalog_service.proto` promise."""
 
-    def __init__(self, controller: Controller, uploads: Uploads) -> None:
+    def __init__(self, controller: Controller, uploads: Uploads, training: Training) -> None:
         self._controller = controller
         self._uploads = uploads
+        self._training = training
         self._uploading = asyncio.Lock()
         """Held from the keeping of files until they are declared, so that nobody clears them."""
 
     async def Apply(self, request: pb.ApplyRequest, _context: Any) -> pb.ApplyResponse:
         outcome = await self._controller.apply(
             [_read(each, Specialist) for each in request.specialists],
-            [_read(each, Route) for each in request.routes],
+            [_checked(_read(each, Route)) for each in request.routes],
             request.prune,
             request.dry_run,
         )
         return pb.ApplyResponse(changes=_changes(outcome.changes), revision=outcome.revision)
 
     async def Get(self, request: pb.GetRequest, _context: Any) -> pb.GetResponse:
-        return pb.GetResponse(resource=to_resource(self._controller.get(_key(request.key))))
+        key = _key(request.key)
+        try:
+            found = self._controller.get(key)
+        except NotFound as error:
+            if key.kind is Kind.POLICY and (note := self._training.note(key.name)):
+                raise NotFound(f"{error.message}: {note}") from None
+            raise
+        return pb.GetResponse(resource=to_resource(self._training.noted(found)))
 
     async def List(self, request: pb.ListRequest, _context: Any) -> pb.ListResponse:
         kind = _key(pb.Key(kind=request.kind)).kind
-        resources = map(to_resource, self._controller.all(kind))
+        listed = (_listed(self._training.noted(each)) for each in self._controller.all(kind))
+        resources = map(to_resource, listed)
         return pb.ListResponse(resources=resources, revision=self._controller.catalog.revision)
 
     async def Delete(self, request: pb.DeleteRequest, _context: Any) -> pb.DeleteResponse:
@@ -127,6 +144,56 @@ class CatalogServicer(CatalogServiceServicer):
         raise Unavailable("the control plane is stopping: watch again")
 
 
+class LearningServicer(LearningServiceServicer):
+    """What the comments of `learning_service.proto` promise."""
+
+    def __init__(self, controller: Controller, records: Records, training: Training) -> None:
+        self._controller = controller
+        self._records = records
+        self._training = training
+
+    async def Record(
+        self, request: learning_pb.RecordRequest, _context: Any
+    ) -> learning_pb.RecordResponse:
+        check_recorded(request)
+        routes = self._controller.catalog.routes
+        gone = {each.request for each in request.decisions if each.route not in routes}
+        await self._records.record(
+            [each for each in request.decisions if each.request not in gone],
+            [each for each in request.outcomes if each.request not in gone],
+        )
+        return learning_pb.RecordResponse()
+
+    async def SubmitFeedback(
+        self, request: learning_pb.SubmitFeedbackRequest, _context: Any
+    ) -> learning_pb.SubmitFeedbackResponse:
+        check_feedback(request)
+        unmatched = await self._records.submit(request.feedback)
+        self._training.look()
+        return learning_pb.SubmitFeedbackResponse(unmatched=unmatched)
+
+    async def ListDecisions(
+        self, request: learning_pb.ListDecisionsRequest, _context: Any
+    ) -> learning_pb.ListDecisionsResponse:
+        if request.route:
+            self._controller.get(Key(Kind.ROUTE, request.route))
+        limit = limit_of(request)
+        found = await self._records.latest(request.route, request.request, limit)
+        if request.request and not found:
+            raise NotFound(
+                f"nothing is known of request {request.request!r}: its route records nothing, or "
+                "has had too many since"
+            )
+        return learning_pb.ListDecisionsResponse(records=found)
+
+    async def Train(
+        self, request: learning_pb.TrainRequest, _context: Any
+    ) -> learning_pb.TrainResponse:
+        self._controller.get(Key(Kind.ROUTE, request.route))
+        trained = await self._training.train(request.route)
+        return learning_pb.TrainResponse(version=trained.version, report=trained.report)
+
+
 def _read(message: Message, cls: type[T]) -> T:
     try:
         return from_message(message, cls)
@@ -136,11 +203,25 @@ def _read(message: Message, cls: type[T]) -> T:
         raise InvalidRequest(f"{subject}: {error}") from error
 
 
+def _checked(route: Route) -> Route:
+    if expression := route.requirements.expression:
+        try:
+            compiled(expression)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"route {route.name!r}: {error.message}") from None
+    return route
+
+
 def _key(message: pb.Key) -> Key:
     try:
         return from_key(message)
     except ValueError as error:
         raise InvalidRequest(str(error)) from error
+
+
+def _listed(resource: Resource) -> Resource:
+    """*resource* without what may be large."""
+    return replace(resource, data=b"") if isinstance(resource, Policy) else resource
 
 
 def _changes(changes: Iterable[Change]) -> list[pb.Change]:

@@ -25,12 +25,14 @@ class ControlSettings:
     under the same path. Empty takes none."""
     lease: float = 10.0
     """Seconds that a replica is kept without a renewal."""
+    records: int = 50_000
+    """Requests of a route that it can learn from: the newest are kept."""
 
     def __post_init__(self) -> None:
         if self.host not in ("ray", "local"):
             raise ValueError(f"host is {self.host!r}; use ray or local")
-        if self.lease <= 0:
-            raise ValueError("lease is above zero")
+        if self.lease <= 0 or self.records < 1:
+            raise ValueError("lease is above zero, records at least 1")
         if ":" not in self.listen:
             raise ValueError(f"listen is {self.listen!r}, it must read host:port")
 

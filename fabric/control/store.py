@@ -1,75 +1,48 @@
-"""What survives the control plane: declarations and registrations, in SQLite or PostgreSQL."""
+"""What survives the control plane: declarations, registrations, policies, and what routes learn
+from (see `fabric.control.records`), in SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    delete,
-    event,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Table, delete, event, insert, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from fabric.api.catalog.v1 import card_pb2
-from fabric.api.routing.v1 import route_pb2
+from fabric.api.routing.v1 import policy_pb2, route_pb2
+from fabric.control.tables import (
+    FABRIC,
+    FEEDBACK,
+    METADATA,
+    POLICIES,
+    REPLICAS,
+    REQUESTS,
+    ROUTES,
+    SPECIALISTS,
+)
 from fabric.core.cards import Specialist
 from fabric.core.errors import FabricError, Unavailable
+from fabric.core.policies import Policy
 from fabric.core.replicas import Replica
 from fabric.core.routes import Route
 from fabric.core.tensors import Signature
 from fabric.wire.cards import from_message, to_message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from google.protobuf.message import Message
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 
-_METADATA = MetaData()
-_FABRIC = Table(
-    "fabric",
-    _METADATA,
-    Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("epoch", BigInteger, nullable=False),
-)
-_SPECIALISTS = Table(
-    "specialists",
-    _METADATA,
-    Column("key", String(256), primary_key=True),
-    Column("body", LargeBinary, nullable=False),
-    Column("declared", Boolean, nullable=False),
-    Column("signature", LargeBinary),
-)
-_ROUTES = Table(
-    "routes",
-    _METADATA,
-    Column("key", String(256), primary_key=True),
-    Column("body", LargeBinary, nullable=False),
-)
-_REPLICAS = Table(
-    "replicas",
-    _METADATA,
-    Column("key", String(256), primary_key=True),
-    Column("body", LargeBinary, nullable=False),
-)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,6 +73,7 @@ class Stored:
     specialists: tuple[Entry, ...]
     routes: tuple[Route, ...]
     replicas: tuple[Replica, ...]
+    policies: tuple[Policy, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,9 +83,10 @@ class Writes:
     specialists: Mapping[str, Entry | None] = field(default_factory=dict)
     routes: Mapping[str, Route | None] = field(default_factory=dict)
     replicas: Mapping[str, Replica | None] = field(default_factory=dict)
+    policies: Mapping[str, Policy | None] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.specialists or self.routes or self.replicas)
+        return bool(self.specialists or self.routes or self.replicas or self.policies)
 
 
 class Superseded(FabricError):
@@ -122,23 +97,29 @@ class Store:
     """One database. Every write is one transaction, on disk when it returns."""
 
     def __init__(self, engine: AsyncEngine) -> None:
+        self.superseded = asyncio.Event()
+        """Set once another control plane has taken over: this one must end."""
         self._engine = engine
         self._epoch = 0
+        self._turn = asyncio.Lock()
 
     async def load(self) -> Stored:
         """What is stored, under a new epoch: earlier holders of the store can write no more."""
-        async with self._begin() as connection:
+        async with self.transaction() as connection:
             self._epoch = await _next_epoch(connection)
-            specialists = await connection.execute(select(_SPECIALISTS))
-            routes = await connection.execute(select(_ROUTES.c.body))
-            replicas = await connection.execute(select(_REPLICAS.c.body))
+        return replace(await self.read(), epoch=self._epoch)
+
+    async def read(self) -> Stored:
+        """What is stored, for whoever does not write."""
+        async with self.transaction() as connection:
+            epoch = (await connection.execute(select(FABRIC.c.epoch))).scalar() or 0
+            specialists = await connection.execute(select(SPECIALISTS))
             return Stored(
-                self._epoch,
+                epoch,
                 tuple(_entry(row) for row in specialists),
-                tuple(from_message(route_pb2.Route.FromString(row.body), Route) for row in routes),
-                tuple(
-                    from_message(card_pb2.Replica.FromString(row.body), Replica) for row in replicas
-                ),
+                await _bodies(connection, ROUTES, route_pb2.Route, Route),
+                await _bodies(connection, REPLICAS, card_pb2.Replica, Replica),
+                await _bodies(connection, POLICIES, policy_pb2.Policy, Policy),
             )
 
     async def write(self, writes: Writes) -> None:
@@ -148,19 +129,39 @@ class Store:
             Superseded: another control plane has opened the store since.
             Unavailable: the database did not take it.
         """
-        async with self._begin() as connection:
-            fence = update(_FABRIC).where(_FABRIC.c.epoch == self._epoch)
-            if (await connection.execute(fence.values(epoch=self._epoch))).rowcount != 1:
-                raise Superseded("another control plane has taken over the store")
+        async with self.writing() as connection:
             for table, values, row in (
-                (_SPECIALISTS, writes.specialists, _entry_row),
-                (_ROUTES, writes.routes, _route_row),
-                (_REPLICAS, writes.replicas, _replica_row),
+                (SPECIALISTS, writes.specialists, _entry_row),
+                (ROUTES, writes.routes, _route_row),
+                (REPLICAS, writes.replicas, _replica_row),
+                (POLICIES, writes.policies, _policy_row),
             ):
                 await _replace(connection, table, values, row)
+            gone = [name for name, route in writes.routes.items() if route is None]
+            await forget(connection, gone)
 
     @asynccontextmanager
-    async def _begin(self) -> AsyncIterator[AsyncConnection]:
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that is on disk, as a whole, when the block ends; raises what `write`
+        raises.
+
+        Writers take turns in the order in which they came: SQLite would let one wait for long while
+        others pass it.
+        """
+        async with self._turn, self.transaction() as connection:
+            fence = update(FABRIC).where(FABRIC.c.epoch == self._epoch)
+            if (await connection.execute(fence.values(epoch=self._epoch))).rowcount != 1:
+                self.superseded.set()
+                raise Superseded("another control plane has taken over the store")
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that anybody may open.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
         try:
             async with self._engine.begin() as connection:
                 yield connection
@@ -180,7 +181,7 @@ async def opened(url: str) -> AsyncIterator[Store]:
     try:
         try:
             async with engine.begin() as connection:
-                await connection.run_sync(_METADATA.create_all)
+                await connection.run_sync(METADATA.create_all)
         except (SQLAlchemyError, OSError) as error:
             raise Unavailable(f"cannot open the store {engine.url!r}: {error}") from error
         yield Store(engine)
@@ -219,10 +220,18 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
 
 async def _next_epoch(connection: AsyncConnection) -> int:
     # Written before it is read, so that two that start together are put in turn by the row's lock.
-    raised = await connection.execute(update(_FABRIC).values(epoch=_FABRIC.c.epoch + 1))
+    raised = await connection.execute(update(FABRIC).values(epoch=FABRIC.c.epoch + 1))
     if raised.rowcount == 0:
-        await connection.execute(insert(_FABRIC).values(id=1, epoch=1))
-    return int((await connection.execute(select(_FABRIC.c.epoch))).scalar_one())
+        await connection.execute(insert(FABRIC).values(id=1, epoch=1))
+    return int((await connection.execute(select(FABRIC.c.epoch))).scalar_one())
+
+
+async def forget(connection: AsyncConnection, routes: Sequence[str]) -> None:
+    """What was recorded of *routes* is gone."""
+    if routes:
+        theirs = select(REQUESTS.c.request).where(REQUESTS.c.route.in_(routes))
+        await connection.execute(delete(FEEDBACK).where(FEEDBACK.c.request.in_(theirs)))
+        await connection.execute(delete(REQUESTS).where(REQUESTS.c.route.in_(routes)))
 
 
 async def _replace(
@@ -239,6 +248,13 @@ async def _replace(
         await connection.execute(insert(table), made)
 
 
+async def _bodies(
+    connection: AsyncConnection, table: Table, message: type[Message], cls: type[T]
+) -> tuple[T, ...]:
+    rows = await connection.execute(select(table.c.body))
+    return tuple(from_message(message.FromString(row.body), cls) for row in rows)
+
+
 def _body(value: object, message: type[Message]) -> bytes:
     return to_message(value, message).SerializeToString(deterministic=True)
 
@@ -249,6 +265,10 @@ def _route_row(route: Route) -> dict[str, Any]:
 
 def _replica_row(replica: Replica) -> dict[str, Any]:
     return {"body": _body(replica, card_pb2.Replica)}
+
+
+def _policy_row(policy: Policy) -> dict[str, Any]:
+    return {"body": _body(policy, policy_pb2.Policy)}
 
 
 def _entry_row(entry: Entry) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fabric.core.cards import Specialist
+from fabric.core.policies import Policy
 from fabric.core.replicas import Replica, Status
 from fabric.core.routes import Route
 
@@ -14,11 +15,13 @@ class Kind(StrEnum):
     SPECIALIST = "specialist"
     ROUTE = "route"
     REPLICA = "replica"
+    POLICY = "policy"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Key:
-    """Names a resource: `name:version` of a specialist, name of a route, id of a replica."""
+    """Names a resource: `name:version` of a specialist, name of a route, id of a replica,
+    `route:version` of a policy."""
 
     kind: Kind
     name: str
@@ -35,6 +38,10 @@ class Hosted:
     status: Status
 
 
+Resource = Hosted | Route | Replica | Policy
+"""What a catalog holds."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Changes:
     """What makes a catalog of an earlier revision one of this revision."""
@@ -45,4 +52,5 @@ class Changes:
     specialists: tuple[Hosted, ...] = ()
     routes: tuple[Route, ...] = ()
     replicas: tuple[Replica, ...] = ()
+    policies: tuple[Policy, ...] = ()
     removed: tuple[Key, ...] = ()

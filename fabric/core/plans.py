@@ -45,9 +45,15 @@ class Plan:
     mixture: Mixture | None = None
 
 
+UNSURE = "UNSURE"
+"""The `error` of an attempt whose answer was not sure enough to be given at once,"""
+UNLIKE = "UNLIKE"
+"""and of one whose answer could not be taken together with the others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try of one candidate, and how it went; `error` is empty for the one that answered."""
+    """One try of one candidate, and how it went; `error` is empty for those that answered."""
 
     specialist: str
     version: str

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fabric.core.cards import check_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fabric.core.routes import Learning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,8 +20,8 @@ class Policy:
     route: str
     version: int
     """From 1."""
-    data: bytes
-    """As `fabric.routing.learned` writes it."""
+    data: bytes = b""
+    """As `fabric.routing.learned` writes it; empty in lists."""
     labels: int = 0
     """Labels that it was trained on."""
     trained: str = ""
@@ -24,6 +30,8 @@ class Policy:
     """What its training said, as JSON: gains with bounds, calibration, shares."""
     lost: str = ""
     """Why it is used no more; empty while it may be."""
+    note: str = ""
+    """Why the last training has made no newer one, where it failed; only told to whoever asks."""
 
     def __post_init__(self) -> None:
         check_name(self.route)
@@ -34,3 +42,13 @@ class Policy:
     def key(self) -> str:
         """`route:version`, unique in a fabric."""
         return f"{self.route}:{self.version}"
+
+
+def in_use(policies: Iterable[Policy], learning: Learning | None) -> Policy | None:
+    """Which of a route's *policies*, the latest first, is used: the one that is named, else the
+    latest that has not lost."""
+    if learning is None or learning.mode == "bypass":
+        return None
+    if learning.policy:
+        return next((each for each in policies if each.version == learning.policy), None)
+    return next((each for each in policies if not each.lost), None)

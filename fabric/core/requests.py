@@ -39,6 +39,10 @@ class InferRequest:
     """It is the last of its sequence."""
     replica: str = ""
     """The id of the replica that has to answer; empty if any of the specialist may."""
+    request: str = ""
+    """Its id, where its outcomes are kept."""
+    shadow: str = ""
+    """`name:version` of the candidate that is given it too, after somebody else has answered."""
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +64,12 @@ class Answer:
     version: str
     route: str
     fallback: bool
-    """Whether a candidate other than the plan's first answered."""
+    """Whether somebody else should have answered, and failed or had no time. Asking the next one
+    of a cascade, since one was not sure, is no failure."""
     attempts: Sequence[Attempt] = ()
-    """The attempts that failed before this one; the one that answered is not among them."""
+    """All attempts but the one that answered, which in a mixture is that of the heaviest."""
+    confidence: float | None = None
+    """How sure it is, calibrated where that is known, by the measure of the route's cascade, or
+    where the surest of a mixture answered."""
+    mixture: tuple[str, ...] = ()
+    """`name:version` of those whose answers it was made from, the heaviest first."""

@@ -54,7 +54,7 @@ class Requirements:
     region: str = ""
     data_classes: tuple[str, ...] = ()
     """Kinds of data that the request holds: all of them must be allowed."""
-    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    labels: Mapping[str, str] = field(default_factory=dict)
     versions: tuple[str, ...] = ()
     """One of them."""
     max_cost: float | None = None
@@ -69,6 +69,16 @@ class Requirements:
     """That it must give."""
     expression: str = ""
     """In CEL (https://cel.dev), over `card`; true for those who may answer."""
+
+    def __hash__(self) -> int:
+        return hash(
+            (
+                *(self.task, self.domain, self.language, self.modality, self.owner, self.region),
+                *(self.data_classes, self.versions, self.max_cost, self.max_latency),
+                *(self.min_quality, self.inputs, self.outputs, self.expression),
+                frozenset(self.labels.items()),
+            )
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +224,8 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True)
 class Cascade:
-    """The cheapest candidate first; the next one where it is not sure enough."""
+    """The cheapest candidate first, by the cost on its card; the next one where it is not sure
+    enough. Of a request with several rows the least sure one decides."""
 
     confidence: str = "margin"
     """`margin` of the two largest of the output's scores, `entropy` of them (1 is sure), `output`
@@ -222,7 +233,8 @@ class Cascade:
     output: str = ""
     """Name of the output with the scores of classes or the confidence; empty for the first."""
     python: str = ""
-    """`package.module:function` from the outputs by name to a confidence from 0 to 1."""
+    """`package.module:function` from the outputs by name to a confidence from 0 to 1; the gateway
+    calls it on its event loop, so it must be quick."""
     threshold: float = 0.8
     """The confidence, calibrated where that is known, from which on an answer is given."""
     risk: float | None = None
@@ -244,7 +256,7 @@ class Mixture:
     """The best candidates answer together."""
 
     top: int = 2
-    """How many of them; 0 for all."""
+    """How many of them; 0 for all. No more than the attempts of `retry`."""
     combine: str = "mean"
     """`mean` weighted by their scores, `vote` of their classes, `best` for the surest alone."""
     output: str = ""

@@ -126,8 +126,9 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Application]:
     """An application with links to replicas and a watch of the control plane while it is used."""
     control = channel_to(settings.control)
     async with control, ReplicaPool() as pool, asyncio.TaskGroup() as tasks:
-        view, stub = View(pool), CatalogServiceStub(control)
+        view, stub = View(pool, settings.region), CatalogServiceStub(control)
         watch = tasks.create_task(follow(stub, view.catalog, view.changed))
+        looking = tasks.create_task(view.follow_live())
         unary, streaming = _handlers(view, stub, settings)
         application = Application(settings, unary, streaming | Relay(control).stream_handlers())
         try:
@@ -135,6 +136,8 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Application]:
         finally:
             application.close()
             watch.cancel()
+            looking.cancel()
+            await view.dispatcher.close()
 
 
 def _handlers(

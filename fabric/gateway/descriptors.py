@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from fabric.api.catalog.v1 import catalog_service_pb2
 from fabric.api.inference.v2 import open_inference_service_pb2
-from fabric.api.routing.v1 import routing_service_pb2
+from fabric.api.routing.v1 import learning_service_pb2, routing_service_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SERVICES = (
     "inference.GRPCInferenceService",
     "fabric.api.catalog.v1.CatalogService",
+    "fabric.api.routing.v1.LearningService",
     "fabric.api.routing.v1.RoutingService",
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
@@ -39,6 +40,7 @@ def described() -> DescriptorPool:
     seen: set[str] = set()
     _add(pool, open_inference_service_pb2.DESCRIPTOR, seen, _PUBLIC)
     _add(pool, catalog_service_pb2.DESCRIPTOR, seen)
+    _add(pool, learning_service_pb2.DESCRIPTOR, seen)
     _add(pool, routing_service_pb2.DESCRIPTOR, seen)
     _add(pool, reflection_pb2.DESCRIPTOR, seen)
     _add(pool, reflection_pb2.DESCRIPTOR, seen, _NEWER)

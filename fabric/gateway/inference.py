@@ -107,8 +107,8 @@ class Inference:
             yield span
 
     def _who(self, model: str, answer: Answer) -> bytes:
-        """The encoded provenance; kept for the answers that came at the first attempt."""
-        if answer.attempts:
+        """The encoded provenance; kept for the answers of one, that came at the first attempt."""
+        if answer.attempts or answer.confidence is not None or answer.mixture:
             return provenance(model, answer)
         key = (model, answer.specialist, answer.version, answer.route, answer.response.replica)
         encoded = self._provenance.get(key)
@@ -152,3 +152,7 @@ def _describe(span: Span, answer: Answer) -> None:
     span.set_attribute(telemetry.SPECIALIST, answer.specialist)
     span.set_attribute(telemetry.FALLBACK, answer.fallback)
     span.set_attribute(telemetry.ATTEMPTS, len(answer.attempts) + 1)
+    if answer.confidence is not None:
+        span.set_attribute(telemetry.CONFIDENCE, answer.confidence)
+    if answer.mixture:
+        span.set_attribute(telemetry.MIXTURE, answer.mixture)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 
 from fabric.api.catalog.v1 import catalog_service_pb2
+from fabric.api.routing.v1 import learning_service_pb2
 from fabric.core.deadlines import NEVER
 from fabric.core.errors import InvalidRequest, Unavailable
 from fabric.gateway.grpc import deadline_of, header
@@ -27,6 +28,13 @@ _RETURN = 3.0
 """Seconds for the control plane to be there again; connecting to it is tried every two."""
 QUIET = 15.0
 """Seconds without an answer after which a unary call is given up."""
+_SLOW = ("Train",)
+"""Unary calls that may take any time."""
+SERVICES = tuple(
+    service
+    for file in (catalog_service_pb2, learning_service_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+)
 _END = grpc.aio.EOF
 _CUT_SHORT = "Internal error from Core"  # gRPC's library says so instead of the status that came
 _NAME = re.compile(rb"[0-9a-z_.-]+")
@@ -51,9 +59,10 @@ class Relay:
     def stream_handlers(self) -> dict[str, StreamHandler]:
         """One for each call that this version of the control plane has."""
         handlers: dict[str, StreamHandler] = {}
-        for service in catalog_service_pb2.DESCRIPTOR.services_by_name.values():
+        for service in SERVICES:
             for method in service.methods:
-                quiet = None if method.server_streaming else self._quiet
+                is_slow = method.server_streaming or method.name in _SLOW
+                quiet = None if is_slow else self._quiet
                 is_stream = method.client_streaming
                 handler = self._stream if is_stream else partial(self._single, quiet)
                 handlers[f"/{service.full_name}/{method.name}"] = handler

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from fabric.core.errors import FabricError, Unavailable
 from fabric.core.requests import InferResponse
 from fabric.link.client import connect
+from fabric.link.latencies import quantile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Container, Mapping
+    from collections.abc import AsyncGenerator, Callable, Container, Iterator, Mapping
 
     from fabric.core.cards import Card
     from fabric.core.deadlines import Deadline
@@ -62,6 +63,13 @@ class ReplicaPool:
     def count(self, key: str) -> int:
         """How many replicas of the specialist `name:version` can be sent requests now."""
         return len(self._serving.get(key, ()))
+
+    def fare(self) -> Iterator[tuple[str, float | None, float]]:
+        """The key of each specialist that can be sent requests, the seconds within which nine of
+        ten of its recent answers came, if there were any, and the requests in flight a replica."""
+        for key, links in self._serving.items():
+            seconds = quantile([link.latencies.recent() for link in links], 0.9)
+            yield key, seconds, sum(link.in_flight for link in links) / len(links)
 
     def holds(self, replica: str) -> bool:
         """Whether there is a link to *replica*, be it draining."""

@@ -86,6 +86,10 @@ class Sequences:
         self._pins: OrderedDict[_Key, Pin] = OrderedDict()
         """The longest unused first."""
 
+    async def close(self) -> None:
+        """See `Dispatcher.close`."""
+        await self._dispatcher.close()
+
     def admit(self, request: InferRequest, deadline: Deadline) -> None:
         """See `Dispatcher.admit`; requests of sequences have their turns before it is known."""
         if not request.sequence:

@@ -17,6 +17,8 @@ class GatewaySettings:
     """Whether several gateways listen there, each for some of the connections."""
     name: str = "fabric"
     """What the server calls itself."""
+    region: str = ""
+    """Where it runs: specialists of the same region are near to it."""
     strict: bool = False
     """Whether the server is ready only while every model that is to be loaded is; else it is from
     its first catalog on."""

@@ -3,28 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fabric.catalog.catalog import Catalog
 from fabric.core.errors import Unavailable
 from fabric.dispatch import Dispatcher
 from fabric.gateway.sequences import Sequences
-from fabric.routing.planner import Known, Planner
+from fabric.routing.candidates import Known
+from fabric.routing.live import Live, settled
+from fabric.routing.planner import Planner
+from fabric.wire import outputs
 
 if TYPE_CHECKING:
     from fabric.core.cards import Specialist
     from fabric.gateway.replicas import ReplicaPool
 
 
+_REFRESHED = 1.0
+"""Seconds from one look at how candidates fare to the next, at least,"""
+_SPARED = 20
+"""and so many times what it takes to make all plans anew that follow it."""
+_AT_ONCE = 32
+"""Specialists that are looked at in one turn of the event loop."""
+
+
 class View:
     """One catalog with everything that follows from it. Call `changed` after changing it."""
 
-    def __init__(self, pool: ReplicaPool) -> None:
+    def __init__(self, pool: ReplicaPool, region: str = "") -> None:
         self.catalog = Catalog()
+        self._known = Known(
+            self.catalog.routes,
+            self._find,
+            self.catalog.names,
+            lambda key: pool.count(key) > 0,
+            region=region,
+        )
         self.pool = pool
-        self.planner = Planner(self._known)
+        self.planner = Planner(self._seen)
         pool.on_change = self._changed
-        dispatcher = Dispatcher(self.planner, pool)
+        dispatcher = Dispatcher(self.planner, pool, outputs=outputs)
         self.tallies = dispatcher.tallies
         self.dispatcher = Sequences(dispatcher, self.planner, pool, self.catalog.find)
         self.news = asyncio.Event()
@@ -38,6 +57,28 @@ class View:
         self.planner.forget()
         self.news.set()
         self.news = asyncio.Event()
+
+    async def follow_live(self) -> None:
+        """Makes plans follow how candidates fare, where they do, until cancelled."""
+        while True:
+            await asyncio.sleep(_REFRESHED + self.planner.live_seconds * _SPARED)
+            if self.planner.live_seconds:
+                await self.look()
+
+    async def look(self) -> None:
+        """Looks at how candidates fare; plans that follow it are made anew if that is much."""
+        latencies, loads = {}, {}
+        for place, (key, seconds, in_flight) in enumerate(self.pool.fare(), 1):
+            if place % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # requests go first
+            if (specialist := self.catalog.specialists.get(key)) is not None:
+                loads[key] = in_flight / specialist.hosting.replicas.target_load
+            if seconds is not None:
+                latencies[key] = seconds
+        live = settled(self._known.live, Live(latencies, loads))
+        if live is not self._known.live:
+            self._known = replace(self._known, live=live)
+            self.planner.forget_live()
 
     @property
     def is_ready(self) -> bool:
@@ -68,9 +109,9 @@ class View:
             return False  # it is unloaded
         return any(self.pool.count(candidate.card.key) for candidate in plan.candidates)
 
-    def _known(self) -> Known:
+    def _seen(self) -> Known:
         self.check_ready()
-        return Known(self.catalog.routes, self._find)
+        return self._known
 
     def _find(self, name: str, version: str) -> Specialist | None:
         """One version, or the latest that can be sent requests, or is to be loaded, or at all."""

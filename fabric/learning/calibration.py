@@ -27,7 +27,8 @@ def fit_curve(scores: Floats, outcomes: Floats, weights: Floats) -> Floats:
         return np.array([[0.0, 1.0], [0.0, 1.0]])
     order = np.argsort(x, kind="stable")
     x, y, w = _binned(x[order], y[order], w[order])
-    levels = IsotonicRegression(y_min=0, y_max=1).fit_transform(x, y, sample_weight=w)
+    regression = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")  # of equal scores, too
+    levels = regression.fit_transform(x, y, sample_weight=w)
     step = np.append(0, np.cumsum(np.diff(levels) > 1e-12))
     total = np.bincount(step, w)
     xs, ys = np.bincount(step, w * x) / total, np.bincount(step, w * levels) / total

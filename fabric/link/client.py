@@ -35,6 +35,7 @@ from fabric.link.frames import (
     decode_hello,
     encode_hello,
 )
+from fabric.link.latencies import Latencies
 from fabric.link.local import connected
 from fabric.link.pace import Pace
 
@@ -68,6 +69,8 @@ class Link(FramedProtocol):
         self._greeted: asyncio.Future[Hello] = self._loop.create_future()
         self._last_id = 0
         self._pace = Pace()
+        self.latencies = Latencies()
+        """Of what was answered; what was not in time counts as twice what was waited."""
         self._promised = 0
         """Requests of this turn of the loop that are on their way to here."""
         self._on_change = on_change
@@ -119,8 +122,13 @@ class Link(FramedProtocol):
             else:
                 self.send(REQUEST, request_id, 0, left, payload)
             response = await answer
-            self._pace.answered(time.monotonic() - begun, ahead)
+            taken = time.monotonic() - begun
+            self._pace.answered(taken, ahead)
+            self.latencies.add(taken)
             return response
+        except DeadlineExceeded:
+            self.latencies.add(2 * (time.monotonic() - begun))
+            raise
         except asyncio.CancelledError:
             answer.cancel()
             self.send(CANCEL, request_id)

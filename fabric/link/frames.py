@@ -15,38 +15,58 @@ A frame is a header of 12 bytes, little-endian, then its payload:
     CREDIT    u32 further responses of a stream that the caller has room for, beyond the first 16;
               the last one of a stream needs none
     STATISTICS  nothing; answered by a RESPONSE with ModelStatistics
+    MEMORY    what the peer finds memory by that the sender writes large frames to, see
+              `fabric.link.memory`; with the flag TAKEN the answer of who has found it
+    FREE      u64 place in that memory which its reader is done with
+
+The payload of a frame flagged ELSEWHERE is in that memory: u64 place, u64 length.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import socket
 import struct
 import threading
+import weakref
 from dataclasses import asdict, dataclass, fields
 from enum import IntEnum
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from fabric.core.errors import FabricError, InvalidRequest, error_of
+from fabric.link.memory import Lent, borrowed
+
+if TYPE_CHECKING:
+    import mmap
 
 log = logging.getLogger(__name__)
 
 HEADER = struct.Struct("<IIBBH")
 HEADER_SIZE = HEADER.size
 PREFIX = struct.Struct("<I")
+_PLACE = struct.Struct("<Q")
+_PLACED = struct.Struct("<QQ")
 PROTOCOL = 1
 
 HAS_TRACE = 1
 STREAM = 2
 MORE = 1
 PONG = 1
+TAKEN = 1
+ELSEWHERE = 128
 CREDIT_AT_FIRST = 16
 """Responses of a stream that may be on their way before the caller says that it has room."""
 
 _COALESCE = 1 << 16
+_WORTH_LENDING = 1 << 17
+"""Bytes of a frame from which on it is not sent within a machine, only where it is."""
+_IDLE = 1.0
+"""Seconds without a large frame after which those before take no memory any more."""
 _MOST_READ = 1 << 18
 _ALIGNED = 64
 _LARGE = 1 << 24
@@ -65,10 +85,12 @@ class Frame(IntEnum):
     DRAIN = 7
     CREDIT = 8
     STATISTICS = 9
+    MEMORY = 10
+    FREE = 11
 
 
 # Plain numbers for the hot path: comparing with a member of an IntEnum costs an attribute each.
-HELLO, REQUEST, RESPONSE, ERROR, CANCEL, PING, DRAIN, CREDIT, STATISTICS = (
+HELLO, REQUEST, RESPONSE, ERROR, CANCEL, PING, DRAIN, CREDIT, STATISTICS, MEMORY, FREE = (
     int(kind) for kind in Frame
 )
 
@@ -170,6 +192,13 @@ class FramedProtocol(asyncio.BufferedProtocol):
         """Until then the peer may well have its hands full with what it was sent."""
         self._waiting = 0
         self._ping_timer: asyncio.TimerHandle | None = None
+        self._is_local = False
+        """Both ends are on one machine."""
+        self._lent: Lent | None = None
+        """Where large frames go, from the first on."""
+        self._borrowed: mmap.mmap | None = None
+        """Where those of the peer are."""
+        self._shrink_timer: asyncio.TimerHandle | None = None
 
     # ------------------------------------------------------------------ for subclasses
     def frame_received(
@@ -195,6 +224,9 @@ class FramedProtocol(asyncio.BufferedProtocol):
         length = 0
         for part in parts:
             length += len(part)
+        if length >= _WORTH_LENDING and (place := self._lend(parts, length)) is not None:
+            parts, flags = (_PLACED.pack(place, length),), flags | ELSEWHERE
+            length = _PLACED.size
         if length > _LARGE:
             now = self._loop.time()
             self._busy_until = max(now, self._busy_until) + length / _SLOWEST
@@ -203,6 +235,25 @@ class FramedProtocol(asyncio.BufferedProtocol):
         if not self._flush_is_due:
             self._flush_is_due = True
             self._loop.call_soon(self._flush)
+
+    def _lend(self, parts: tuple[bytes | memoryview, ...], length: int) -> int | None:
+        """Where *parts* are now; None if they have to be sent."""
+        if not self._is_local:
+            return None
+        lent = self._lent
+        if lent is None:
+            try:
+                self._lent = lent = Lent()
+            except OSError:
+                self._is_local = False
+                return None
+            self.send(MEMORY, 0, 0, lent.offer)
+        if not lent.is_taken:
+            return None
+        if self._shrink_timer is not None:
+            self._shrink_timer.cancel()
+            self._shrink_timer = None
+        return lent.write(parts, length)
 
     def abort(self, why: str) -> None:
         """Ends the link at once."""
@@ -246,10 +297,18 @@ class FramedProtocol(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=self.limits.high_water_bytes)
         self._due = self._loop.time() + self.limits.ping_interval
         self._ping_timer = self._loop.call_later(self.limits.ping_interval, self._ping)
+        made = transport.get_extra_info("socket")
+        self._is_local = made is not None and made.family == socket.AF_UNIX
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._ping_timer is not None:
-            self._ping_timer.cancel()
+        for timer in (self._ping_timer, self._shrink_timer):
+            if timer is not None:
+                timer.cancel()
+        self._is_local = False
+        self._borrowed = None
+        if self._lent is not None:
+            self._lent.close()
+            self._lent = None
         self._transport = None
         FramedProtocol.resume_writing(self)
         self.closed()
@@ -292,10 +351,50 @@ class FramedProtocol(asyncio.BufferedProtocol):
     def _dispatch(
         self, kind: int, request_id: int, flags: int, payload: bytes | memoryview
     ) -> None:
-        if kind != PING:
+        if flags & ELSEWHERE:
+            if (found := self._found(payload)) is None:
+                self.abort("a frame is where there is nothing")
+                return
+            self.frame_received(kind, request_id, flags & ~ELSEWHERE, found)
+        elif kind < MEMORY and kind != PING:
             self.frame_received(kind, request_id, flags, payload)
-        elif not flags & PONG:
-            self.send(PING, 0, PONG)
+        elif kind == PING:
+            if not flags & PONG:
+                self.send(PING, 0, PONG)
+        elif kind == FREE and len(payload) == _PLACE.size:
+            self._freed(*_PLACE.unpack(payload))
+        elif kind == MEMORY and flags & TAKEN:
+            if self._lent is not None:
+                self._lent.is_taken = True
+        elif kind == MEMORY and self._is_local and self._borrowed is None:
+            self._borrowed = borrowed(payload)
+            if self._borrowed is not None:
+                self.send(MEMORY, 0, TAKEN)
+        else:
+            self.abort(f"frame of kind {kind} is out of place")
+
+    # ------------------------------------------------------------------ large frames
+    def _found(self, place: bytes | memoryview) -> memoryview | None:
+        """The payload that is at *place* in the peer's memory, which is free with its last view."""
+        if self._borrowed is None or len(place) != _PLACED.size:
+            return None
+        begin, length = _PLACED.unpack(place)
+        if begin + length > min(len(self._borrowed), self._max_frame + begin):
+            return None
+        view = np.frombuffer(self._borrowed, np.uint8, length, begin)
+        weakref.finalize(view, self._unread, begin).atexit = False
+        return view.data
+
+    def _unread(self, place: int) -> None:
+        """Nobody reads what is at *place* any more; called in whatever thread was the last."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self.send, FREE, 0, 0, _PLACE.pack(place))
+
+    def _freed(self, place: int) -> None:
+        if self._lent is None or not self._lent.free(place):
+            self.abort("what is freed was not lent")
+        elif self._lent.is_idle:
+            self._shrink_timer = self._loop.call_later(_IDLE, self._lent.shrink)
 
     # ------------------------------------------------------------------ liveness
     def _ping(self) -> None:

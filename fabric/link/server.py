@@ -158,6 +158,8 @@ class LinkServer:
         """Set when nothing is in flight any more while it drains."""
         self.address = ""
         """`host:port`, once started."""
+        self._alone = asyncio.Event()
+        """Set when there is no peer any more."""
         self._server: asyncio.Server | None = None
         self._local: asyncio.Server | None = None
 
@@ -201,12 +203,17 @@ class LinkServer:
             peer.close()
         try:
             async with asyncio.timeout(_LEAVING):
-                await self._server.wait_closed()  # from Python 3.12 on, for the links too
-                if self._local is not None:
-                    await self._local.wait_closed()
+                while self.peers:
+                    self._alone.clear()
+                    await self._alone.wait()
         except TimeoutError:
             for peer in tuple(self.peers):
                 peer.abort("it does not read its last answers")
+
+    def left_by(self, peer: Peer) -> None:
+        """The link to *peer* is gone."""
+        self.peers.discard(peer)
+        self._alone.set()
 
     def left(self, calls: int) -> None:
         """So many are not in flight any more."""
@@ -308,7 +315,7 @@ class Peer(FramedProtocol):
         self._hello_timer = self._loop.call_later(timeout, self.abort, "no greeting in time")
 
     def closed(self) -> None:
-        self._server.peers.discard(self)
+        self._server.left_by(self)
         if self._hello_timer is not None:
             self._hello_timer.cancel()
         calls, self._calls = self._calls, {}

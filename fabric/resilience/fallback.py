@@ -39,7 +39,7 @@ class Walk:
         """The candidate to try after *attempt* failed with *error*; None if nothing is left."""
         if error.replica or not self._here:
             self.failed.append(attempt)
-            self.last = error
+            self.last = error.with_traceback(None)  # whose frames hold on to this walk
         if not error.substitutable:
             return None
         if error.replica:
@@ -51,6 +51,16 @@ class Walk:
             elsewhere = isinstance(error, Unavailable | Overloaded)
             if elsewhere and self._here < self.plan.retry.per_candidate:
                 return self.plan.candidates[self.place]
+        return self._next()
+
+    def past(self, attempt: Attempt, *, is_made: bool = True) -> Candidate | None:
+        """The candidate to try after *attempt* has not failed, and is not enough; None if nothing
+        is left. One that is not made was passed over."""
+        self.failed.append(attempt)
+        self._made += is_made
+        return self._next() if self._made < self.plan.retry.attempts else None
+
+    def _next(self) -> Candidate | None:
         self.place += 1
         self._here = 0
         if not self.substitute or self.place >= len(self.plan.candidates):

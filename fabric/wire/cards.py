@@ -32,7 +32,8 @@ def from_message(message: Message, cls: type[T]) -> T:
     """The dataclass that says what *message* says.
 
     Fields that the message leaves unset keep the dataclass's own default, so a client that says
-    little gets what a portfolio file that says little gets; a list without a default is empty.
+    little gets what a portfolio file that says little gets; a list without a default is empty, and
+    a number 0.
 
     Raises:
         ValueError: the dataclass refuses a value, or lacks one that it needs.
@@ -40,9 +41,9 @@ def from_message(message: Message, cls: type[T]) -> T:
     hints = _hints(cls)  # type: ignore[arg-type]
     set_fields = {descriptor.name: value for descriptor, value in message.ListFields()}
     values = {
-        field.name: _read(set_fields.get(field.name, ()), hints[field.name])
+        field.name: _read(set_fields.get(field.name, _empty(hints[field.name])), hints[field.name])
         for field in fields(cls)  # type: ignore[arg-type]
-        if field.name in set_fields or _is_list_without_default(field, hints[field.name])
+        if field.name in set_fields or _is_empty_without_default(field, hints[field.name])
     }
     try:
         return cls(**values)
@@ -50,10 +51,17 @@ def from_message(message: Message, cls: type[T]) -> T:
         raise ValueError(f"{message.DESCRIPTOR.name}: {error}") from error
 
 
-def _is_list_without_default(field: Field[Any], hint: Any) -> bool:
-    """The shape of a scalar is such a field: nothing of it travels."""
+def _is_empty_without_default(field: Field[Any], hint: Any) -> bool:
+    """The shape of a scalar is such a field, and a value of 0: nothing of them travels."""
     is_required = field.default is MISSING and field.default_factory is MISSING
-    return is_required and typing.get_origin(hint) is tuple
+    return is_required and _empty(hint) is not None
+
+
+def _empty(hint: Any) -> Any:
+    """What a field that does not travel holds; None where it has to."""
+    if typing.get_origin(hint) is tuple:
+        return ()
+    return hint() if hint in (int, float) else None
 
 
 def as_dict(message: Message) -> dict[str, Any]:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from fabric.api.catalog.v1 import card_pb2
 from fabric.api.catalog.v1 import catalog_service_pb2 as pb
-from fabric.api.routing.v1 import route_pb2
+from fabric.api.routing.v1 import policy_pb2, route_pb2
 from fabric.core.cards import Specialist
-from fabric.core.changes import Changes, Hosted, Key, Kind
+from fabric.core.changes import Changes, Hosted, Key, Kind, Resource
+from fabric.core.policies import Policy
 from fabric.core.replicas import Replica, Status
 from fabric.core.routes import Route
 from fabric.wire.cards import from_message, to_message
@@ -20,6 +21,7 @@ _KINDS = {
     Kind.SPECIALIST: pb.KIND_SPECIALIST,
     Kind.ROUTE: pb.KIND_ROUTE,
     Kind.REPLICA: pb.KIND_REPLICA,
+    Kind.POLICY: pb.KIND_POLICY,
 }
 _BY_NUMBER = {number: kind for kind, number in _KINDS.items()}
 
@@ -31,11 +33,12 @@ def to_key(key: Key) -> pb.Key:
 def from_key(message: pb.Key) -> Key:
     """Raises ValueError when no kind is said."""
     if message.kind not in _BY_NUMBER:
-        raise ValueError("the key names no kind: use KIND_SPECIALIST, KIND_ROUTE or KIND_REPLICA")
+        listed = ", ".join(pb.Kind.Name(number) for number in _BY_NUMBER)
+        raise ValueError(f"the key names no kind: use one of {listed}")
     return Key(_BY_NUMBER[message.kind], message.name)
 
 
-def to_resource(resource: Hosted | Route | Replica) -> pb.Resource:
+def to_resource(resource: Resource) -> pb.Resource:
     if isinstance(resource, Hosted):
         return pb.Resource(
             specialist=to_message(resource.specialist, card_pb2.Specialist),
@@ -43,10 +46,12 @@ def to_resource(resource: Hosted | Route | Replica) -> pb.Resource:
         )
     if isinstance(resource, Route):
         return pb.Resource(route=to_message(resource, route_pb2.Route))
+    if isinstance(resource, Policy):
+        return pb.Resource(policy=to_message(resource, policy_pb2.Policy))
     return pb.Resource(replica=to_message(resource, card_pb2.Replica))
 
 
-def from_resource(message: pb.Resource) -> Hosted | Route | Replica:
+def from_resource(message: pb.Resource) -> Resource:
     """Raises ValueError when the message holds no resource, or one that is not valid."""
     which = message.WhichOneof("resource")
     if which == "specialist":
@@ -56,14 +61,17 @@ def from_resource(message: pb.Resource) -> Hosted | Route | Replica:
         return from_message(message.route, Route)
     if which == "replica":
         return from_message(message.replica, Replica)
+    if which == "policy":
+        return from_message(message.policy, Policy)
     raise ValueError("the resource is empty")
 
 
 def to_watch(changes: Changes) -> pb.WatchResponse:
-    resources: Iterable[Hosted | Route | Replica] = (
+    resources: Iterable[Resource] = (
         *changes.specialists,
         *changes.routes,
         *changes.replicas,
+        *changes.policies,
     )
     return pb.WatchResponse(
         revision=changes.revision,
@@ -82,5 +90,6 @@ def from_watch(message: pb.WatchResponse) -> Changes:
         specialists=tuple(r for r in resources if isinstance(r, Hosted)),
         routes=tuple(r for r in resources if isinstance(r, Route)),
         replicas=tuple(r for r in resources if isinstance(r, Replica)),
+        policies=tuple(r for r in resources if isinstance(r, Policy)),
         removed=tuple(from_key(key) for key in message.removed),
     )

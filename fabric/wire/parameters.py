@@ -1,23 +1,29 @@
 """fabric's own parameters on Open Inference requests and answers.
 
 Requests ask with `fabric_task`, `fabric_domain`, `fabric_language`, `fabric_modality`,
-`fabric_owner` and `fabric_label.<key>` (texts), and forbid another answerer than the first
-candidate with `fabric_substitute` = false. Answers say `fabric_specialist`, `fabric_version`,
-`fabric_route`, `fabric_replica` (texts), `fabric_attempts` (int64) and `fabric_fallback` (bool).
+`fabric_owner`, `fabric_region`, `fabric_expression` and `fabric_label.<key>` (texts),
+`fabric_data_classes` and `fabric_versions` (texts with commas), `fabric_max_cost` and
+`fabric_max_latency` (numbers) and `fabric_min_quality` (`accuracy>=0.9`), and forbid another
+answerer than the first candidate with `fabric_substitute` = false. Answers say
+`fabric_specialist`, `fabric_version`, `fabric_route`, `fabric_replica` (texts), `fabric_attempts`
+(int64) and `fabric_fallback` (bool); those of a cascade how sure they are, `fabric_confidence`
+(double), and those of a mixture who had a part in them, `fabric_mixture` ("a:1,b:2", the heaviest
+first, who is also the `fabric_specialist`).
 """
 
 from __future__ import annotations
 
 import difflib
+import math
 from typing import TYPE_CHECKING, Any
 
 from fabric.api.inference.v2.open_inference_pb2 import InferParameter, ModelInferResponse
 from fabric.core.errors import InvalidRequest
-from fabric.core.routes import Requirements
+from fabric.core.routes import MinQuality, Requirements
 from fabric.wire.reserved import step_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from fabric.core.requests import Answer, InferRequest, Parameter
 
@@ -29,9 +35,12 @@ ROUTE = "fabric_route"
 REPLICA = "fabric_replica"
 ATTEMPTS = "fabric_attempts"
 FALLBACK = "fabric_fallback"
+CONFIDENCE = "fabric_confidence"
+MIXTURE = "fabric_mixture"
 
 _LABEL = "fabric_label."
-_FIELDS = {f"fabric_{name}": name for name in ("task", "domain", "language", "modality", "owner")}
+_MOST = 4096
+"""Characters in all of fabric's parameters of a request."""
 
 
 def value_of(parameter: InferParameter) -> Parameter:
@@ -70,25 +79,33 @@ def asked(parameters: Mapping[str, InferParameter]) -> tuple[Requirements | None
     """What a request's parameters ask for, and whether another candidate may answer.
 
     Raises:
-        InvalidRequest: a parameter that begins with `fabric_` is unknown or of the wrong type.
+        InvalidRequest: a parameter that begins with `fabric_` is unknown, of the wrong type, or
+            cannot be read, or all of them are longer than anybody needs.
     """
     fields: dict[str, Any] = {}
     labels: dict[str, str] = {}
     substitute = True
+    length = 0
     for name, parameter in parameters.items():
         if not name.startswith(PREFIX):
             continue
         value = value_of(parameter)
+        length += len(name) + (len(value) if isinstance(value, str) else 0)
         if name == SUBSTITUTE:
             substitute = _typed(name, value, bool)
         elif name.startswith(_LABEL):
             labels[name.removeprefix(_LABEL)] = _typed(name, value, str)
-        elif name in _FIELDS:
-            fields[_FIELDS[name]] = _typed(name, value, str)
+        elif (read := _READ.get(name)) is not None:
+            fields[name.removeprefix(PREFIX)] = read(name, value)
         else:
-            known = [*_FIELDS, SUBSTITUTE, f"{_LABEL}<key>"]
+            known = [*_READ, SUBSTITUTE, f"{_LABEL}<key>"]
             near = difflib.get_close_matches(name, known, 1, cutoff=0)[0]
             raise InvalidRequest(f"unknown parameter '{name}'; did you mean '{near}'?")
+    if length > _MOST:
+        raise InvalidRequest(
+            f"fabric's parameters have {length} characters, at most {_MOST} are read; state "
+            "requirements in a route"
+        )
     if not fields and not labels:
         return None, substitute
     return Requirements(**fields, labels=labels), substitute
@@ -101,11 +118,79 @@ def _typed(name: str, value: Any, kind: type[Any]) -> Any:
     return value
 
 
-def to_parameters(requirements: Requirements) -> dict[str, str]:
-    """The parameters with which a request asks for *requirements*."""
-    stated = {name: getattr(requirements, field) for name, field in _FIELDS.items()}
-    labels = {f"{_LABEL}{key}": value for key, value in requirements.labels.items()}
-    return {name: value for name, value in stated.items() if value} | labels
+def _text(name: str, value: Any) -> str:
+    return str(_typed(name, value, str))
+
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    parts = (part.strip() for part in _text(name, value).split(","))
+    return tuple(part for part in parts if part)
+
+
+def _number(name: str, value: Any) -> float:
+    """Also of a text, as commands and headers have it."""
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidRequest(f"parameter '{name}' is {value!r}, it must be a finite number")
+    return number
+
+
+def _seconds(name: str, value: Any) -> float:
+    """To two digits, rounded down: the time that a caller has left is another one each time, and
+    plans are kept by what is asked for."""
+    number = _number(name, value)
+    if number < 1e-6:
+        raise InvalidRequest(f"parameter '{name}' is {value!r}, it is a microsecond at least")
+    unit = 10.0 ** (math.floor(math.log10(number)) - 1)
+    return round(math.floor(number / unit + 1e-9) * unit, 12)
+
+
+def _min_quality(name: str, value: Any) -> MinQuality:
+    metric, sign, least = _text(name, value).partition(">=")
+    if not sign or not metric.strip():
+        raise InvalidRequest(
+            f"parameter '{name}' is {value!r}, it must read METRIC>=VALUE, such as accuracy>=0.9"
+        )
+    return MinQuality(metric=metric.strip(), value=_number(name, least.strip()))
+
+
+_READ: Mapping[str, Callable[[str, Any], Any]] = {
+    **{
+        f"{PREFIX}{name}": _text
+        for name in ("task", "domain", "language", "modality", "owner", "region", "expression")
+    },
+    "fabric_data_classes": _texts,
+    "fabric_versions": _texts,
+    "fabric_max_cost": _number,
+    "fabric_max_latency": _seconds,
+    "fabric_min_quality": _min_quality,
+}
+"""How each is read; the fields of requirements have the same names without the prefix."""
+
+
+def to_parameters(requirements: Requirements) -> dict[str, Parameter]:
+    """The parameters with which a request asks for *requirements*.
+
+    Raises:
+        InvalidRequest: they cannot be asked for by a request.
+    """
+    if requirements.inputs or requirements.outputs:
+        raise InvalidRequest(
+            "inputs and outputs are asked for by routes: a request's own tensors say what it takes"
+        )
+    stated: dict[str, Parameter] = {}
+    for name in _READ:
+        value = getattr(requirements, name.removeprefix(PREFIX))
+        if isinstance(value, tuple):
+            value = ",".join(value)
+        elif isinstance(value, MinQuality):
+            value = f"{value.metric}>={value.value!r}"
+        if value not in ("", None):
+            stated[name] = value
+    return stated | {f"{_LABEL}{key}": value for key, value in requirements.labels.items()}
 
 
 def provenance(model: str, answer: Answer) -> bytes:
@@ -125,4 +210,8 @@ def provenance(model: str, answer: Answer) -> bytes:
         parameters[REPLICA].string_param = answer.response.replica
     parameters[ATTEMPTS].int64_param = len(answer.attempts) + 1
     parameters[FALLBACK].bool_param = answer.fallback
+    if answer.confidence is not None:
+        parameters[CONFIDENCE].double_param = answer.confidence
+    if answer.mixture:
+        parameters[MIXTURE].string_param = ",".join(answer.mixture)
     return bytes(message.SerializeToString())

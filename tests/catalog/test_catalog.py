@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from fabric.catalog.catalog import Catalog, Changes, Hosted, Key, Kind, rank
+from fabric.core.policies import Policy
 from fabric.core.replicas import State, Status
 from fabric.testing import replica, route, specialist
 
@@ -21,6 +22,7 @@ def contents(catalog: Catalog) -> object:
         catalog.statuses,
         catalog.routes,
         catalog.replicas,
+        catalog.policies,
         {name: catalog.versions(name) for name in names},
         {key: {r.id for r in catalog.replicas_of(key)} for key in keys},
     )
@@ -68,9 +70,15 @@ def test_what_is_removed_leaves_every_index():
             specialists=(Hosted(specialist("a"), Status()),),
             routes=(route("r", "a"),),
             replicas=(replica("x", "a:1"),),
+            policies=(policy("r", 1),),
         )
     )
-    keys = (Key(Kind.SPECIALIST, "a:1"), Key(Kind.ROUTE, "r"), Key(Kind.REPLICA, "x"))
+    keys = (
+        Key(Kind.SPECIALIST, "a:1"),
+        Key(Kind.ROUTE, "r"),
+        Key(Kind.REPLICA, "x"),
+        Key(Kind.POLICY, "r:1"),
+    )
     catalog.update(Changes(revision=2, removed=keys + keys))
 
     assert contents(catalog) == contents(emptied(2))
@@ -96,6 +104,22 @@ def test_a_mirror_is_the_catalog_whenever_it_starts(seed):
         assert contents(mirror) == contents(catalog)
 
 
+def policy(route: str, version: int, data: bytes = b"") -> Policy:
+    return Policy(route=route, version=version, data=data)
+
+
+def test_policies_are_in_order_whatever_the_order_of_arrival():
+    """The latest comes first, and a version that comes again takes its own place."""
+    catalog = Catalog()
+    for version, data in ((2, b""), (3, b""), (1, b""), (2, b"changed")):
+        changes = Changes(revision=1, policies=(policy("r", version, data),))
+        catalog.update(changes)
+
+    assert catalog.policies["r"] == (policy("r", 3), policy("r", 2, b"changed"), policy("r", 1))
+    assert catalog.get(Key(Kind.POLICY, "r")) == policy("r", 3)
+    assert catalog.all(Kind.POLICY) == list(catalog.policies["r"])
+
+
 def random_changes(random_: random.Random, revision: int) -> Changes:
     names, versions = ("a", "b"), ("1", "2", "x")
     name, version = random_.choice(names), random_.choice(versions)
@@ -103,12 +127,14 @@ def random_changes(random_: random.Random, revision: int) -> Changes:
         Key(Kind.SPECIALIST, f"{random_.choice(names)}:{random_.choice(versions)}"),
         Key(Kind.REPLICA, f"r{random_.randrange(5)}"),
         Key(Kind.ROUTE, random_.choice(names)),
+        Key(Kind.POLICY, f"{random_.choice(names)}:{random_.randrange(1, 4)}"),
     )
     return Changes(
         revision=revision,
         specialists=(Hosted(specialist(name, version), Status(state=random_.choice(list(State)))),),
         routes=(route(name, version),),
         replicas=(replica(f"r{random_.randrange(5)}", f"{name}:{version}"),),
+        policies=(policy(name, random_.randrange(1, 4), bytes([revision])),),
         removed=tuple(key for key in removed if random_.random() < 0.4),
     )
 

@@ -19,7 +19,7 @@ from fabric.core.cards import (
 )
 from fabric.core.changes import Key, Kind
 from fabric.core.errors import Conflict, FabricError, InvalidRequest, NotFound
-from fabric.core.routes import Retry, Route
+from fabric.core.routes import Content, Retry, Route
 from fabric.core.tensors import Signature
 from fabric.testing import route, specialist
 
@@ -260,3 +260,16 @@ def test_differences_are_paths_of_fields():
     assert differences(a, replace(a, card=replace(a.card, signature=Signature()))) == (
         "card.signature",
     )
+
+
+def test_who_reads_for_a_route_is_there_and_stays():
+    """It is named as the chain's entries are."""
+    ranked = Route(name="r", order="scored", content=Content(input="x", encoder="e"))
+    with pytest.raises(InvalidRequest, match="route 'r' names 'e', which is neither"):
+        decide(Declared(), [], [ranked], prune=False)
+    known = declared(specialist("e"), ranked)
+    with pytest.raises(Conflict, match="route 'r' names 'e': change the route first"):
+        without(known, Key(Kind.SPECIALIST, "e"))
+    circle = Route(name="r", order="scored", content=Content(input="x", encoder="r"))
+    with pytest.raises(InvalidRequest, match="cycle: r -> r"):
+        decide(Declared(), [], [circle], prune=False)

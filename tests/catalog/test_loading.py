@@ -11,6 +11,7 @@ from fabric.catalog.declaring import Declared
 from fabric.catalog.loading import loaded, unloaded
 from fabric.core.cards import Batching, Model
 from fabric.core.errors import InvalidRequest, NotFound
+from fabric.core.routes import Content, Route
 from fabric.testing import route, specialist
 
 
@@ -48,6 +49,13 @@ def test_loading_a_route_loads_all_that_it_leads_to():
         "inner": True,
         "outer": True,
     }
+
+
+def test_loading_a_route_loads_who_reads_for_it():
+    """It could not be answered without."""
+    ranked = Route(name="r", order="scored", content=Content(input="x", encoder="e"))
+    known = declared(specialist("a"), specialist("e"), routes=[ranked])
+    assert states(loaded(known, "r")) == {"e:1": True, "r": True}
 
 
 def test_unloading_a_route_leaves_its_chain_unless_dependents_go_too():

@@ -15,6 +15,7 @@ from fabric import Requirements
 from fabric.api.catalog.v1 import catalog_service_pb2
 from fabric.core.cards import Card, Hosting, Model, Specialist
 from fabric.core.changes import Hosted, Key, Kind
+from fabric.core.decisions import Decision, Feedback, Outcome
 from fabric.core.errors import (
     DeadlineExceeded,
     InvalidRequest,
@@ -192,7 +193,7 @@ async def test_resources_are_asked_for_by_kind(client, gateway):
     assert (replica.id, replica.load.running) == ("r1", 3)
     assert (await client.delete(Kind.ROUTE, "digits")).revision == 8
     assert gateway.requests[-1].key.kind == catalog_service_pb2.KIND_ROUTE
-    with pytest.raises(InvalidRequest, match="specialist, route or replica"):
+    with pytest.raises(InvalidRequest, match="specialist, route, replica, policy"):
         await client.list("models")
 
 
@@ -217,6 +218,47 @@ async def test_a_plan_is_explained(client, gateway):
     assert gateway.requests[0].requirements.domain == "rotated"
     assert [c.specialist for c in plan.candidates] == ["rotated"]
     assert [(r.specialist, r.reason) for r in plan.refusals] == [("noisy", "domain")]
+
+
+async def test_what_is_said_of_a_request_travels(client, gateway):
+    """One thing by its fields, many as they are; what is neither is refused here."""
+    assert await client.feedback("7", label="3", specialist="rotated:1", id="x") == 1
+    (said,) = gateway.requests[-1].feedback
+    assert (said.request, said.label, said.specialist, said.id) == ("7", "3", "rotated:1", "x")
+    await client.feedback("7", score=0.0)
+    assert gateway.requests[-1].feedback[0].HasField("score")
+    with pytest.raises(InvalidRequest, match="exactly one of label, score and preferred"):
+        await client.feedback("7", label="3", score=1.0)
+
+
+async def test_many_things_are_said_in_several_calls(client, gateway):
+    """A thousand at a time, and what waits is added up; nothing is sent where nothing is said."""
+    said = (Feedback(request=str(n), score=1.0) for n in range(2500))
+    assert await client.feedback_many(said) == 3
+    assert [len(request.feedback) for request in gateway.requests] == [1000, 1000, 500]
+    assert await client.feedback_many([]) == 0
+    assert len(gateway.requests) == 3
+
+
+async def test_decisions_come_with_how_they_went_and_what_was_said(client, gateway):
+    """Zeros that were said are told from what was not said."""
+    (recorded,) = await client.decisions("digits", request="7", limit=5)
+    assert (gateway.requests[-1].route, gateway.requests[-1].request) == ("digits", "7")
+    assert gateway.requests[-1].limit == 5
+    assert recorded.decision == Decision(
+        request="7", route="digits", time=0.0, candidates=("rotated:1", "general:1")
+    )
+    outcome = Outcome(request="7", specialist="rotated:1", seconds=0.5, confidence=0.0)
+    assert recorded.outcomes == (outcome,)
+    assert recorded.feedback == (Feedback(request="7", score=0.0),)
+
+
+async def test_training_says_what_came_of_it(client, gateway):
+    """A version and its report, or why there is none."""
+    assert (await client.train("digits")).version == 1
+    gateway.unchanged = True
+    trained = await client.train("digits")
+    assert (trained.version, trained.report) == (0, "3 requests tell, it takes 50")
 
 
 async def test_readiness_and_metadata_are_those_of_the_protocol(client):

@@ -15,6 +15,7 @@ from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from fabric.control.hosts.local import LocalHost
 from fabric.control.server import serving
 from fabric.control.settings import ControlSettings
+from fabric.control.training import Studies
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -50,12 +51,16 @@ def local_host(_settings: object, control: str, command: Sequence[str] = REPLICA
 
 @asynccontextmanager
 async def control_plane(
-    url: str, make_host: Callable[..., object] = no_host, port: int = 0, **fields: object
+    url: str,
+    make_host: Callable[..., object] = no_host,
+    port: int = 0,
+    studies: Studies = Studies(),
+    **fields: object,
 ) -> AsyncIterator[Plane]:
     """A control plane on its store, and a client of it."""
     settings = ControlSettings(listen=f"127.0.0.1:{port}", store=url, **fields)
     async with (
-        serving(settings, make_host) as control,
+        serving(settings, make_host, studies) as control,
         grpc.aio.insecure_channel(f"127.0.0.1:{control.port}") as channel,
     ):
         yield Plane(control.controller, CatalogServiceStub(channel), channel, control.port)

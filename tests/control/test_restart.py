@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -16,9 +17,13 @@ from planes import free_port
 from fabric.api.catalog.v1 import card_pb2
 from fabric.api.catalog.v1 import catalog_service_pb2 as pb
 from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from fabric.api.routing.v1 import learning_service_pb2 as learning_pb2
+from fabric.api.routing.v1 import route_pb2
+from fabric.api.routing.v1.learning_service_pb2_grpc import LearningServiceStub
 from fabric.catalog.catalog import Catalog
 from fabric.catalog.feed import EPOCH_BITS
 from fabric.control.settings import ControlSettings
+from fabric.core.routes import Learning, Route
 from fabric.processes import stop, to_environ
 from fabric.testing import replica, specialist
 from fabric.wire.cards import to_message
@@ -43,11 +48,19 @@ async def process(url: str, port: int):
             await stop(child, 5.0)
 
 
+OPTIONS = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100)]
+
+
 @asynccontextmanager
 async def client(port: int):
-    options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100)]
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) as channel:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", OPTIONS) as channel:
         yield CatalogServiceStub(channel)
+
+
+@asynccontextmanager
+async def learning_client(port: int):
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", OPTIONS) as channel:
+        yield LearningServiceStub(channel)
 
 
 async def kill(child: asyncio.subprocess.Process) -> None:
@@ -122,6 +135,41 @@ async def test_what_was_acknowledged_survives_kills(store_url):
             assert seen.count(True) >= 4
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_what_routes_learn_from_survives_kills(store_url):
+    """Killed amid records and feedback, it has all that was acknowledged."""
+    port, acknowledged = free_port(), set()
+    async with client(port) as stub, learning_client(port) as learning:
+        async with process(store_url, port) as child:
+            request = applying(1)
+            learns = Route(name="r", order="scored", learning=Learning())
+            request.routes.append(to_message(learns, route_pb2.Route))
+            await stub.Apply(request, wait_for_ready=True)
+            for call in asyncio.as_completed([recorded(learning, n) for n in range(300)]):
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    acknowledged.add(await call)
+                if len(acknowledged) == 80 and child.returncode is None:
+                    await kill(child)
+        assert len(acknowledged) >= 80
+        async with process(store_url, port):
+            asked = learning_pb2.ListDecisionsRequest(route="r")
+            listed = await learning.ListDecisions(asked, wait_for_ready=True)
+            said = {each.decision.request for each in listed.records if each.feedback}
+            assert acknowledged <= said
+            assert all(len(each.outcomes) == 1 for each in listed.records)
+
+
+async def recorded(stub: LearningServiceStub, number: int) -> str:
+    """The id of a request of which a decision, an outcome and feedback were acknowledged."""
+    name = f"request-{number}"
+    candidates = ["a1:1", "b1:1"]
+    decision = learning_pb2.Decision(request=name, route="r", time=1.0, candidates=candidates)
+    outcome = learning_pb2.Outcome(request=name, specialist=candidates[number % 2], seconds=0.1)
+    await stub.Record(learning_pb2.RecordRequest(decisions=[decision], outcomes=[outcome]))
+    feedback = learning_pb2.Feedback(request=name, score=float(number % 3 > 0))
+    await stub.SubmitFeedback(learning_pb2.SubmitFeedbackRequest(feedback=[feedback]))
+    return name
 
 
 async def test_living_replicas_outlast_the_control_plane(sqlite_url):

@@ -20,6 +20,7 @@ from fabric.catalog.catalog import Catalog
 from fabric.catalog.health import Report
 from fabric.core.errors import Unavailable
 from fabric.core.replicas import Load
+from fabric.core.routes import Requirements, Route
 from fabric.core.tensors import Signature, TensorSpec
 from fabric.testing import replica, route, specialist
 from fabric.wire.cards import to_message
@@ -109,6 +110,14 @@ async def test_all_of_a_request_takes_effect_or_nothing(plane):
         await stub.Apply(applying(specialist("a"), route("r", "b")))
 
     assert controller.catalog.specialists == {}
+
+
+async def test_what_is_no_expression_is_not_declared(plane):
+    """The position of what is wrong is told."""
+    bad = Route(name="r", order="scored", requirements=Requirements(expression="card.cost <"))
+    said = "route 'r': expression `card.cost <` is no expression: column 12"
+    async with refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", said):
+        await plane.stub.Apply(applying(bad))
 
 
 async def test_errors_carry_their_reason(plane):

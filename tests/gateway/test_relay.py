@@ -15,6 +15,7 @@ import pytest
 from running import until
 
 from fabric.api.catalog.v1 import catalog_service_pb2_grpc
+from fabric.api.routing.v1 import learning_service_pb2_grpc
 from fabric.core.errors import (
     Conflict,
     FabricError,
@@ -29,6 +30,7 @@ from fabric.gateway.relay import Relay, _send, metadata_of
 from fabric.wire.status import DETAILS_KEY, to_details
 
 SERVICE = "fabric.api.catalog.v1.CatalogService"
+LEARNING = "fabric.api.routing.v1.LearningService"
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 MIB = 1 << 20
 
@@ -71,7 +73,9 @@ class Plane:
             "Watch": grpc.unary_stream_rpc_method_handler(self._unary),
             "Renew": grpc.stream_stream_rpc_method_handler(self._stream),
         }
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+        learning = {"Train": grpc.unary_stream_rpc_method_handler(self._unary)}
+        for service, each in ((SERVICE, methods), (LEARNING, learning)):
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, each),))
         self.server = server
         self.port = server.add_insecure_port(f"127.0.0.1:{port}")
         await server.start()
@@ -109,7 +113,7 @@ class Caller:
 
 def called(channel, method, requests, headers=(), quiet=15.0):
     """The answers to a call."""
-    path = f"/{SERVICE}/{method}"
+    path = f"/{LEARNING if method == 'Train' else SERVICE}/{method}"
     handler = Relay(channel, quiet).stream_handlers()[path]
     return handler(requests, {"path": path, "headers": list(headers)})
 
@@ -148,9 +152,16 @@ async def settled(count):
 # ------------------------------------------------------------------ what is passed on
 def test_there_is_a_handler_for_every_call_of_the_control_plane():
     """By the path that its clients use."""
-    servicer = catalog_service_pb2_grpc.CatalogServiceServicer
-    methods = {name for name in vars(servicer) if name[0].isupper()}
-    assert Relay(None).stream_handlers().keys() == {f"/{SERVICE}/{name}" for name in methods}
+    servicers = {
+        SERVICE: catalog_service_pb2_grpc.CatalogServiceServicer,
+        LEARNING: learning_service_pb2_grpc.LearningServiceServicer,
+    }
+    assert Relay(None).stream_handlers().keys() == {
+        f"/{service}/{name}"
+        for service, servicer in servicers.items()
+        for name in vars(servicer)
+        if name[0].isupper()
+    }
 
 
 @pytest.mark.parametrize("method", ["List", "Watch", "Renew"])
@@ -369,7 +380,7 @@ async def test_a_control_plane_that_dies_is_unavailable(method):
 
 
 async def test_a_quiet_unary_call_is_given_up_and_no_stream_is():
-    """Watch and Renew may be quiet for as long as they like."""
+    """Watch and Renew may be quiet for as long as they like, and Train takes long."""
     go = asyncio.Event()
 
     async def late(requests, context):
@@ -380,14 +391,14 @@ async def test_a_quiet_unary_call_is_given_up_and_no_stream_is():
     async with plane.started() as channel:
         streams = [
             asyncio.create_task(answered(channel, method, only(b""), quiet=0.02))
-            for method in ("Watch", "Renew")
+            for method in ("Watch", "Renew", "Train")
         ]
-        await until(lambda: plane.open == 2)
+        await until(lambda: plane.open == 3)
         with pytest.raises(Unavailable, match=r"does not answer: nothing came for 0\.02 s"):
             await answered(channel, "List", only(b""), quiet=0.02)
-        await until(lambda: plane.open == 2)  # it has heard of the end of the third
+        await until(lambda: plane.open == 3)  # it has heard of the end of the fourth
         go.set()
-        assert await asyncio.gather(*streams) == [[b"late"], [b"late"]]
+        assert await asyncio.gather(*streams) == [[b"late"]] * 3
 
 
 @pytest.mark.parametrize("method", ["List", "Watch", "Renew"])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from fabric.core.cards import Replicas
 from fabric.core.changes import Changes, Hosted, Key, Kind
 from fabric.core.errors import NotFound, Unavailable
 from fabric.core.replicas import Status
+from fabric.core.routes import Preferences, Route
 from fabric.gateway.view import View
 from fabric.testing import replica, route, specialist
 
@@ -18,9 +22,13 @@ class Pool:
         self.replicas = {}
         self.unlinked = set()
         self.on_change = lambda: None
+        self.fares = []
 
     def sync(self, replicas):
         self.replicas = dict(replicas)
+
+    def fare(self):
+        return self.fares
 
     def count(self, key):
         linked = (r for r in self.replicas.values() if r.id not in self.unlinked)
@@ -109,3 +117,56 @@ def test_a_model_can_serve_when_one_of_its_candidates_has_a_replica(view):
     for model, version in (("none", ""), ("a", "9")):
         with pytest.raises(NotFound):
             view.can_serve(model, version)
+
+
+async def test_plans_follow_how_candidates_fare(view):
+    """When it is looked at, and it is much; a load is a share of what is meant."""
+    replicas = Replicas(target_load=4.0)
+    ranked = Route(name="r", order="scored", preferences=Preferences(preset="fastest"))
+    pair = [specialist(name, replicas=replicas) for name in "ab"]
+    change(view, *pair, ranked, replica("1", "a:1"), replica("2", "b:1"))
+    assert first(view, "r") == "a:1"
+
+    view.pool.fares = [("a:1", 0.5, 2.0), ("b:1", 0.1, 0.0)]
+    assert first(view, "r") == "a:1"
+    await view.look()
+    assert first(view, "r") == "b:1"
+    assert (
+        view.planner.plan("r", "", None).candidates[1].reason.startswith("latency 0.5 s, load 0.5")
+    )
+
+    plan = view.planner.plan("r", "", None)
+    view.pool.fares = [("a:1", 0.51, 2.0), ("b:1", 0.1, 0.0)]
+    await view.look()
+    assert view.planner.plan("r", "", None) is plan
+
+
+async def test_it_is_looked_at_while_plans_follow_it(view, monkeypatch):
+    """From time to time, and not otherwise."""
+    monkeypatch.setattr("fabric.gateway.view._REFRESHED", 0.001)
+    change(view, specialist("a"), Route(name="r", order="scored"))
+    looked = asyncio.Event()
+
+    async def look():
+        looked.set()
+
+    monkeypatch.setattr(view, "look", look)
+    following = asyncio.create_task(view.follow_live())
+    await asyncio.sleep(0.01)
+    assert not looked.is_set()
+    view.planner.plan("r", "", None)
+    async with asyncio.timeout(5):
+        await looked.wait()
+    following.cancel()
+
+
+def test_a_gateway_prefers_its_region_where_it_is_asked_to():
+    """Or the one that the route prefers instead."""
+    near = {"weights": {"locality": 9.0}}
+    view = View(Pool(), region="us")
+    routes = (
+        Route(name="here", order="scored", preferences=Preferences(**near)),
+        Route(name="there", order="scored", preferences=Preferences(region="eu", **near)),
+    )
+    change(view, specialist("a", region="eu"), specialist("b", region="us"), *routes)
+    assert (first(view, "here"), first(view, "there")) == ("b:1", "a:1")

@@ -131,3 +131,17 @@ def test_unknown_stages_are_refused():
     """A misspelt stage is named, with those that there are."""
     with pytest.raises(ValueError, match=r"\['word'\].*words"):
         Training(stages=("word",))
+
+
+def test_scores_that_are_nearly_equal_make_a_curve():
+    """As they are where tasks are all there is to go by, and old outcomes weigh less."""
+    rows = np.arange(200)
+    quality = np.full((200, 2), np.nan)
+    quality[rows, rows % 2] = rows % 3 > 0
+    queries = tuple(Query(task=("odd", "even")[row % 2]) for row in rows)
+    nothing = np.zeros((200, 2))
+    weights = 0.995 ** ((199 - rows) // 2).astype(float)
+    learned = fit(Table(("a:1", "b:1"), queries, quality, nothing, nothing), weights=weights)
+    assert Learned.read(learned.write()).predict(queries[0], ("a:1",)) == pytest.approx(
+        0.66, abs=0.03
+    )

@@ -31,6 +31,7 @@ from fabric.link.frames import (
     Limits,
     encode_hello,
 )
+from fabric.link.latencies import quantile
 from fabric.link.server import Call, LinkServer
 
 
@@ -208,6 +209,15 @@ async def test_the_replica_hears_of_a_caller_that_is_gone():
             await task
 
 
+async def test_what_is_not_answered_in_time_counts_as_slow():
+    """A replica that answers nothing would be taken for one that was not asked."""
+    async with linked(Held()) as (_, link):
+        for _ in range(2):
+            with pytest.raises(DeadlineExceeded):
+                await link.call(b"x", Deadline.after(0.02))
+        assert quantile([link.latencies.recent()], 0.9) >= 0.03
+
+
 async def test_draining_finishes_what_is_in_flight():
     """A draining replica answers what it has, and its peers know that it takes nothing new."""
     handler = Held()
@@ -295,26 +305,33 @@ async def test_nobody_there_is_unavailable():
         await connect(address)
 
 
-async def mute(reader, writer):
-    """A peer that greets, reads, and says nothing more."""
-    hello = encode_hello(Hello())
-    writer.write(HEADER.pack(len(hello), 0, HELLO, 0, 0) + hello)
-    with contextlib.suppress(ConnectionError):
-        while await reader.read(1 << 20):
-            pass
-    writer.close()
+@contextlib.asynccontextmanager
+async def linked_to_mute():
+    """A link to a peer that greets, reads, and says nothing more."""
+    is_over = asyncio.Event()
+
+    async def mute(reader, writer):
+        hello = encode_hello(Hello())
+        writer.write(HEADER.pack(len(hello), 0, HELLO, 0, 0) + hello)
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(1 << 20):
+                pass
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        is_over.set()
+
+    async with await asyncio.start_server(mute, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield await connect(f"127.0.0.1:{port}", Limits(ping_interval=0.01, silence=0.05))
+        await is_over.wait()
 
 
 async def test_a_silent_peer_is_taken_for_dead():
     """A peer that answers no ping loses its link, and its calls can go elsewhere."""
-
-    server = await asyncio.start_server(mute, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    link = await connect(f"127.0.0.1:{port}", Limits(ping_interval=0.01, silence=0.05))
-    with pytest.raises(Unavailable):
-        await link.call(b"x", NEVER)
-    server.close()
-    await server.wait_closed()
+    async with linked_to_mute() as link:
+        with pytest.raises(Unavailable):
+            await link.call(b"x", NEVER)
 
 
 async def test_a_slow_reader_holds_the_writer_back():
@@ -599,18 +616,13 @@ async def test_a_loop_that_was_busy_blames_nobody():
 @pytest.mark.parametrize(("size", "is_open"), [(1 << 25, True), (1 << 10, False)])
 async def test_a_peer_that_was_sent_much_may_take_its_time(size, is_open):
     """It cannot answer pings while it takes a large frame in."""
-
-    server = await asyncio.start_server(mute, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    link = await connect(f"127.0.0.1:{port}", Limits(ping_interval=0.01, silence=0.05))
-    call = asyncio.create_task(link.call(bytes(size), NEVER))
-    await asyncio.sleep(0.2)
-    assert link.is_open is is_open
-    link.close()
-    with pytest.raises(Unavailable):
-        await call
-    server.close()
-    await server.wait_closed()
+    async with linked_to_mute() as link:
+        call = asyncio.create_task(link.call(bytes(size), NEVER))
+        await asyncio.sleep(0.2)
+        assert link.is_open is is_open
+        link.close()
+        with pytest.raises(Unavailable):
+            await call
 
 
 async def test_nothing_is_promised_that_the_pace_so_far_does_not_allow():

@@ -92,3 +92,14 @@ def test_the_last_error_names_all_attempts():
     error = exhausted(w, SpecialistFailed("nan"))
     assert isinstance(error, SpecialistFailed)
     assert error.message == "2 attempts failed: x:1: lost; x:1: nan"
+
+
+def test_an_answer_that_is_not_enough_is_followed_by_the_next_candidate():
+    """It is one of the attempts of a request, and who is passed over none."""
+    w = walk(Retry(attempts=2))
+    first, second, third = (Attempt(name, "1", "", "UNSURE", "", 0.0) for name in "abc")
+    assert w.past(first) is B
+    assert w.past(second, is_made=False) is C
+    assert w.past(third) is None
+    assert w.failed == [first, second, third]
+    assert walk(substitute=False).past(first) is None

@@ -6,10 +6,21 @@ from collections import Counter
 
 import pytest
 
-from fabric.core.cards import Timeouts
-from fabric.core.errors import NotFound
-from fabric.core.routes import ChainEntry, Requirements, Retry, Route
-from fabric.routing.planner import Known, Planner
+from fabric.core.cards import Evidence, Timeouts
+from fabric.core.errors import InvalidRequest, NotFound, Unavailable
+from fabric.core.routes import (
+    Cascade,
+    ChainEntry,
+    Content,
+    MinQuality,
+    Preferences,
+    Requirements,
+    Retry,
+    Route,
+)
+from fabric.routing.candidates import Known
+from fabric.routing.live import Live
+from fabric.routing.planner import Planner
 from fabric.testing import planner, specialist
 
 ROTATED = specialist("rotated", task="digit", domains=("rotated",))
@@ -115,3 +126,216 @@ def test_a_plan_is_kept_until_the_catalog_changes():
     assert made.plan("digits", "", Requirements(domain="noisy", labels={})) is first
     made.forget()
     assert made.plan("digits", "", Requirements(domain="noisy")) is not first
+
+
+# ------------------------------------------------------------------ ranked
+def measured(name, cursive, printed, **said):
+    evidence = (
+        Evidence(metric="accuracy", value=cursive, domain="cursive", rows=10_000),
+        Evidence(metric="accuracy", value=printed, domain="printed", rows=10_000),
+    )
+    return specialist(name, task="digit", evidence=evidence, **said)
+
+
+A = measured("a", 0.9, 0.5, cost=1.0)
+B = measured("b", 0.5, 0.9, cost=1.0)
+BEST = Route(
+    name="best",
+    order="scored",
+    requirements=Requirements(task="digit"),
+    preferences=Preferences(preset="quality"),
+)
+
+
+def test_a_ranked_route_without_a_chain_has_all_who_meet_its_requirements():
+    """In the order of their scores, each with its parts and the reason in words."""
+    plan = planner([B, A, OTHER], [BEST]).plan("best", "", Requirements(domain="cursive"))
+
+    assert names(plan) == ["a", "b"]
+    first = plan.candidates[0]
+    assert first.reason == "quality 0.90 of accuracy for cursive, latency unknown, cost 1: 0.86"
+    assert dict(first.parts) == pytest.approx(
+        {"quality": 0.9, "latency": 0.5, "cost": 0.5}, abs=0.01
+    )
+    assert first.score == pytest.approx((0.9 + 0.05) / 1.1, abs=0.01)
+    assert [(r.name, r.reason) for r in plan.refusals] == [("other", "task is ocr, not digit")]
+
+
+def test_the_domain_that_is_asked_for_decides():
+    """By the request, or else by the route."""
+    made = planner([A, B], [BEST])
+    assert names(made.plan("best", "", Requirements(domain="printed"))) == ["b", "a"]
+    route = Route(name="printed", order="scored", requirements=Requirements(domain="printed"))
+    assert names(planner([A, B], [route]).plan("printed", "", None)) == ["b", "a"]
+    least = Requirements(min_quality=MinQuality(metric="accuracy", value=0.8))
+    assert names(planner([A, B], [route]).plan("printed", "", least)) == ["b"]
+
+
+def test_the_metric_that_is_preferred_counts():
+    """Whatever else the cards have."""
+    preferences = Preferences(preset="quality", metric="f1")
+    route = Route(name="r", order="scored", preferences=preferences)
+    f1 = Evidence(metric="f1", value=0.9, rows=10_000)
+    made = planner([A, B, specialist("c", evidence=(f1,), cost=1.0)], [route])
+    plan = made.plan("r", "", Requirements(domain="cursive"))
+    assert plan.candidates[0].reason.startswith("quality 0.90 of f1, ")
+    assert plan.candidates[1].reason.startswith("no f1 measured, ")
+
+
+def test_a_chain_may_be_ranked():
+    """Then nobody else is a candidate; those who score the same stay as written."""
+    chain = tuple(ChainEntry(name=name) for name in ("b", "a"))
+    route = Route(name="r", order="scored", chain=chain)
+    made = planner([A, B, measured("c", 1.0, 1.0)], [route])
+    assert names(made.plan("r", "", None)) == ["b", "a"]
+    assert names(made.plan("r", "", Requirements(domain="cursive"))) == ["a", "b"]
+
+
+def test_who_has_no_replica_comes_last():
+    """However good."""
+    made = planner([A, B], [BEST], is_ready=lambda key: key == "b:1")
+    plan = made.plan("best", "", Requirements(domain="cursive"))
+    assert names(plan) == ["b", "a"]
+    assert plan.candidates[1].reason.startswith("no replica is ready; quality 0.90")
+
+
+def test_who_reads_for_a_route_is_no_candidate_of_it():
+    """Though it may meet the requirements."""
+    route = Route(name="r", order="scored", content=Content(input="x", encoder="b"))
+    assert names(planner([A, B], [route]).plan("r", "", None)) == ["a"]
+
+
+def test_a_ranked_route_within_another_stands_in_its_order():
+    """And its share of first places is that of its best."""
+    outer = Route(
+        name="outer",
+        order="weighted",
+        requirements=Requirements(domain="cursive"),
+        chain=(ChainEntry(name="best", weight=3), ChainEntry(name="other", weight=1)),
+    )
+    every = planner([A, B, OTHER], [outer, BEST])
+    plans = [every.plan("outer", "", None) for _ in range(200)]
+    assert {tuple(names(plan)) for plan in plans} == {("a", "b", "other"), ("other", "a", "b")}
+
+
+def test_a_plan_has_the_best_of_many_and_an_explanation_all():
+    """More than some dozens are never tried."""
+    many = [measured(f"s{n:03}", n / 100, 0.5) for n in range(100)]
+    made = planner(many, [BEST])
+    wanted = Requirements(domain="cursive")
+    plan = made.plan("best", "", wanted)
+    assert names(plan)[:2] == ["s099", "s098"]
+    assert len(plan.candidates) == 64
+    assert names(made.explained("best", "", wanted))[:64] == names(plan)
+    assert len(made.explained("best", "", wanted).candidates) == 100
+
+
+def test_a_version_that_is_asked_for_is_found():
+    """Also where it is not the latest."""
+    made = planner([specialist("a", "1"), specialist("a", "2")], [Route(name="r", order="scored")])
+    assert made.plan("r", "", None).candidates[0].card.version == "2"
+    plan = made.plan("r", "", Requirements(versions=("3", "1")))
+    assert plan.candidates[0].card.version == "1"
+    with pytest.raises(NotFound, match="version is 2, not 3"):
+        made.plan("r", "", Requirements(versions=("3",)))
+
+
+def test_a_plan_tells_how_answers_are_combined():
+    """What the route says of it."""
+    cascade = Cascade(threshold=0.5)
+    route = Route(name="r", order="scored", cascade=cascade)
+    assert planner([A], [route]).plan("r", "", None).cascade == cascade
+
+
+# ------------------------------------------------------------------ live
+def test_plans_follow_how_candidates_fare_where_they_do():
+    """Others are kept."""
+    fares = [Live({"a:1": 0.1, "b:1": 9.0})]
+    fastest = Route(name="fastest", order="scored", preferences=Preferences(preset="fastest"))
+    cheapest = Route(name="cheapest", order="scored", preferences=Preferences(preset="cheapest"))
+    by_name = {s.card.name: s for s in (A, B)}
+    made = Planner(
+        lambda: Known(
+            {"fastest": fastest, "cheapest": cheapest},
+            lambda name, version: by_name.get(name),
+            lambda: by_name,
+            live=fares[-1],
+        )
+    )
+    kept, limited = made.plan("cheapest", "", None), Requirements(max_latency=1.0)
+    assert names(made.plan("fastest", "", None)) == ["a", "b"]
+    assert names(made.plan("cheapest", "", limited)) == ["a"]
+    assert names(made.plan("a", "", limited)) == ["a"]
+    assert made.live_seconds > 0
+    fares.append(Live({"a:1": 9.0, "b:1": 0.1}))
+    assert names(made.plan("fastest", "", None)) == ["a", "b"]
+
+    made.forget_live()
+
+    assert names(made.plan("fastest", "", None)) == ["b", "a"]
+    assert names(made.plan("cheapest", "", limited)) == ["b"]
+    with pytest.raises(NotFound, match=r"nine of ten answers take up to 9 s, above max_latency 1"):
+        made.plan("a", "", limited)
+    assert made.plan("cheapest", "", None) is kept
+
+
+# ------------------------------------------------------------------ what callers may cost
+class Counted:
+    """How often the planner looks for specialists."""
+
+    def __init__(self, *specialists, routes=()):
+        self.looks = 0
+        self.by_name = {s.card.name: s for s in specialists}
+        routes = {route.name: route for route in routes}
+        self.planner = Planner(lambda: Known(routes, self.find, lambda: self.by_name))
+
+    def find(self, name, version):
+        self.looks += 1
+        return self.by_name.get(name)
+
+
+def test_that_nobody_may_answer_is_known_the_second_time():
+    """It costs no more than a plan that is kept."""
+    counted = Counted(A, B, routes=[BEST])
+    for _ in range(3):
+        with pytest.raises(NotFound, match="2 refused"):
+            counted.planner.plan("best", "", Requirements(max_cost=0.5))
+    assert counted.looks == 2
+
+
+def test_labels_are_told_apart():
+    """Many different ones do not meet in one place of the plans that are kept."""
+    assert len({hash(Requirements(labels={"k": str(n)})) for n in range(100)}) > 90
+
+
+def test_an_expression_of_a_request_is_checked_and_limited():
+    """Where it is dear, or none, the request is refused; the route's own is not limited."""
+    made = planner([A, B], [BEST])
+    asked = "card.evidence.exists(e, e.value > 0.8 && e.domain == 'printed')"
+    assert names(made.plan("best", "", Requirements(expression=asked))) == ["b"]
+    with pytest.raises(InvalidRequest, match="is no expression"):
+        made.plan("best", "", Requirements(expression="card.cost <"))
+    dear = "card.name.matches('^a$')"
+    with pytest.raises(InvalidRequest, match="state it in a route"):
+        made.plan("best", "", Requirements(expression=dear))
+    route = Route(name="r", order="scored", requirements=Requirements(expression=dear))
+    assert names(planner([A, B], [route]).plan("r", "", None)) == ["a"]
+
+
+def test_all_refusals_are_explained_and_some_are_named():
+    """The error would be as long as the catalog."""
+    many = [specialist(f"s{n:02}") for n in range(20)]
+    made = planner(many, [BEST])
+    with pytest.raises(NotFound, match=r"20 refused: s00: .*; s07: .*; and 12 more, see `fabric"):
+        made.plan("best", "", None)
+    plan = made.explained("best", "", None)
+    assert (plan.candidates, len(plan.refusals)) == ((), 20)
+
+
+def test_unloaded_is_who_else_would_answer():
+    """Whoever comes again does not find those who do not meet the requirements either."""
+    off = specialist("off", task="digit", loaded=False)
+    with pytest.raises(Unavailable, match="off: unloaded"):
+        planner([off, OTHER], [BEST]).plan("best", "", None)
+    with pytest.raises(NotFound, match="off: cost is 0, above"):
+        planner([off], [BEST]).plan("best", "", Requirements(max_cost=-1.0))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, assert_type
 import numpy as np
 
 import fabric
-from fabric import Requirements
-from fabric.client import Answer, Applied, Explanation, Metadata
+from fabric import Feedback, Requirements
+from fabric.client import Answer, Applied, Explanation, Metadata, Recorded, Trained
 from fabric.core.cards import Card, Hosting, Model, Specialist
 from fabric.core.changes import Changes
 from fabric.core.errors import Overloaded
@@ -61,6 +61,10 @@ async def with_asyncio() -> None:
         assert_type(await client.explain("scale", requirements={"domain": "even"}), Explanation)
         assert_type(await client.metadata("scale"), Metadata)
         assert_type(await client.ready("scale"), bool)
+        assert_type(await client.feedback("id", score=1.0), int)
+        assert_type(await client.feedback_many([Feedback(request="id", label="even")]), int)
+        assert_type(await client.decisions("scale"), tuple[Recorded, ...])
+        assert_type(await client.train("scale"), Trained)
         async with aclosing(client.watch()) as stream:
             async for changes in stream:
                 assert_type(changes, Changes)

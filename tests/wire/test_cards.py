@@ -76,6 +76,19 @@ def test_a_specialist_survives_the_wire():
     assert from_message(to_message(specialist, card_pb2.Specialist), cards.Specialist) == specialist
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (decisions.Outcome(request="x", specialist="a:1", seconds=0.0), "Outcome"),
+        (decisions.Decision(request="x", route="r", time=0.0), "Decision"),
+    ],
+)
+def test_a_required_number_may_be_zero(value, message):
+    """Zeros do not travel, and arrive."""
+    made = to_message(value, getattr(learning_service_pb2, message))
+    assert from_message(made, type(value)) == value
+
+
 def test_zeros_that_were_said_are_not_taken_for_unset():
     """A zero where the default is something else arrives as zero."""
     resources = cards.Resources(cpus=0.0)
@@ -114,3 +127,12 @@ def test_a_message_without_what_its_dataclass_needs_is_refused():
     """The error names the message and the field."""
     with pytest.raises(ValueError, match=r"Replica: .*address"):
         from_message(card_pb2.Replica(id="r", specialist="s", version="1"), replicas.Replica)
+
+
+def test_a_number_of_zero_is_no_missing_one():
+    """It does not travel, and is there."""
+    for value, message in (
+        (cards.Evidence(metric="accuracy", value=0.0), card_pb2.Evidence),
+        (routes.MinQuality(metric="accuracy", value=0.0), route_pb2.MinQuality),
+    ):
+        assert from_message(to_message(value, message), type(value)) == value

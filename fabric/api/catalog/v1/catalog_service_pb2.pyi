@@ -1,6 +1,7 @@
 import datetime
 
 from fabric.api.catalog.v1 import card_pb2 as _card_pb2
+from fabric.api.routing.v1 import policy_pb2 as _policy_pb2
 from fabric.api.routing.v1 import route_pb2 as _route_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf.internal import containers as _containers
@@ -18,22 +19,26 @@ class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     KIND_SPECIALIST: _ClassVar[Kind]
     KIND_ROUTE: _ClassVar[Kind]
     KIND_REPLICA: _ClassVar[Kind]
+    KIND_POLICY: _ClassVar[Kind]
 KIND_UNSPECIFIED: Kind
 KIND_SPECIALIST: Kind
 KIND_ROUTE: Kind
 KIND_REPLICA: Kind
+KIND_POLICY: Kind
 
 class Resource(_message.Message):
-    __slots__ = ("specialist", "route", "replica", "status")
+    __slots__ = ("specialist", "route", "replica", "policy", "status")
     SPECIALIST_FIELD_NUMBER: _ClassVar[int]
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     REPLICA_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     specialist: _card_pb2.Specialist
     route: _route_pb2.Route
     replica: _card_pb2.Replica
+    policy: _policy_pb2.Policy
     status: _card_pb2.Status
-    def __init__(self, specialist: _Optional[_Union[_card_pb2.Specialist, _Mapping]] = ..., route: _Optional[_Union[_route_pb2.Route, _Mapping]] = ..., replica: _Optional[_Union[_card_pb2.Replica, _Mapping]] = ..., status: _Optional[_Union[_card_pb2.Status, _Mapping]] = ...) -> None: ...
+    def __init__(self, specialist: _Optional[_Union[_card_pb2.Specialist, _Mapping]] = ..., route: _Optional[_Union[_route_pb2.Route, _Mapping]] = ..., replica: _Optional[_Union[_card_pb2.Replica, _Mapping]] = ..., policy: _Optional[_Union[_policy_pb2.Policy, _Mapping]] = ..., status: _Optional[_Union[_card_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class Key(_message.Message):
     __slots__ = ("kind", "name")

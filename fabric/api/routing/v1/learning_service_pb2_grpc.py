@@ -62,7 +62,7 @@ class LearningServiceServicer(object):
     """
 
     def Record(self, request, context):
-        """Takes what a gateway has decided, and how it went.
+        """Takes what a gateway has decided, and how it went; what is of no declared route is left out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

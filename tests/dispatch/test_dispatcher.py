@@ -231,7 +231,7 @@ async def test_what_routes_do_is_tallied():
 
 async def test_tallies_are_bounded(monkeypatch):
     """Of routes that come and go the oldest is forgotten."""
-    monkeypatch.setattr("fabric.dispatch._MOST_TALLIES", 2)
+    monkeypatch.setattr("fabric.dispatch.dispatcher._MOST_TALLIES", 2)
     routes = [Route(name=name, chain=(ChainEntry(name="a"),)) for name in "xyz"]
     asking = Dispatcher(planner([specialist("a")], routes), FakeInvoker(), ManualClock())
     for name in "xyzx":

@@ -1,17 +1,18 @@
-"""The one request path: plan, attempts, answer."""
+"""From a request to its answer: the first candidate, or whoever comes after it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from fabric import telemetry
 from fabric.core.errors import DeadlineExceeded, FabricError, InvalidRequest, Overloaded
-from fabric.core.plans import Attempt
 from fabric.core.requests import Answer
+from fabric.dispatch.attempts import SHORTEST, failed, passed
+from fabric.dispatch.shadows import Shadows
+from fabric.dispatch.together import Together
 from fabric.resilience.fallback import Walk, exhausted
 
 if TYPE_CHECKING:
@@ -21,39 +22,10 @@ if TYPE_CHECKING:
     from fabric.core.deadlines import Clock, Deadline
     from fabric.core.plans import Candidate, Plan
     from fabric.core.requests import InferRequest, InferResponse
+    from fabric.dispatch.invoking import Ask, Invoker, Observe, Outputs
     from fabric.routing.planner import Planner
 
-_SHORTEST = 0.002
-"""Seconds for one more attempt at least: timers of event loops are early by as much as this."""
-
 _MOST_TALLIES = 4096
-
-
-class Invoker(Protocol):
-    """Anything that can answer."""
-
-    def promises(self, card: Card, seconds: float) -> bool:
-        """Whether the specialist with *card* may answer a further request within *seconds*, which
-        then comes in this turn of the event loop or the next."""
-
-    async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
-        """The response of the specialist with *card*.
-
-        Raises:
-            FabricError: as `fabric.core.errors` says; `replica` is set if one was reached.
-        """
-
-    def stream(
-        self, card: Card, request: InferRequest, deadline: Deadline
-    ) -> AsyncGenerator[InferResponse, None]:
-        """The responses of the specialist with *card* as they come, the last one marked.
-
-        Raises what `infer` raises, after any number of responses.
-        """
-
-
-_Ask = Callable[["Card", "InferRequest", "Deadline"], Awaitable["InferResponse"]]
-"""How a candidate is asked; gives its response, or its first."""
 
 
 @dataclass(slots=True)
@@ -69,12 +41,29 @@ class Tally:
 
 
 class Dispatcher:
-    """Answers requests: the first candidate of the plan, or whoever comes after it."""
+    """Answers requests: the first candidate of the plan, or whoever comes after it.
 
-    def __init__(self, planner: Planner, invoker: Invoker, clock: Clock = time.monotonic) -> None:
+    *observe* is told of each attempt at requests with an id. Close it where requests have shadows.
+    Without *outputs* nobody can tell how sure an answer is, nor make one of several: routes with
+    a cascade or a mixture are answered as others are.
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        invoker: Invoker,
+        clock: Clock = time.monotonic,
+        observe: Observe | None = None,
+        outputs: Outputs | None = None,
+    ) -> None:
         self._planner = planner
         self._invoker = invoker
         self._clock = clock
+        self._observe = observe
+        self.shadows = Shadows(invoker, observe, clock) if observe is not None else None
+        self._together: Together | None = None
+        if outputs is not None:
+            self._together = Together(invoker, self._attempt, outputs, clock)
         self.tallies: dict[str, Tally] = {}
         """By route; a request that no candidate could answer is in none."""
 
@@ -121,6 +110,7 @@ class Dispatcher:
 
         Candidates are tried until one gives a response, and its later failure is the caller's.
         The timeouts are those of all answers together. Close it, unless it has come to its end.
+        Of a cascade or a mixture there is one answer.
 
         Raises:
             FabricError: what `infer` raises, after any number of answers.
@@ -133,6 +123,9 @@ class Dispatcher:
             return await anext(responses)
 
         self.admit(request, deadline)
+        if request.plan is not None and self._answering_together(request.plan, request) is not None:
+            yield await self.infer(request, deadline)
+            return
         answer = await self._answer(first, request, deadline)
         request.payload = b""  # nobody else is asked, and it may be large
         async with aclosing(responses):
@@ -140,26 +133,49 @@ class Dispatcher:
             async for response in responses:
                 yield replace(answer, response=response)
 
-    async def _answer(self, ask: _Ask, request: InferRequest, deadline: Deadline) -> Answer:
+    async def _answer(self, ask: Ask, request: InferRequest, deadline: Deadline) -> Answer:
         plan, place = request.plan, request.place
         if plan is None:
             plan = self._planner.plan(request.model, request.version, request.requirements)
         started = self._clock()
         deadline = deadline.within(plan.timeout, started)
+        if plan.cascade is not None or plan.mixture is not None:
+            together = self._answering_together(plan, request)
+            if together is not None:
+                joint = together.answer(plan, request, deadline)
+                answer = await self._counted(plan.route, started, joint)
+                if request.shadow and self.shadows is not None:
+                    self.shadows.follow(plan, request, answer, started)
+                return answer
         first = plan.candidates[place]
         try:
             response = await self._attempt(ask, first, request, deadline)
         except FabricError as error:
-            walk = Walk(plan, request.substitute, place, failed=_passed(plan, place))
+            walk = Walk(plan, request.substitute, place, failed=passed(plan, place))
             falling = self._fall_back(ask, walk, request, deadline, error, started)
-            return await (self._counted(plan.route, started, falling) if plan.route else falling)
-        if plan.route:
-            self._count(plan.route, started)
-        return Answer(
-            *(response, first.card.name, first.card.version, plan.route),
-            fallback=place > 0,
-            attempts=_passed(plan, place) if place else (),
-        )
+            answer = await (self._counted(plan.route, started, falling) if plan.route else falling)
+        else:
+            if plan.route:
+                self._count(plan.route, started)
+            answer = Answer(
+                *(response, first.card.name, first.card.version, plan.route),
+                fallback=place > 0,
+                attempts=passed(plan, place) if place else (),
+            )
+        if request.shadow and self.shadows is not None:
+            self.shadows.follow(plan, request, answer, started)
+        return answer
+
+    def _answering_together(self, plan: Plan, request: InferRequest) -> Together | None:
+        """A sequence is answered by one alone, since only who began it knows it."""
+        if request.sequence or (plan.cascade is None and plan.mixture is None):
+            return None
+        return self._together
+
+    async def close(self) -> None:
+        """Ends the shadow calls."""
+        if self.shadows is not None:
+            await self.shadows.close()
 
     async def _counted(
         self, route: str, started: float, answer: Coroutine[Any, Any, Answer]
@@ -190,29 +206,38 @@ class Dispatcher:
         return tally
 
     async def _attempt(
-        self, ask: _Ask, candidate: Candidate, request: InferRequest, deadline: Deadline
+        self, ask: Ask, candidate: Candidate, request: InferRequest, deadline: Deadline
     ) -> InferResponse:
         deadline = deadline.within(candidate.timeout, self._clock())
-        if not telemetry.is_recorded(request.trace):
-            return await ask(candidate.card, request, deadline)
-        names = {
-            telemetry.SPECIALIST: candidate.card.name,
-            telemetry.VERSION: candidate.card.version,
-            telemetry.REASON: candidate.reason,
-        }
-        outer = request.trace
-        with telemetry.span(telemetry.ATTEMPT_SPAN, outer, names, telemetry.CLIENT) as span:
-            request.trace = telemetry.pack(span) or outer
-            try:
+        if request.request and self._observe is not None:
+            return await self._observed(self._observe, ask, candidate, request, deadline)
+        if telemetry.is_recorded(request.trace):
+            return await _traced(ask, candidate, request, deadline)
+        return await ask(candidate.card, request, deadline)
+
+    async def _observed(
+        self,
+        observe: Observe,
+        ask: Ask,
+        candidate: Candidate,
+        request: InferRequest,
+        deadline: Deadline,
+    ) -> InferResponse:
+        started = self._clock()
+        try:
+            if telemetry.is_recorded(request.trace):
+                response = await _traced(ask, candidate, request, deadline)
+            else:
                 response = await ask(candidate.card, request, deadline)
-            finally:
-                request.trace = outer
-            span.set_attribute(telemetry.REPLICA, response.replica)
-            return response
+        except FabricError as error:
+            observe(request, candidate, None, error, self._clock() - started, is_shadow=False)
+            raise
+        observe(request, candidate, response, None, self._clock() - started, is_shadow=False)
+        return response
 
     async def _fall_back(
         self,
-        ask: _Ask,
+        ask: Ask,
         walk: Walk,
         request: InferRequest,
         deadline: Deadline,
@@ -224,10 +249,10 @@ class Dispatcher:
         candidate = plan.candidates[walk.place]
         while True:
             now = self._clock()
-            following = walk.after(error, _failed(candidate, error, now - started))
+            following = walk.after(error, failed(candidate, error, now - started))
             if following is None:
                 raise exhausted(walk, walk.last) from error
-            if deadline.remaining(now) < _SHORTEST:
+            if deadline.remaining(now) < SHORTEST:
                 late = DeadlineExceeded("the deadline passed", replica=error.replica)
                 raise exhausted(walk, late) from error
             candidate, started = following, now
@@ -247,28 +272,20 @@ class Dispatcher:
             )
 
 
-def _failed(candidate: Candidate, error: FabricError, seconds: float) -> Attempt:
-    return Attempt(
-        specialist=candidate.card.name,
-        version=candidate.card.version,
-        replica=error.replica,
-        error=error.reason,
-        message=error.message,
-        seconds=seconds,
-    )
-
-
-def _passed(plan: Plan, place: int) -> list[Attempt]:
-    """What became of those before *place*, who were not asked."""
-    busy = "it is busy for longer than the deadline allows"
-    return [
-        Attempt(
-            specialist=candidate.card.name,
-            version=candidate.card.version,
-            replica="",
-            error=Overloaded.reason,
-            message=busy,
-            seconds=0.0,
-        )
-        for candidate in plan.candidates[:place]
-    ]
+async def _traced(
+    ask: Ask, candidate: Candidate, request: InferRequest, deadline: Deadline
+) -> InferResponse:
+    names = {
+        telemetry.SPECIALIST: candidate.card.name,
+        telemetry.VERSION: candidate.card.version,
+        telemetry.REASON: candidate.reason,
+    }
+    outer = request.trace
+    with telemetry.span(telemetry.ATTEMPT_SPAN, outer, names, telemetry.CLIENT) as span:
+        request.trace = telemetry.pack(span) or outer
+        try:
+            response = await ask(candidate.card, request, deadline)
+        finally:
+            request.trace = outer
+        span.set_attribute(telemetry.REPLICA, response.replica)
+        return response

@@ -1,0 +1,77 @@
+"""What dispatch asks of those around it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from fabric.core.cards import Card
+    from fabric.core.deadlines import Deadline
+    from fabric.core.errors import FabricError
+    from fabric.core.plans import Candidate
+    from fabric.core.requests import InferRequest, InferResponse
+    from fabric.core.tensors import Tensors
+
+
+class Invoker(Protocol):
+    """Anything that can answer."""
+
+    def promises(self, card: Card, seconds: float) -> bool:
+        """Whether the specialist with *card* may answer a further request within *seconds*, which
+        then comes in this turn of the event loop or the next."""
+
+    async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
+        """The response of the specialist with *card*.
+
+        Raises:
+            FabricError: as `fabric.core.errors` says; `replica` is set if one was reached.
+        """
+
+    def stream(
+        self, card: Card, request: InferRequest, deadline: Deadline
+    ) -> AsyncGenerator[InferResponse, None]:
+        """The responses of the specialist with *card* as they come, the last one marked.
+
+        Raises what `infer` raises, after any number of responses.
+        """
+
+
+class Observe(Protocol):
+    """Is told of each attempt at a request that has an id, at once and on the event loop."""
+
+    def __call__(
+        self,
+        request: InferRequest,
+        candidate: Candidate,
+        response: InferResponse | None,
+        error: FabricError | None,
+        seconds: float,
+        *,
+        is_shadow: bool,
+    ) -> None:
+        """*candidate* has given *response*, the first one of a stream, or failed with *error*.
+
+        Must be quick, and must not raise. What nobody waited for any more is not told of.
+        """
+
+
+class Outputs(Protocol):
+    """The tensors in the responses of specialists, which nobody else here looks into."""
+
+    def read(self, payload: bytes | memoryview) -> Tensors:
+        """The outputs in a response, by name and in their order.
+
+        Raises:
+            FabricError: the response is not valid.
+        """
+
+    def write(self, payload: bytes | memoryview, tensors: Tensors) -> bytes:
+        """The response with these *tensors* instead of its outputs of the same names, datatypes
+        and shapes."""
+
+
+Ask = Callable[["Card", "InferRequest", "Deadline"], Awaitable["InferResponse"]]
+"""How a candidate is asked; gives its response, or its first."""

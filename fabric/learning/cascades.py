@@ -1,0 +1,212 @@
+"""Thresholds and calibrations of cascades, from answers of which is known whether they were right.
+
+How sure an answer must be follows from the share of wrong answers that is accepted, with a
+guarantee for any number of rows: "Learn then Test" (Angelopoulos et al., 2021). One half of the
+rows makes the calibrations, and puts the thresholds in the order of their risk (Laufer-Goldshtein
+et al., "Efficiently Controlling Multiple Risks with Pareto Testing", 2023); on the other half they
+are tested in that order, up to the first one that may miss the risk. So the chance that any of
+those that pass is wrong more often than that is `DELTA` at most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fabric.core.routes import Calibration, Cascade
+from fabric.learning.savings import CascadeReport, reported
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+DELTA = 0.1
+"""The chance that the risk is missed."""
+_MOST_THRESHOLDS = 100
+_FOLDS = 5
+_MOST_POINTS = 20
+"""Of a calibration,"""
+_FEWEST_ROWS = 20
+"""and rows for each of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class FittedCascade:
+    threshold: float
+    calibrations: tuple[Calibration, ...]
+    report: CascadeReport
+
+    def settings(self, cascade: Cascade) -> Cascade:
+        """*cascade*, by whose measure the confidence was read, with what was fitted."""
+        return replace(
+            cascade,
+            threshold=self.threshold,
+            risk=self.report.risk,
+            calibrations=self.calibrations,
+        )
+
+
+def fit_cascade(
+    order: Sequence[str],
+    confidence: NDArray[np.float64],
+    correct: NDArray[np.float64],
+    cost: NDArray[np.float64],
+    risk: float,
+    seed: int = 0,
+) -> FittedCascade:
+    """The cheapest threshold for a cascade along *order* that is wrong in *risk* of all answers.
+
+    *confidence* [n, k] is that of each candidate's answer to each row, *correct* [n, k] from 0
+    (wrong) to 1 (right), *cost* [k] per call. The rows should be like the requests to come.
+
+    Raises:
+        ValueError: the shapes do not fit, numbers are missing, or there are too few rows.
+    """
+    _check(order, confidence, correct, cost, risk)
+    draw = np.random.default_rng(seed)
+    folds = draw.permutation(len(confidence)) % _FOLDS
+    stage = np.empty(len(confidence), np.intp)
+    for fold in range(_FOLDS):
+        inside, outside = folds != fold, folds == fold
+        fitted = _fit(confidence[inside], correct[inside], cost, risk, draw)
+        stage[outside] = fitted.stages(confidence[outside])
+    fitted = _fit(confidence, correct, cost, risk, draw)
+    return FittedCascade(
+        fitted.threshold,
+        tuple(
+            Calibration(
+                specialist=name, confidence=tuple(at.tolist()), accuracy=tuple(is_.tolist())
+            )
+            for name, (at, is_) in zip(order, fitted.points, strict=True)
+        ),
+        reported(order, stage, correct, cost, risk, fitted.is_met, draw),
+    )
+
+
+def _check(
+    order: Sequence[str],
+    confidence: NDArray[np.float64],
+    correct: NDArray[np.float64],
+    cost: NDArray[np.float64],
+    risk: float,
+) -> None:
+    rows, count = len(confidence), len(order)
+    for name, given, shape in (
+        ("confidence", confidence, (rows, count)),
+        ("correct", correct, (rows, count)),
+        ("cost", cost, (count,)),
+    ):
+        if given.shape != shape:
+            raise ValueError(f"{name} is of {given.shape}, not of {shape}")
+        if not np.isfinite(given).all():
+            raise ValueError(f"{name} lacks numbers: each candidate must answer each row")
+    if count < 2:
+        raise ValueError("a cascade has two candidates at least")
+    if rows < 2 * _FEWEST_ROWS * 2:
+        raise ValueError(f"{rows} rows are too few to fit a cascade to; use {4 * _FEWEST_ROWS}")
+    if np.min(correct) < 0 or np.max(correct) > 1 or not 0 <= risk <= 1:
+        raise ValueError("correct and risk lie from 0 to 1")
+
+
+# ------------------------------------------------------------------ fitting
+_Points = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
+"""Of a calibration: confidence, and the share of right answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    threshold: float
+    points: tuple[_Points, ...]
+    is_met: bool
+
+    def stages(self, confidence: NDArray[np.float64]) -> NDArray[np.intp]:
+        """[n], who answers each row."""
+        return _answering(_read(self.points, confidence), self.threshold)
+
+
+def _fit(
+    confidence: NDArray[np.float64],
+    correct: NDArray[np.float64],
+    cost: NDArray[np.float64],
+    risk: float,
+    draw: np.random.Generator,
+) -> _Fit:
+    rows = draw.permutation(len(confidence))
+    learn, test = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+    columns = range(confidence.shape[1])
+    points = tuple(calibration(confidence[learn, j], correct[learn, j]) for j in columns)
+    spent = np.cumsum(cost)
+    sure = _read(points, confidence[learn])[:, :-1]
+    shares = np.linspace(0, 1, _MOST_THRESHOLDS)
+    thresholds = np.unique([0.0, 1.0, *np.round(np.quantile(sure, shares), 4)])
+
+    def tried(rows: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """[thresholds, n]: how wrong each answer would be, and what it would cost."""
+        sure, wrong = _read(points, confidence[rows]), 1 - correct[rows]
+        stage = np.stack([_answering(sure, threshold) for threshold in thresholds])
+        return wrong[np.arange(len(rows)), stage], spent[stage]
+
+    order = np.argsort(tried(learn)[0].mean(axis=1), kind="stable")
+    wrong, costs = tried(test)
+    passed: list[int] = []
+    for place in order.tolist():
+        if _chance(wrong[place], risk) > DELTA:
+            break
+        passed.append(place)
+    chosen = min(passed, key=lambda place: float(costs[place].mean()), default=int(order[0]))
+    return _Fit(float(thresholds[chosen]), points, bool(passed))
+
+
+def calibration(confidence: NDArray[np.float64], correct: NDArray[np.float64]) -> _Points:
+    """How often answers are right by their confidence: isotonic over quantiles of it.
+
+    Each of up to 20 groups of rows has one answer more that is right and one that is wrong
+    (Laplace), so that a few right ones do not make certainty.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    count = int(np.clip(len(confidence) // _FEWEST_ROWS, 1, _MOST_POINTS))
+    edges = np.unique(np.quantile(confidence, np.arange(1, count) / count))
+    group = np.searchsorted(edges, confidence, side="right")
+    sizes = np.bincount(group)
+    kept = sizes > 0
+    centers = np.bincount(group, confidence)[kept] / sizes[kept]
+    shares = (np.bincount(group, correct)[kept] + 1) / (sizes[kept] + 2)
+    fitted = IsotonicRegression(y_min=0, y_max=1).fit(centers, shares, sizes[kept])
+    return centers, np.asarray(fitted.predict(centers), np.float64)
+
+
+def _read(points: Sequence[_Points], confidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[n, k], as the gateway reads confidence."""
+    columns = (np.interp(confidence[:, j], *each) for j, each in enumerate(points))
+    return np.stack(list(columns), axis=1)
+
+
+def _answering(sure: NDArray[np.float64], threshold: float) -> NDArray[np.intp]:
+    """[n], the first who is sure enough, or the last."""
+    is_sure = sure >= threshold
+    is_sure[:, -1] = True
+    return np.asarray(np.argmax(is_sure, axis=1))
+
+
+def _chance(wrong: NDArray[np.float64], risk: float) -> float:
+    """The largest chance of so few wrong answers if their true share were above *risk*.
+
+    Exact for right and wrong (binomial); else by Hoeffding's and Bentkus's inequalities, as in
+    "Learn then Test", section 2.3.
+    """
+    from scipy.stats import binom
+
+    rows, mean = len(wrong), float(wrong.mean())
+    if np.all((wrong == 0) | (wrong == 1)):
+        return float(binom.cdf(wrong.sum(), rows, risk))
+    bentkus = float(np.e * binom.cdf(np.ceil(wrong.sum()), rows, risk))
+    if mean >= risk or risk >= 1:
+        return 1.0 if risk < 1 else 0.0
+    divergence = (1 - mean) * np.log((1 - mean) / (1 - risk))
+    if mean > 0:
+        divergence += mean * np.log(mean / risk)
+    return min(float(np.exp(-rows * divergence)), bentkus)
