@@ -76,10 +76,14 @@ def starting(
 
 
 def rarity(texts: Sequence[bytes], bits: int) -> tuple[NDArray[np.float16], csr_matrix]:
-    """How rare each bucket is in *texts*, and their weighed buckets [n, buckets] (TF-IDF)."""
+    """How rare each bucket is in *texts*, and their weighed buckets [n, buckets] (TF-IDF).
+
+    What fewer than two texts have weighs nothing: it would only take from what others share.
+    """
     counted = [features.counted(text, bits) for text in texts]
     seen = np.bincount(np.concatenate([buckets for buckets, _ in counted]), minlength=1 << bits)
-    rare = (np.log((1 + len(texts)) / (1 + seen)) + 1).astype(np.float16)
+    inverse = np.log((1 + len(texts)) / (1 + seen)) + 1
+    rare = np.where(seen > 1, inverse, 0).astype(np.float16)
     data = [features.weighed(buckets, counts, rare) for buckets, counts in counted]
     ends = np.append(0, np.cumsum([len(buckets) for buckets, _ in counted]))
     columns = np.concatenate([buckets for buckets, _ in counted])

@@ -87,12 +87,11 @@ def ours(learned: Learned, table: Table, held: NDArray[np.intp]) -> tuple[Scores
     scores = {"our prior": inputs[:, :k]}
     if learned.words is not None:
         scores["our words"] = inputs[:, k:]
-    whole = np.array([learned.predict(query, table.candidates) for query in queries])
-    scores[OURS] = whole
+    scores[OURS] = whole = np.array([learned.score(query) for query in queries])
     first = [learned.choose(query, table.candidates).first for query in queries]
     scores[GUARDED] = whole.copy()
-    scores[GUARDED][np.arange(len(first)), first] += 1
-    return scores, whole
+    scores[GUARDED][np.arange(len(first)), first] += 2
+    return scores, learned.calibrated(whole)
 
 
 def oracles(task: Task, held: NDArray[np.intp], best: NDArray[np.intp]) -> Scores:
