@@ -83,5 +83,5 @@ def _untold() -> dict[str, object]:
         "order": "scored",
         "preferences": {"preset": "quality", "weights": {"cost": 0.0, "latency": 0.0}},
         "content": {"input": "image"},
-        "learning": {"mode": "apply", "min_labels": 1000, "discount": 1.0},  # nothing drifts
+        "learning": {"mode": "apply", "min_labels": 1000},
     }

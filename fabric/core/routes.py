@@ -14,6 +14,11 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is {value!r}; use {listed}")
 
 
+def _discount(value: float) -> None:
+    if not 0 < value <= 1:
+        raise ValueError(f"discount is {value}, it must be above 0 and at most 1")
+
+
 def _share(name: str, value: float) -> None:
     if not 0 <= value <= 1:
         raise ValueError(f"{name} is {value}, it must be from 0 to 1")
@@ -176,14 +181,14 @@ class Learning:
     """Leaves the best single candidate only where the lower bound of the gain is above zero."""
     min_labels: int = 50
     """Labels before the first policy is trained."""
-    discount: float = 0.995
-    """Weight of a label after the next one for the same candidate has come."""
+    discount: float = 1.0
+    """Weight in training of a label after the next one for the same candidate has come: below 1
+    what was long ago is forgotten, and what it had taught."""
 
     def __post_init__(self) -> None:
         _one_of("mode", self.mode, ("observe", "canary", "apply", "bypass"))
         _share("canary", self.canary)
-        if not 0 < self.discount <= 1:
-            raise ValueError(f"discount is {self.discount}, it must be above 0 and at most 1")
+        _discount(self.discount)
         if self.policy < 0 or self.min_labels < 1:
             raise ValueError("policy is at least 0, min_labels at least 1")
 
@@ -198,9 +203,13 @@ class Exploration:
     """Share of the other requests in which the method picks who answers."""
     method: str = "thompson"
     """thompson or linucb."""
+    discount: float = 0.995
+    """Weight of a label after the next one for the same candidate and kind of request has come:
+    what is known of a candidate follows it when it changes."""
 
     def __post_init__(self) -> None:
         _one_of("method", self.method, ("thompson", "linucb"))
+        _discount(self.discount)
         _share("shadow", self.shadow)
         _share("share", self.share)
 

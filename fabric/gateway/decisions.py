@@ -217,6 +217,6 @@ class Decisions:
         if explorer is None or known is not route:
             if len(self._explorers) >= _MOST_FRAMES:
                 self._explorers.clear()
-            explorer = Explorer(exploration, learning.discount)
+            explorer = Explorer(exploration)
             self._explorers[route.name] = (route, explorer)
         return explorer

@@ -63,12 +63,11 @@ class Explorer:
     def __init__(
         self,
         settings: Exploration,
-        discount: float = 0.995,
         seed: int = 0,
         state: State | None = None,
     ) -> None:
         self._settings = settings
-        self._discount = discount
+        self._discount = settings.discount
         self._seed = seed
         self._rows: dict[str, int] = {}
         """By candidate; who was heard of last is last."""

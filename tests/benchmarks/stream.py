@@ -45,7 +45,7 @@ def table_of(folder: Path, with_text: bool) -> Table:
 
 def stream(table: Table, arguments: argparse.Namespace, seed: int) -> tuple[np.ndarray, ...]:
     """[n] What each request was rewarded with, in their order, which were explored or shadowed."""
-    explorer = Explorer(budget(arguments.early, arguments.method), arguments.discount, seed)
+    explorer = Explorer(budget(arguments.early, arguments), seed)
     table = table.rows(np.random.default_rng(seed).permutation(len(table.queries)))
     if arguments.drift:
         worsened(table, seed)
@@ -55,8 +55,8 @@ def stream(table: Table, arguments: argparse.Namespace, seed: int) -> tuple[np.n
     learned, trained = None, FIRST
     for row, query in enumerate(table.queries):
         if row == arguments.warm:
-            later = budget(arguments.later, arguments.method)
-            explorer = Explorer(later, arguments.discount, seed, explorer.state())
+            later = budget(arguments.later, arguments)
+            explorer = Explorer(later, seed, explorer.state())
         if arguments.stages and row == trained:
             learned = fit(log(table, seen, row), Training(stages=tuple(arguments.stages)), seed)
             explorer.rebase()
@@ -78,9 +78,11 @@ def stream(table: Table, arguments: argparse.Namespace, seed: int) -> tuple[np.n
     return rewards, explored, shadowed
 
 
-def budget(shares: tuple[float, float], method: str) -> Exploration:
+def budget(shares: tuple[float, float], arguments: argparse.Namespace) -> Exploration:
     shadow, share = shares
-    return Exploration(shadow=shadow, share=share, method=method)
+    return Exploration(
+        shadow=shadow, share=share, method=arguments.method, discount=arguments.discount
+    )
 
 
 def worsened(table: Table, seed: int) -> None:

@@ -65,7 +65,7 @@ async def test_a_route_learns_who_knows_what(running, client):
             order="scored",
             chain=(ChainEntry(name=left), ChainEntry(name=right)),
             content=Content(input="x"),
-            learning=Learning(mode="apply", discount=1.0, min_labels=150),
+            learning=Learning(mode="apply", min_labels=150),
             exploration=Exploration(shadow=1.0),
         )
         await client.apply(routes=[learning])

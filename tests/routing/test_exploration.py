@@ -19,8 +19,9 @@ SCORES = {"a:1": 0.7, "b:1": 0.6, "c:1": 0.5}
 QUERY = Query(task="sums", text="one and one")
 
 
-def explorer(method="thompson", shadow=0.0, share=1.0, **fields):
-    return Explorer(Exploration(shadow=shadow, share=share, method=method), **fields)
+def explorer(method="thompson", shadow=0.0, share=1.0, discount=0.995, **fields):
+    budget = Exploration(shadow=shadow, share=share, method=method, discount=discount)
+    return Explorer(budget, **fields)
 
 
 def taught(method="thompson", labels=300, rates=(0.2, 0.5, 0.8), **fields):

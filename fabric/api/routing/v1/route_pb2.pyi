@@ -123,14 +123,16 @@ class Learning(_message.Message):
     def __init__(self, mode: _Optional[str] = ..., canary: _Optional[float] = ..., policy: _Optional[int] = ..., guard: bool = ..., min_labels: _Optional[int] = ..., discount: _Optional[float] = ...) -> None: ...
 
 class Exploration(_message.Message):
-    __slots__ = ("shadow", "share", "method")
+    __slots__ = ("shadow", "share", "method", "discount")
     SHADOW_FIELD_NUMBER: _ClassVar[int]
     SHARE_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
+    DISCOUNT_FIELD_NUMBER: _ClassVar[int]
     shadow: float
     share: float
     method: str
-    def __init__(self, shadow: _Optional[float] = ..., share: _Optional[float] = ..., method: _Optional[str] = ...) -> None: ...
+    discount: float
+    def __init__(self, shadow: _Optional[float] = ..., share: _Optional[float] = ..., method: _Optional[str] = ..., discount: _Optional[float] = ...) -> None: ...
 
 class Calibration(_message.Message):
     __slots__ = ("specialist", "confidence", "accuracy")
