@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fabric.core.cards import Card, Evidence
+    from fabric.core.decisions import Record
     from fabric.core.routes import Route
     from fabric.learning.outcomes import Table
-    from fabric.learning.records import Record
 
 
 TIME = "%Y-%m-%dT%H:%M:%SZ"
