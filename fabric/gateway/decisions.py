@@ -98,8 +98,7 @@ class Decisions:
         seen = await self._seen(frame, request, deadline.within(plan.timeout, time.monotonic()))
         learning = route.learning
         judged, explorer = None, None
-        learns = learning is not None and learning.mode != "bypass"
-        if learning is not None and learns:
+        if learning is not None and route.learns:
             judged, doubt = self._policies.judged(plan.route, learning, seen.query, frame.keys)
             explorer = self._explorer(route)
             if doubt:
@@ -113,7 +112,7 @@ class Decisions:
             made, decision = decided(frame, seen, None, None)
         request.plan, request.place, request.shadow = made, 0, decision.shadow
         expected = {} if explorer is None else likely(frame, judged)
-        self._view.records.decided(decision, made, is_reported=learns, expected=expected)
+        self._view.records.decided(decision, made, is_reported=route.learns, expected=expected)
 
     async def hear(self, payload: bytes) -> None:
         """Takes what a `SubmitFeedbackRequest` says of decisions that are kept here: who is tried

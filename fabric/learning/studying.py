@@ -110,7 +110,7 @@ def study(
     not learned from: nobody can choose them.
     """
     learning = route.learning or Learning()
-    lost = _lost(in_use(policies, learning), learning, records)
+    lost = _lost(in_use(policies, route), learning, records)
     table = declared_of(table_of(records), cards)
     labels = len(table.queries)
     if labels < learning.min_labels:
