@@ -153,7 +153,9 @@ def figures(
         return {name: _of_pair(table, s) for name, s in scores.items() if name != GUARDED}
     if task.kind == "priced":
         cost = expected_cost(task, held)
-        return {name: _of_priced(table, s, cost, name) for name, s in scores.items()}
+        found = {name: _of_priced(table, s, cost, name) for name, s in scores.items()}
+        found[GUARDED] = {"m": found[GUARDED]["m"]}  # the guard knows no prices
+        return found
     single = np.full(len(held), measures.best_single(table.quality))
     if task.kind == "pool":
         return {name: {"m": _gap(table, s, single)} for name, s in scores.items()}
