@@ -195,6 +195,36 @@ class Routing(routing_grpc.RoutingServiceServicer):
 
     async def Explain(self, request, context):
         self.seen.requests.append(request)
+        if request.request_id:
+            return routing_pb2.ExplainResponse(
+                route="digits",
+                candidates=[{"specialist": "rotated", "version": "1", "reason": "policy 2"}],
+                decision={
+                    "request": request.request_id,
+                    "route": "digits",
+                    "time": 1_800_000_000,
+                    "candidates": ["rotated:1", "noisy:1"],
+                    "propensities": [0.75, 0.25],
+                    "policy": 2,
+                    "kind": "policy",
+                    "shadow": "noisy:1",
+                },
+                outcomes=[
+                    {
+                        "request": request.request_id,
+                        "specialist": "rotated:1",
+                        "seconds": 0.0015,
+                        "label": "7",
+                        "confidence": 0.5,
+                    },
+                    {
+                        "request": request.request_id,
+                        "specialist": "noisy:1",
+                        "error": "UNAVAILABLE",
+                        "is_shadow": True,
+                    },
+                ],
+            )
         if request.model == "ranked":
             return routing_pb2.ExplainResponse(
                 model=request.model,

@@ -80,7 +80,7 @@ def test_every_call_of_learning_has_both_ends():
 
 async def test_every_call_of_the_gateways_services_has_both_ends():
     """A handler under its path, and a method of both clients."""
-    handlers, streaming = _handlers(View(ReplicaPool()), None, GatewaySettings())
+    handlers, streaming = _handlers(View(ReplicaPool()), None, None, GatewaySettings())
     service = routing_service_pb2.DESCRIPTOR.services_by_name["RoutingService"]
     for method in service.methods:
         assert f"/{service.full_name}/{method.name}" in handlers

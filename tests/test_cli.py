@@ -201,6 +201,20 @@ async def test_a_plan_is_shown_with_its_refusals(fabric):
     assert refused.split() == ["-", "noisy", "1", "domain"]
 
 
+async def test_a_request_is_shown_with_what_came_of_it(fabric, gateway):
+    """Who was asked, how likely that was, and how it went."""
+    shown = await fabric("explain", "0123456789abcdef" * 2)
+    _, first, decided, _, answered, shadow = shown.stdout.splitlines()
+    assert gateway.requests[-1].request_id == "0123456789abcdef" * 2
+    assert first.split()[:3] == ["1", "rotated", "1"]
+    assert decided == (
+        "decided 2027-01-15 08:00:00 UTC by policy 2; "
+        "first with probability: rotated:1 0.75, noisy:1 0.25; noisy:1 was asked too"
+    )
+    assert answered.split() == ["rotated:1", "1.5", "0", "7", "0.50"]
+    assert shadow.split() == ["noisy:1", "0.0", "0", "UNAVAILABLE", "shadow"]
+
+
 @pytest.mark.parametrize("arguments", [("policies",), ("policies", "digits"), ("policy", "digits")])
 async def test_policies_are_a_table_with_what_became_of_them(fabric, gateway, arguments):
     """The one in use is the latest that has not lost; a lost one has its reason."""

@@ -1,7 +1,8 @@
 """The whole story in one run: `python -m examples.digits`, or `make demo`.
 
 Trains a portfolio, serves it with Ray Serve behind a gateway, compares specialists, generalist and
-route on images that nobody trained on, and kills a specialist while requests flow.
+route on images that nobody trained on, has a route learn without being told the domain, and kills a
+specialist while requests flow.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from examples.digits.data import DOMAINS, load
+from examples.digits.learn import UNTOLD, compared, right, teach, untold
 from examples.digits.load import Case, Result, accuracy, ask_all, cases, quantiles
 from examples.digits.portfolio import portfolio
-from examples.digits.train import GENERALIST, SEED, train_portfolio
+from examples.digits.train import GENERALIST, SEED, Trained, train_portfolio
 from fabric import AsyncClient
 from fabric.app import Fabric, FabricSettings
 from fabric.config import load as load_portfolio
@@ -65,7 +67,7 @@ async def main(host: str) -> int:
                 return 1
             say(f"[bold]serving at {fabric.server}[/bold]")
             processes = {*fabric.processes.values(), *await replica_pids(client)}
-            lost = await compare(client) + await kill(client)
+            lost = await compare(client) + await learn(client, trained) + await kill(client)
             processes |= await replica_pids(client)
         left = [pid for pid in processes if is_running(pid)]
         say(f"all {len(processes)} processes are gone" if not left else f"[red]left: {left}[/red]")
@@ -124,6 +126,31 @@ def speed_table(runs: dict[str, list[Result]]) -> Table:
         cells = (f"{rate:,.0f}", f"{median:.1f}", f"{high:.1f}", str(unanswered))
         table.add_row(title, str(len(results)), *cells)
     return table
+
+
+# ---------------------------------------------------------------------- nobody says the domain
+async def learn(client: AsyncClient, trained: list[Trained]) -> int:
+    """Prints how a route that is told no domain answers, before it has learned and after; returns
+    what was lost."""
+    digits = load(SEED)
+    was_right = right(trained, digits.test)
+    table = Table(title=f"Right answers of {UNTOLD}, which is told no domain", title_justify="left")
+    for title in ("", "best model alone", "route", "oracle", "of the gap closed, 95 % interval"):
+        table.add_column(title, justify="right" if title else "left")
+    lost = 0
+    for title in ("by evidence", "by what it learned"):
+        if title == "by what it learned":
+            say(f"telling {UNTOLD} who reads other images right, and training it")
+            await teach(client, trained, digits.validation, IN_FLIGHT)
+        say(f"asking the held-out images of {UNTOLD}, {title}")
+        results = await ask_all(client, UNTOLD, untold(digits.test), IN_FLIGHT)
+        lost += sum(bool(result.error) for result in results)
+        found = compared(results, was_right)
+        shares = (f"{share:.1%}" for share in (found.best, found.route, found.oracle))
+        closed = (100 * each for each in (found.closed.value, found.closed.low, found.closed.high))
+        table.add_row(title, *shares, "{:.0f} % [{:.0f}, {:.0f}]".format(*closed))
+    console.print(table)
+    return lost
 
 
 # ---------------------------------------------------------------------- a specialist dies

@@ -23,6 +23,9 @@ class Case:
     image: Images
     label: int
     domain: str
+    """Empty where nobody is told."""
+    place: int
+    """Among the cases of one list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Result:
     """When it ended, in seconds on the monotonic clock."""
     seconds: float
     specialist: str = ""
+    request: str = ""
+    """Its id, if the route decides one by one."""
     fallback: bool = False
     is_right: bool = False
     error: str = ""
@@ -41,20 +46,20 @@ class Result:
 
 def cases(split: Split, domains: Iterable[str]) -> list[Case]:
     """Every image of the given domains."""
-    return [
-        Case(image[None], int(label), domain)
+    found = (
+        (image[None], int(label), domain)
         for domain in domains
         for image, label in zip(split.images[domain], split.labels[domain], strict=True)
-    ]
+    )
+    return [Case(*each, place) for place, each in enumerate(found)]
 
 
 async def ask(client: AsyncClient, model: str, case: Case) -> Result:
     """One request; the domain is said as a requirement, which only a route makes use of."""
     started = time.monotonic()
+    asked = {"domain": case.domain} if case.domain else {}
     try:
-        answer = await client.infer(
-            model, {"image": case.image}, requirements={"domain": case.domain}, timeout=10.0
-        )
+        answer = await client.infer(model, {"image": case.image}, requirements=asked, timeout=10.0)
     except FabricError as error:
         now = time.monotonic()
         return Result(case, now, now - started, error=f"{error.reason}: {error}")
@@ -64,6 +69,7 @@ async def ask(client: AsyncClient, model: str, case: Case) -> Result:
         now,
         now - started,
         specialist=answer.specialist,
+        request=answer.request,
         fallback=answer.fallback,
         is_right=int(answer["label"][0]) == case.label,
     )

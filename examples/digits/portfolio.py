@@ -22,12 +22,12 @@ def portfolio(trained: Sequence[Trained]) -> dict[str, object]:
     ordered = sorted(trained, key=lambda one: one.name == GENERALIST)
     return {
         "specialists": [_card(one) for one in ordered],
-        "routes": [_route([one.name for one in ordered])],
+        "routes": [_route([one.name for one in ordered]), _untold()],
     }
 
 
 def _card(one: Trained) -> dict[str, object]:
-    """One specialist's card, with evidence for the domains it claims."""
+    """One specialist's card, with evidence for all domains: also for those it does not claim."""
     return {
         "name": one.name,
         "version": "1",
@@ -38,7 +38,7 @@ def _card(one: Trained) -> dict[str, object]:
         "modality": "image",
         "cost": 1.0,
         "owner": "examples",
-        "evidence": [_evidence(one, domain) for domain in one.domains],
+        "evidence": [_evidence(one, domain) for domain in one.accuracy],
         "resources": {"cpus": 0.1},
         "batching": {"max_size": 64},
     }
@@ -71,4 +71,17 @@ def _route(names: Sequence[str]) -> dict[str, object]:
         "description": "Reads a handwritten digit with the specialist of its domain.",
         "requirements": {"task": TASK},
         "chain": [{"name": name} for name in names],
+    }
+
+
+def _untold() -> dict[str, object]:
+    """The route that is told no domain: it looks at the image, and learns who reads such ones."""
+    return {
+        "name": "digits-untold",
+        "description": "Reads a handwritten digit with whom it has learned to be best at such.",
+        "requirements": {"task": TASK},
+        "order": "scored",
+        "preferences": {"preset": "quality", "weights": {"cost": 0.0, "latency": 0.0}},
+        "content": {"input": "image"},
+        "learning": {"mode": "apply", "min_labels": 1000, "discount": 1.0},  # nothing drifts
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -74,6 +75,8 @@ RequireOption = Annotated[
         show_default=False,
     ),
 ]
+_REQUEST = re.compile(r"[0-9a-f]{32}")
+"""What ids of requests look like."""
 
 
 # ------------------------------------------------------------------ a fabric's life
@@ -292,19 +295,28 @@ def infer(
 
 @app.command()
 def explain(
-    name: Annotated[str, typer.Argument(help="A specialist or a route.")],
+    name: Annotated[
+        str, typer.Argument(help="A specialist, a route, or the id of a request: `fabric_request`.")
+    ],
     version: Annotated[str, typer.Option(help="Of the specialist.")] = "",
     require: RequireOption = None,
     server: ServerOption = _SERVER,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Show who would answer such a request, in which order, and who would not, and why."""
+    """Show who would answer such a request, in which order, and who would not, and why; or who
+    did, where a request is named."""
     from fabric.cli import views
 
     with connected(server) as client:
-        plan = client.explain(name, version=version, requirements=_pairs(require, "--require"))
+        if _REQUEST.fullmatch(name):
+            plan = client.explain(request=name)
+        else:
+            plan = client.explain(name, version=version, requirements=_pairs(require, "--require"))
     if output is Output.TABLE:
         out.table(*views.plan(plan))
+        if plan.decision is not None:
+            out.console(sys.stdout).print(views.decided(plan.decision))
+            out.table(*views.outcomes(plan.outcomes))
     else:
         out.write(plan, output)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from fabric.client import Answer, Explanation
     from fabric.config.triton import Finding
     from fabric.core.changes import Hosted
+    from fabric.core.decisions import Decision, Outcome
     from fabric.core.policies import Policy
     from fabric.core.replicas import Replica
     from fabric.core.routes import Requirements, Route
@@ -120,6 +122,28 @@ def plan(explanation: Explanation) -> View:
         return columns, rows
     at = columns.index("score")
     return (*columns[:at], *columns[at + 1 :]), [(*row[:at], *row[at + 1 :]) for row in rows]
+
+
+def decided(decision: Decision) -> str:
+    """What was decided, in a sentence."""
+    when = datetime.fromtimestamp(decision.time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    policy = f" {decision.policy}" if decision.policy else ""
+    chances = zip(decision.candidates, decision.propensities, strict=False)
+    likely = ", ".join(f"{name} {chance:.3g}" for name, chance in chances if chance)
+    shadow = f"; {decision.shadow} was asked too" if decision.shadow else ""
+    return f"decided {when} by {decision.kind}{policy}; first with probability: {likely}{shadow}"
+
+
+def outcomes(found: Iterable[Outcome]) -> View:
+    columns = ("asked", "ms", "cost", "label", "confidence", "error", "")
+    return columns, (
+        (
+            *(each.specialist, f"{1000 * each.seconds:.1f}", f"{each.cost:g}", each.label),
+            "" if each.confidence is None else f"{each.confidence:.2f}",
+            *(each.error, "shadow" if each.is_shadow else ""),
+        )
+        for each in found
+    )
 
 
 def findings(found: Iterable[Finding]) -> View:

@@ -62,6 +62,7 @@ _WHO_ANSWERED = (
     names.MIXTURE,
     names.ATTEMPTS,
     names.FALLBACK,
+    names.REQUEST,
 )
 
 
@@ -179,19 +180,28 @@ def ready(
 
 
 def explain(
-    name: str,
+    name: str = "",
     *,
     version: str = "",
     requirements: Requirements | Mapping[str, Parameter] | None = None,
+    request: str = "",
 ) -> Call[routing_service_pb2.ExplainResponse, Explanation]:
-    """The plan that such a request would get now."""
-    request = routing_service_pb2.ExplainRequest(
+    """The plan that such a request would get now, or the one that a request got.
+
+    Args:
+        request: `Answer.request` of an answer; then the others say nothing.
+
+    Raises:
+        NotFound: there is no such model, or nobody remembers the request.
+    """
+    asked = routing_service_pb2.ExplainRequest(
         model=name,
         version=version,
         requirements=to_message(_requirements(requirements), route_pb2.Requirements),
+        request_id=request,
     )
     response = routing_service_pb2.ExplainResponse
-    return Call(_ROUTING + "Explain", request, response, lambda r: from_message(r, Explanation))
+    return Call(_ROUTING + "Explain", asked, response, lambda r: from_message(r, Explanation))
 
 
 # ------------------------------------------------------------------ learning

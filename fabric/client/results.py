@@ -35,6 +35,9 @@ class Answer(Mapping[str, "NDArray[Any]"]):
     fallback: bool = False
     """Whether a candidate other than the first answered."""
     id: str = ""
+    request: str = ""
+    """By which the decision who answers is remembered, for feedback and for `explain`; empty where
+    none was made for this request alone."""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     """What else the specialist says of its answer."""
 
@@ -83,7 +86,7 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """The plan that a request would get now."""
+    """The plan that a request would get now, or got, with what came of it."""
 
     model: str = ""
     route: str = ""
@@ -93,6 +96,12 @@ class Explanation:
     weights: Mapping[str, float] = field(default_factory=dict)
     """Of each scorer, where the route ranks its candidates."""
     revision: int = 0
+    decision: Decision | None = None
+    """Of a request that got one,"""
+    outcomes: tuple[Outcome, ...] = ()
+    """how those who were asked did, in order,"""
+    feedback: tuple[Feedback, ...] = ()
+    """and what was said of it, where the gateway has to ask the control plane."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,12 @@ be scored from them, since a decision says how likely each candidate was to be c
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from fabric.core.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,3 +97,22 @@ class Feedback:
             raise InvalidRequest("feedback has exactly one of label, score and preferred")
         if self.score is not None and not 0 <= self.score <= 1:
             raise InvalidRequest(f"score is {self.score:g}, it must be from 0 to 1")
+
+    def rewards(self, outcomes: Sequence[Outcome]) -> Iterator[tuple[str, float]]:
+        """Whom this rewards, from 0 to 1, where *outcomes* are those of its request.
+
+        A label rewards whoever answered it, a score whom it is about, a preference the one over
+        the other.
+        """
+        about = [o.specialist for o in outcomes if not o.is_shadow and not o.error]
+        if self.specialist:
+            about = [self.specialist]
+        if self.label:
+            for outcome in outcomes:
+                if outcome.label and not outcome.error:
+                    yield outcome.specialist, float(outcome.label == self.label)
+        elif self.preferred:
+            yield self.preferred, 1.0
+            yield from ((other, 0.0) for other in about if other != self.preferred)
+        elif self.score is not None:
+            yield from ((specialist, self.score) for specialist in about)

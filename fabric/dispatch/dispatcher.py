@@ -70,6 +70,8 @@ class Dispatcher:
     def admit(self, request: InferRequest, deadline: Deadline) -> None:
         """Finds who may answer *request* in time, for `infer` to ask first.
 
+        By the plan that it has, or the one that all requests of its kind get.
+
         Under overload a refusal is what most requests get, and what it costs is taken from those
         that could be answered: this one costs no task and no attempt.
 
@@ -78,7 +80,9 @@ class Dispatcher:
             Overloaded: all who may answer are busy for longer than *deadline* allows.
             DeadlineExceeded: it has passed.
         """
-        plan = self._planner.plan(request.model, request.version, request.requirements)
+        plan = request.plan
+        if plan is None:
+            plan = self._planner.plan(request.model, request.version, request.requirements)
         left = min(deadline.remaining(self._clock()), plan.timeout)
         for place, candidate in enumerate(plan.candidates):
             if self._invoker.promises(candidate.card, min(left, candidate.timeout)):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fabric import telemetry
 from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from fabric.api.routing.v1.learning_service_pb2_grpc import LearningServiceStub
 from fabric.core.errors import FabricError, Internal, Unimplemented
 from fabric.gateway import grpc, rest
 from fabric.gateway.compression import Compression
@@ -23,8 +24,9 @@ from fabric.gateway.intake import SMALL, Disconnected, Intake
 from fabric.gateway.mirror import channel_to, follow
 from fabric.gateway.observing import Logs, Tracing
 from fabric.gateway.queries import Queries
+from fabric.gateway.records import reported
 from fabric.gateway.reflection import Reflection
-from fabric.gateway.relay import Relay
+from fabric.gateway.relay import Relay, heard
 from fabric.gateway.replicas import ReplicaPool
 from fabric.gateway.repository import Repository
 from fabric.gateway.rest import Rest
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CALL = re.compile(r"/[^/]*\.[^/]*/[^/]+")  # of gRPC: the name of a service has a dot in it
+_FEEDBACK = "/fabric.api.routing.v1.LearningService/SubmitFeedback"
 _SPECIAL = frozenset((b"grpc-encoding", b"origin", b"content-encoding"))
 """Headers of calls that need more than to be handled."""
 
@@ -127,21 +130,32 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Application]:
     control = channel_to(settings.control)
     async with control, ReplicaPool() as pool, asyncio.TaskGroup() as tasks:
         view, stub = View(pool, settings.region), CatalogServiceStub(control)
-        watch = tasks.create_task(follow(stub, view.catalog, view.changed))
-        looking = tasks.create_task(view.follow_live())
-        unary, streaming = _handlers(view, stub, settings)
-        application = Application(settings, unary, streaming | Relay(control).stream_handlers())
+        learning = LearningServiceStub(control)
+        kept = (
+            follow(stub, view.catalog, view.changed),
+            view.follow_live(),
+            view.decisions.keep(),
+        )
+        keeping = [tasks.create_task(each) for each in kept]
+        unary, streaming = _handlers(view, stub, learning, settings)
+        relayed = Relay(control).stream_handlers()
+        relayed[_FEEDBACK] = heard(relayed[_FEEDBACK], view.decisions.hear)
+        application = Application(settings, unary, streaming | relayed)
         try:
-            yield application
+            async with reported(view.records, learning):
+                yield application
         finally:
             application.close()
-            watch.cancel()
-            looking.cancel()
+            for task in keeping:
+                task.cancel()
             await view.dispatcher.close()
 
 
 def _handlers(
-    view: View, stub: CatalogServiceStub, settings: GatewaySettings
+    view: View,
+    stub: CatalogServiceStub,
+    learning: LearningServiceStub,
+    settings: GatewaySettings,
 ) -> tuple[dict[str, Handler], dict[str, StreamHandler]]:
     """By path: those of calls with one message each way, and those of the others."""
     pool = described()
@@ -155,7 +169,7 @@ def _handlers(
         Repository(view, stub),
         ModelStatistics(view),
         memory,
-        Routing(view),
+        Routing(view, learning),
         health,
         tracing,
         Logs(),

@@ -10,7 +10,7 @@ from fabric.core.requests import InferRequest
 from fabric.gateway.grpc import SERVICE, deadline_of, header
 from fabric.gateway.lag import Lag
 from fabric.wire.heads import Heads
-from fabric.wire.parameters import provenance, read_into
+from fabric.wire.parameters import provenance, read_into, remembered
 from fabric.wire.reserved import WANTS_TYPED, is_typed
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ class Inference:
         if not message.raw_input_contents and self._wants_typed(message, scope):
             payload += WANTS_TYPED
         request = request_of(message, payload, trace)
+        if request.model in self._view.deciding and not request.sequence:
+            self._view.dispatcher.admit(request, deadline)
+            return self._decided(request, deadline)
         if self._leaves_spans(request):
             return self._recorded(request, deadline)
         self._view.dispatcher.admit(request, deadline)
@@ -71,6 +74,16 @@ class Inference:
             _describe(span, answer)
         return answer.response.payload, self._who(request.model, answer)
 
+    async def _decided(self, request: InferRequest, deadline: Deadline) -> Parts:
+        if self._leaves_spans(request):
+            with self._span(request) as span:
+                answer = await self._view.decisions.infer(request, deadline)
+                _describe(span, answer)
+                span.set_attribute(telemetry.REQUEST, request.request)
+        else:
+            answer = await self._view.decisions.infer(request, deadline)
+        return answer.response.payload, self._whose(request, answer)
+
     def _wants_typed(self, message: ModelInferRequest, scope: Scope) -> bool:
         """Servers of MLServer's dialect answer typed whom asks typed."""
         dialect = header(scope, DIALECT).decode("latin-1") or self._dialect
@@ -80,15 +93,17 @@ class Inference:
         self, request: InferRequest, deadline: Deadline
     ) -> AsyncGenerator[tuple[Answer, bytes], None]:
         """All answers to *request* as they come, each with who gave it, encoded."""
-        async with aclosing(self._view.dispatcher.stream(request, deadline)) as answers:
+        is_decided = request.model in self._view.deciding and not request.sequence
+        dispatcher = self._view.decisions if is_decided else self._view.dispatcher
+        async with aclosing(dispatcher.stream(request, deadline)) as answers:
             if not self._leaves_spans(request):
                 async for answer in answers:
-                    yield answer, self._who(request.model, answer)
+                    yield answer, self._whose(request, answer)
                 return
             with self._span(request) as span:
                 async for answer in answers:
                     _describe(span, answer)
-                    yield answer, self._who(request.model, answer)
+                    yield answer, self._whose(request, answer)
 
     def _leaves_spans(self, request: InferRequest) -> bool:
         """Whether *request* is recorded; if not, its context says so to all behind it."""
@@ -105,6 +120,10 @@ class Inference:
         with telemetry.span(telemetry.GATEWAY_SPAN, request.trace, names, telemetry.SERVER) as span:
             request.trace = telemetry.pack(span) or request.trace
             yield span
+
+    def _whose(self, request: InferRequest, answer: Answer) -> bytes:
+        who = self._who(request.model, answer)
+        return who + remembered(request.request) if request.request else who
 
     def _who(self, model: str, answer: Answer) -> bytes:
         """The encoded provenance; kept for the answers of one, that came at the first attempt."""

@@ -6,6 +6,7 @@ import asyncio
 import binascii
 import re
 import time
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,14 @@ from fabric.gateway.mirror import AWAY
 from fabric.wire.status import from_rpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Iterable,
+        Iterator,
+    )
 
     from fabric.gateway.grpc import Parts, Scope, StreamHandler
 
@@ -47,6 +55,28 @@ _NO_METADATA = frozenset(
     b" user-agent x-grpc-web x-user-agent".split()
 )
 _RESERVED = (b":", b"grpc-", b"access-control-", b"sec-")
+
+
+def heard(handler: StreamHandler, hear: Callable[[bytes], Awaitable[None]]) -> StreamHandler:
+    """As *handler*; *hear* is given what it has been asked, once it has answered."""
+
+    async def answering(
+        requests: AsyncIterator[bytes], scope: Scope
+    ) -> AsyncGenerator[Parts, None]:
+        asked: list[bytes] = []
+
+        async def noted() -> AsyncGenerator[bytes, None]:
+            async for request in requests:
+                asked.append(bytes(request))
+                yield request
+
+        async with aclosing(handler(noted(), scope)) as answers:
+            async for parts in answers:
+                yield parts
+        for request in asked:
+            await hear(request)
+
+    return answering
 
 
 class Relay:

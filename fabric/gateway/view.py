@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 from fabric.catalog.catalog import Catalog
 from fabric.core.errors import Unavailable
 from fabric.dispatch import Dispatcher
+from fabric.gateway.decisions import Decisions
+from fabric.gateway.records import Records
 from fabric.gateway.sequences import Sequences
 from fabric.routing.candidates import Known
+from fabric.routing.deciding import is_decided
 from fabric.routing.live import Live, settled
 from fabric.routing.planner import Planner
 from fabric.wire import outputs
 
 if TYPE_CHECKING:
     from fabric.core.cards import Specialist
+    from fabric.core.routes import Route
     from fabric.gateway.replicas import ReplicaPool
 
 
@@ -33,6 +37,8 @@ class View:
 
     def __init__(self, pool: ReplicaPool, region: str = "") -> None:
         self.catalog = Catalog()
+        self.deciding: dict[str, Route] = {}
+        """The routes whose requests are ranked one by one."""
         self._known = Known(
             self.catalog.routes,
             self._find,
@@ -43,13 +49,17 @@ class View:
         self.pool = pool
         self.planner = Planner(self._seen)
         pool.on_change = self._changed
-        dispatcher = Dispatcher(self.planner, pool, outputs=outputs)
+        self.records = Records()
+        self.decisions = Decisions(self)
+        dispatcher = Dispatcher(self.planner, pool, observe=self.records, outputs=outputs)
         self.tallies = dispatcher.tallies
         self.dispatcher = Sequences(dispatcher, self.planner, pool, self.catalog.find)
         self.news = asyncio.Event()
         """Set when the catalog or the links change; then there is another one."""
 
     def changed(self) -> None:
+        routes = self.catalog.routes.values()
+        self.deciding = {route.name: route for route in routes if is_decided(route)}
         self.pool.sync(self.catalog.replicas)
         self._changed()
 

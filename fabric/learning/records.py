@@ -44,7 +44,7 @@ class Record:
         """
         said: dict[str, list[float]] = defaultdict(list)
         for feedback in self.feedback:
-            for specialist, reward in self._told(feedback):
+            for specialist, reward in feedback.rewards(self.outcomes):
                 said[specialist].append(reward)
         if self.feedback:
             for outcome in self.outcomes:
@@ -56,18 +56,6 @@ class Record:
     def answered(self) -> tuple[str, ...]:
         """Whose answer the caller was given: one, or all parts of a mixture."""
         return tuple(o.specialist for o in self.outcomes if not o.is_shadow and not o.error)
-
-    def _told(self, feedback: Feedback) -> Iterable[tuple[str, float]]:
-        about = (feedback.specialist,) if feedback.specialist else self.answered
-        if feedback.label:
-            for outcome in self.outcomes:
-                if outcome.label and not outcome.error:
-                    yield outcome.specialist, float(outcome.label == feedback.label)
-        elif feedback.preferred:
-            yield feedback.preferred, 1.0
-            yield from ((other, 0.0) for other in about if other != feedback.preferred)
-        elif feedback.score is not None:
-            yield from ((specialist, feedback.score) for specialist in about)
 
 
 def records(

@@ -7,8 +7,9 @@ Requests ask with `fabric_task`, `fabric_domain`, `fabric_language`, `fabric_mod
 answerer than the first candidate with `fabric_substitute` = false. Answers say
 `fabric_specialist`, `fabric_version`, `fabric_route`, `fabric_replica` (texts), `fabric_attempts`
 (int64) and `fabric_fallback` (bool); those of a cascade how sure they are, `fabric_confidence`
-(double), and those of a mixture who had a part in them, `fabric_mixture` ("a:1,b:2", the heaviest
-first, who is also the `fabric_specialist`).
+(double), those of a mixture who had a part in them, `fabric_mixture` ("a:1,b:2", the heaviest
+first, who is also the `fabric_specialist`), and those that were decided one by one the id under
+which that is remembered, `fabric_request` (text).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ ROUTE = "fabric_route"
 REPLICA = "fabric_replica"
 ATTEMPTS = "fabric_attempts"
 FALLBACK = "fabric_fallback"
+REQUEST = "fabric_request"
 CONFIDENCE = "fabric_confidence"
 MIXTURE = "fabric_mixture"
 
@@ -214,4 +216,11 @@ def provenance(model: str, answer: Answer) -> bytes:
         parameters[CONFIDENCE].double_param = answer.confidence
     if answer.mixture:
         parameters[MIXTURE].string_param = ",".join(answer.mixture)
+    return bytes(message.SerializeToString())
+
+
+def remembered(request: str) -> bytes:
+    """The id of a request whose decision is remembered, encoded to be appended likewise."""
+    message = ModelInferResponse()
+    message.parameters[REQUEST].string_param = request
     return bytes(message.SerializeToString())

@@ -26,6 +26,7 @@ OF_GATEWAY = ["", "inference.GRPCInferenceService", "grpc.health.v1.Health"]
 SERVICES = {
     "inference.GRPCInferenceService",
     "fabric.api.catalog.v1.CatalogService",
+    "fabric.api.routing.v1.LearningService",
     "fabric.api.routing.v1.RoutingService",
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",

@@ -105,8 +105,11 @@ async def test_the_sdk_asks_by_requirements(ranked):
 
 async def test_what_cannot_be_met_or_read_is_refused(running, ranked):
     """With what each says against it, or the way to say it."""
-    with pytest.raises(NotFound, match=r"ranked-c: cost is 0.5, above max_cost 0.1"):
+    with pytest.raises(NotFound, match="no specialist of route 'ranked-quality' may answer"):
         await ranked.infer("ranked-quality", X, requirements={"max_cost": 0.1})
+    plan = await ranked.explain("ranked-quality", requirements={"max_cost": 0.1})
+    reasons = {refusal.specialist: refusal.reason for refusal in plan.refusals}
+    assert reasons["ranked-c"] == "cost is 0.5, above max_cost 0.1"
     with pytest.raises(InvalidRequest, match="no expression: column 8"):
         await ranked.infer("ranked-quality", X, requirements={"expression": "card.a ="})
     tensor = triton.InferInput("x", [1], "FP32")

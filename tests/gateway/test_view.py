@@ -12,13 +12,14 @@ from fabric.core.errors import NotFound, Unavailable
 from fabric.core.replicas import Status
 from fabric.core.routes import Preferences, Route
 from fabric.gateway.view import View
-from fabric.testing import replica, route, specialist
+from fabric.testing import FakeInvoker, replica, route, specialist
 
 
-class Pool:
+class Pool(FakeInvoker):
     """Counts what the catalog's replicas are; no links."""
 
     def __init__(self):
+        super().__init__()
         self.replicas = {}
         self.unlinked = set()
         self.on_change = lambda: None

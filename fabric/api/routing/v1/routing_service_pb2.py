@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from fabric.api.routing.v1 import learning_service_pb2 as fabric_dot_api_dot_routing_dot_v1_dot_learning__service__pb2
 from fabric.api.routing.v1 import route_pb2 as fabric_dot_api_dot_routing_dot_v1_dot_route__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+fabric/api/routing/v1/routing_service.proto\x12\x15\x66\x61\x62ric.api.routing.v1\x1a!fabric/api/routing/v1/route.proto\"k\n\x0e\x45xplainRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x39\n\x0crequirements\x18\x03 \x01(\x0b\x32#.fabric.api.routing.v1.Requirements\"\xd9\x01\n\tCandidate\x12\x12\n\nspecialist\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08replicas\x18\x04 \x01(\x05\x12\x0c\n\x04\x63ost\x18\x05 \x01(\x01\x12\r\n\x05score\x18\x06 \x01(\x01\x12:\n\x05parts\x18\x07 \x03(\x0b\x32+.fabric.api.routing.v1.Candidate.PartsEntry\x1a,\n\nPartsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\">\n\x07Refusal\x12\x12\n\nspecialist\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x9f\x02\n\x0f\x45xplainResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05route\x18\x02 \x01(\t\x12\x34\n\ncandidates\x18\x03 \x03(\x0b\x32 .fabric.api.routing.v1.Candidate\x12\x30\n\x08refusals\x18\x04 \x03(\x0b\x32\x1e.fabric.api.routing.v1.Refusal\x12\x10\n\x08revision\x18\x05 \x01(\x03\x12\x44\n\x07weights\x18\x06 \x03(\x0b\x32\x33.fabric.api.routing.v1.ExplainResponse.WeightsEntry\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32j\n\x0eRoutingService\x12X\n\x07\x45xplain\x12%.fabric.api.routing.v1.ExplainRequest\x1a&.fabric.api.routing.v1.ExplainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+fabric/api/routing/v1/routing_service.proto\x12\x15\x66\x61\x62ric.api.routing.v1\x1a,fabric/api/routing/v1/learning_service.proto\x1a!fabric/api/routing/v1/route.proto\"\x7f\n\x0e\x45xplainRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x39\n\x0crequirements\x18\x03 \x01(\x0b\x32#.fabric.api.routing.v1.Requirements\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\xd9\x01\n\tCandidate\x12\x12\n\nspecialist\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08replicas\x18\x04 \x01(\x05\x12\x0c\n\x04\x63ost\x18\x05 \x01(\x01\x12\r\n\x05score\x18\x06 \x01(\x01\x12:\n\x05parts\x18\x07 \x03(\x0b\x32+.fabric.api.routing.v1.Candidate.PartsEntry\x1a,\n\nPartsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\">\n\x07Refusal\x12\x12\n\nspecialist\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xb7\x03\n\x0f\x45xplainResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05route\x18\x02 \x01(\t\x12\x34\n\ncandidates\x18\x03 \x03(\x0b\x32 .fabric.api.routing.v1.Candidate\x12\x30\n\x08refusals\x18\x04 \x03(\x0b\x32\x1e.fabric.api.routing.v1.Refusal\x12\x10\n\x08revision\x18\x05 \x01(\x03\x12\x44\n\x07weights\x18\x06 \x03(\x0b\x32\x33.fabric.api.routing.v1.ExplainResponse.WeightsEntry\x12\x31\n\x08\x64\x65\x63ision\x18\x07 \x01(\x0b\x32\x1f.fabric.api.routing.v1.Decision\x12\x30\n\x08outcomes\x18\x08 \x03(\x0b\x32\x1e.fabric.api.routing.v1.Outcome\x12\x31\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\t \x03(\x0b\x32\x1f.fabric.api.routing.v1.Feedback\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32j\n\x0eRoutingService\x12X\n\x07\x45xplain\x12%.fabric.api.routing.v1.ExplainRequest\x1a&.fabric.api.routing.v1.ExplainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,18 +37,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANDIDATE_PARTSENTRY']._serialized_options = b'8\001'
   _globals['_EXPLAINRESPONSE_WEIGHTSENTRY']._loaded_options = None
   _globals['_EXPLAINRESPONSE_WEIGHTSENTRY']._serialized_options = b'8\001'
-  _globals['_EXPLAINREQUEST']._serialized_start=105
-  _globals['_EXPLAINREQUEST']._serialized_end=212
-  _globals['_CANDIDATE']._serialized_start=215
-  _globals['_CANDIDATE']._serialized_end=432
-  _globals['_CANDIDATE_PARTSENTRY']._serialized_start=388
-  _globals['_CANDIDATE_PARTSENTRY']._serialized_end=432
-  _globals['_REFUSAL']._serialized_start=434
-  _globals['_REFUSAL']._serialized_end=496
-  _globals['_EXPLAINRESPONSE']._serialized_start=499
-  _globals['_EXPLAINRESPONSE']._serialized_end=786
-  _globals['_EXPLAINRESPONSE_WEIGHTSENTRY']._serialized_start=740
-  _globals['_EXPLAINRESPONSE_WEIGHTSENTRY']._serialized_end=786
-  _globals['_ROUTINGSERVICE']._serialized_start=788
-  _globals['_ROUTINGSERVICE']._serialized_end=894
+  _globals['_EXPLAINREQUEST']._serialized_start=151
+  _globals['_EXPLAINREQUEST']._serialized_end=278
+  _globals['_CANDIDATE']._serialized_start=281
+  _globals['_CANDIDATE']._serialized_end=498
+  _globals['_CANDIDATE_PARTSENTRY']._serialized_start=454
+  _globals['_CANDIDATE_PARTSENTRY']._serialized_end=498
+  _globals['_REFUSAL']._serialized_start=500
+  _globals['_REFUSAL']._serialized_end=562
+  _globals['_EXPLAINRESPONSE']._serialized_start=565
+  _globals['_EXPLAINRESPONSE']._serialized_end=1004
+  _globals['_EXPLAINRESPONSE_WEIGHTSENTRY']._serialized_start=958
+  _globals['_EXPLAINRESPONSE_WEIGHTSENTRY']._serialized_end=1004
+  _globals['_ROUTINGSERVICE']._serialized_start=1006
+  _globals['_ROUTINGSERVICE']._serialized_end=1112
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,4 @@
+from fabric.api.routing.v1 import learning_service_pb2 as _learning_service_pb2
 from fabric.api.routing.v1 import route_pb2 as _route_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -8,14 +9,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("model", "version", "requirements")
+    __slots__ = ("model", "version", "requirements", "request_id")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     REQUIREMENTS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     requirements: _route_pb2.Requirements
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., requirements: _Optional[_Union[_route_pb2.Requirements, _Mapping]] = ...) -> None: ...
+    request_id: str
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., requirements: _Optional[_Union[_route_pb2.Requirements, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class Candidate(_message.Message):
     __slots__ = ("specialist", "version", "reason", "replicas", "cost", "score", "parts")
@@ -53,7 +56,7 @@ class Refusal(_message.Message):
     def __init__(self, specialist: _Optional[str] = ..., version: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("model", "route", "candidates", "refusals", "revision", "weights")
+    __slots__ = ("model", "route", "candidates", "refusals", "revision", "weights", "decision", "outcomes", "feedback")
     class WeightsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -67,10 +70,16 @@ class ExplainResponse(_message.Message):
     REFUSALS_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    FEEDBACK_FIELD_NUMBER: _ClassVar[int]
     model: str
     route: str
     candidates: _containers.RepeatedCompositeFieldContainer[Candidate]
     refusals: _containers.RepeatedCompositeFieldContainer[Refusal]
     revision: int
     weights: _containers.ScalarMap[str, float]
-    def __init__(self, model: _Optional[str] = ..., route: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., revision: _Optional[int] = ..., weights: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    decision: _learning_service_pb2.Decision
+    outcomes: _containers.RepeatedCompositeFieldContainer[_learning_service_pb2.Outcome]
+    feedback: _containers.RepeatedCompositeFieldContainer[_learning_service_pb2.Feedback]
+    def __init__(self, model: _Optional[str] = ..., route: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., revision: _Optional[int] = ..., weights: _Optional[_Mapping[str, float]] = ..., decision: _Optional[_Union[_learning_service_pb2.Decision, _Mapping]] = ..., outcomes: _Optional[_Iterable[_Union[_learning_service_pb2.Outcome, _Mapping]]] = ..., feedback: _Optional[_Iterable[_Union[_learning_service_pb2.Feedback, _Mapping]]] = ...) -> None: ...

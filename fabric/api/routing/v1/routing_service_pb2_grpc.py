@@ -47,7 +47,8 @@ class RoutingServiceServicer(object):
     """
 
     def Explain(self, request, context):
-        """The plan that a request would get now, with the reason for each candidate and refusal.
+        """The plan that a request would get now, with the reason for each candidate and refusal; or the
+        one that a request got, and what came of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
