@@ -16,6 +16,7 @@ from fabric.learning.cascades import FittedCascade, cascade_of
 from fabric.learning.contest import LEARNED, ROUTERS, contest, folds
 from fabric.learning.ladder import Calibration, Curve, Recovery, Rung
 from fabric.learning.measures import best_single
+from fabric.learning.outcomes import Table
 from fabric.learning.worth import Cell, Pair, Worth
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fabric.learning.outcomes import Table
 
 MANY_PAIRS = 50
 """Pairs of specialists in a report at most."""
@@ -193,4 +193,4 @@ def _alike(train: Table, table: Table) -> Table:
         raise InvalidRequest(f"routers learn from a table of other specialists: {odd}")
     order = [train.candidates.index(name) for name in table.candidates]
     outcomes = {name: values[:, order] for name, values in train.outcomes.items()}
-    return replace(train, candidates=table.candidates, **outcomes)
+    return Table(table.candidates, train.queries, **outcomes)

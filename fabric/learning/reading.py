@@ -33,9 +33,10 @@ _SHARES = ("quality", "confidence")
 class Columns:
     """Which column of a file means what. The defaults are what `write` writes.
 
-    `quality`, `cost`, `seconds` and `confidence` of a wide file are `NAME=COLUMN`, or a pattern such as
-    `{}|total_cost` where `{}` is the specialist's name; a number in place of a column holds for all
-    rows, of cost and seconds. Of a long file they are the one column. What a default names may be missing.
+    `quality`, `cost`, `seconds` and `confidence` of a wide file are `NAME=COLUMN`, or a pattern
+    such as `{}|total_cost` where `{}` is the specialist's name; of cost and seconds, a number in
+    place of a column holds for all rows. Of a long file they are the one column. What a default
+    names may be missing.
     """
 
     quality: tuple[str, ...] = ("{}|quality",)

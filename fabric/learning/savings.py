@@ -71,7 +71,7 @@ def reported(
     places = np.arange(len(order))
     right, spent = correct[np.arange(len(stage)), stage], np.cumsum(cost)[stage]
     asked, passed_on = stage[:, None] >= places, stage[:, None] > places
-    columns = np.column_stack((right, spent, correct, asked, passed_on))
+    columns: Floats = np.column_stack((right, spent, correct, asked, passed_on)).astype(np.float64)
     # Of each column the mean over all rows, then those over resampled rows.
     drawn = np.vstack((means(columns), resampled(columns, seed=seed))).T
     right_, spent_ = drawn[:2]
