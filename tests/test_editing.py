@@ -10,6 +10,7 @@ from fabric.config import load
 from fabric.config.editing import edit, edited
 from fabric.core.cards import Evidence
 from fabric.core.errors import Conflict, InvalidRequest
+from fabric.core.routes import Calibration, Cascade
 
 CHANGES = {"batching.max_size": 8, "onnxruntime.providers": ("CPUExecutionProvider",)}
 
@@ -190,3 +191,76 @@ def test_items_of_lists_are_changed_one_by_one(write, key, changes, lines):
     file = write(EVIDENCE)
     edit(file, key, changes)
     assert differences(EVIDENCE, file.read_text()) == lines
+
+
+ROUTES = """\
+specialists:
+- {name: a, model: m.onnx}
+- {name: b, model: m.onnx}
+routes:
+  - name: r          # ours
+    chain: [a, b]
+    cascade: {confidence: margin, threshold: 0.5}  # for now
+  - name: s
+    chain: [a, b]
+    cascade:
+      threshold: 0.5   # for now
+      calibrations:
+      - {specialist: a, confidence: [0.5], accuracy: [0.5]}
+      - {specialist: b, confidence: [0.5], accuracy: [0.5]}
+    # the last
+  - name: t
+    chain: [a, b]
+"""
+CALIBRATIONS = (
+    Calibration(specialist="a:1", confidence=(0.25, 0.75), accuracy=(0.5, 1.0)),
+    Calibration(specialist="b", confidence=(0.5,), accuracy=(0.75,)),
+)
+A = "{specialist: 'a:1', confidence: [0.25, 0.75], accuracy: [0.5, 1.0]}"
+B_TOO = "{specialist: b, confidence: [0.5], accuracy: [0.75]}"
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "lines"),
+    [
+        (
+            "r",
+            {"cascade.threshold": 0.75, "cascade.risk": 0.05, "cascade.calibrations": CALIBRATIONS},
+            [
+                "-     cascade: {confidence: margin, threshold: 0.5}  # for now",
+                "+     cascade: {confidence: margin, threshold: 0.75, risk: 0.05, calibrations: [",
+                f"+       {A},",
+                f"+       {B_TOO}]}}  # for now",
+            ],
+        ),
+        (
+            "s",
+            {"cascade.threshold": 0.75, "cascade.risk": 0.05, "cascade.calibrations": CALIBRATIONS},
+            [
+                "-       threshold: 0.5   # for now",
+                "+       threshold: 0.75   # for now",
+                "-       - {specialist: a, confidence: [0.5], accuracy: [0.5]}",
+                "-       - {specialist: b, confidence: [0.5], accuracy: [0.5]}",
+                f"+       - {A}",
+                f"+       - {B_TOO}",
+                "+       risk: 0.05",
+            ],
+        ),
+        (
+            "t",
+            {"cascade": Cascade(threshold=0.75, calibrations=CALIBRATIONS)},
+            [
+                "+     cascade: {threshold: 0.75, calibrations: [",
+                f"+       {A},",
+                f"+       {B_TOO}]}}",
+            ],
+        ),
+    ],
+)
+def test_routes_are_changed_like_specialists(write, key, changes, lines):
+    """Records within a line get lines of their own."""
+    file = write(ROUTES)
+    edit(file, key, changes)
+    assert sorted(differences(ROUTES, file.read_text())) == sorted(lines)
+    (route,) = (route for route in load(file).routes if route.name == key)
+    assert (route.cascade.threshold, route.cascade.calibrations) == (0.75, CALIBRATIONS)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,13 @@ from fabric.core.decisions import Query
 from fabric.core.errors import FabricError, InvalidRequest, NotFound, Unavailable
 from fabric.core.tensors import DTYPES
 from fabric.learning.outcomes import Table
+from fabric.routing.confidence import confidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from fabric.core.tensors import TensorSpec
+    from fabric.core.routes import Cascade
+    from fabric.core.tensors import Tensors, TensorSpec
 
 _MOST_TEXT = 4096
 """Characters of a text that the routers see."""
@@ -130,6 +132,7 @@ async def ask(
     answer: str,
     in_flight: int,
     progress: Callable[[float, str], None],
+    cascade: Cascade | None = None,
 ) -> Asked:
     """The outcome of every row at every specialist that *name* leads to.
 
@@ -138,33 +141,41 @@ async def ask(
     Args:
         answer: The output with the answer; empty for the first.
         in_flight: Requests that are under way at a time.
+        cascade: By which it is judged how sure the answers to a row are, the cheapest first.
 
     Raises:
         FabricError: there is no such route, or an answer is no answer to the question.
     """
     async with AsyncClient(server) as client:
         cards = await _cards(client, name)
+        if cascade is not None:
+            cards = dict(sorted(cards.items(), key=lambda item: item[1].cost))
         given = [await _inputs(client, card, data.inputs) for card in cards.values()]
-        sheet = _Sheet(tuple(cards), len(data.labels), progress)
-        places = iter([(row, k) for row in range(len(data.labels)) for k in range(len(cards))])
+        sheet = _Sheet(tuple(cards), len(data.labels), progress, cascade)
+        rows = iter(range(len(data.labels)))
         known = list(cards.values())
 
         async def worker() -> None:
-            for row, k in places:
-                inputs = {name: array[row] for name, array in given[k].items()}
-                await sheet.fill(client, known[k], row, k, inputs, answer, data.labels[row])
+            for row in rows:
+                before: Tensors | None = None
+                for k, card in enumerate(known):
+                    inputs = {name: array[row] for name, array in given[k].items()}
+                    label = data.labels[row]
+                    outputs = await sheet.fill(client, card, row, k, inputs, answer, label, before)
+                    before = before if outputs is None else outputs
 
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(in_flight, sheet.quality.size)):
+                for _ in range(min(in_flight, len(data.labels))):
                     group.create_task(worker())
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
     notes = tuple(f"{n} requests without an answer: {why}" for why, n in sheet.failed.items())
+    notes += tuple(f"{n} answers are never sure: {why}" for why, n in sheet.doubts.items())
     if np.isnan(sheet.quality).all():
         raise Unavailable(f"nobody answered: {notes[0]}")
     cost = np.tile([card.cost for card in known], (len(data.labels), 1))
-    table = Table(tuple(cards), data.queries, sheet.quality, cost, sheet.seconds)
+    table = Table(tuple(cards), data.queries, sheet.quality, cost, sheet.seconds, sheet.confidence)
     return Asked(table, cards, notes)
 
 
@@ -172,11 +183,19 @@ class _Sheet:
     """Outcomes as they come in."""
 
     def __init__(
-        self, specialists: Sequence[str], rows: int, progress: Callable[[float, str], None]
+        self,
+        specialists: Sequence[str],
+        rows: int,
+        progress: Callable[[float, str], None],
+        cascade: Cascade | None = None,
     ) -> None:
-        self.quality = np.full((rows, len(specialists)), np.nan)
-        self.seconds = np.zeros((rows, len(specialists)))
+        shape = (rows, len(specialists))
+        self.quality = np.full(shape, np.nan)
+        self.seconds = np.zeros(shape)
+        self.confidence = None if cascade is None else np.full(shape, np.nan)
         self.failed: Counter[str] = Counter()
+        self.doubts: Counter[str] = Counter()
+        self._cascade = cascade and replace(cascade, calibrations=())
         self._progress = progress
         self._done = 0
 
@@ -189,8 +208,11 @@ class _Sheet:
         inputs: Mapping[str, NDArray[Any]],
         answer: str,
         label: Any,
-    ) -> None:
-        """Asks one specialist for one row; no answer is no outcome, unless nobody could give it."""
+        before: Tensors | None = None,
+    ) -> Tensors | None:
+        """What one specialist answers to one row; no answer is no outcome, unless nobody could
+        give it. *before* is what the one before it answered."""
+        outputs = None
         start = time.perf_counter()
         try:
             given = await client.infer(card.name, inputs, version=card.version, substitute=False)
@@ -199,10 +221,25 @@ class _Sheet:
                 raise
             self.failed[f"{card.key}: {error.message}"[:_MOST_SAID]] += 1
         else:
-            self.quality[row, k] = is_right(given.outputs, answer, label)
+            outputs = given.outputs
             self.seconds[row, k] = time.perf_counter() - start
+            self.quality[row, k] = is_right(outputs, answer, label)
+            self._judge(card, row, k, outputs, before)
         self._done += 1
         self._progress(self._done / self.quality.size, f"asking {card.key}")
+        return outputs
+
+    def _judge(
+        self, card: Card, row: int, k: int, outputs: Tensors, before: Tensors | None
+    ) -> None:
+        """Notes how sure *outputs* are, as the gateway reads it before it is calibrated."""
+        if self._cascade is None or self.confidence is None:
+            return
+        sure = confidence(self._cascade, card, outputs, before)
+        if sure.doubt:
+            self.doubts[f"{card.key}: {sure.doubt}"[:_MOST_SAID]] += 1
+        else:
+            self.confidence[row, k] = sure.value
 
 
 async def _cards(client: AsyncClient, name: str) -> dict[str, Card]:

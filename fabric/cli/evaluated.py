@@ -6,14 +6,17 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from fabric.core.cards import Evidence
+from fabric.learning.cascades import DELTA
 from fabric.learning.contest import LEARNED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from fabric.cli.views import View
+    from fabric.learning.cascades import FittedCascade
     from fabric.learning.evaluation import Evaluation
     from fabric.learning.measures import Interval
+    from fabric.learning.savings import CascadeReport
     from fabric.learning.worth import Cell
 
 _DIGITS = 4
@@ -35,6 +38,8 @@ def tables(report: Evaluation) -> Iterator[tuple[str, View]]:
         )
     if report.calibrations:
         yield "Calibration", calibrations(report)
+    if report.cascade is not None:
+        yield "Cascade", stages(report.cascade.report)
 
 
 # ------------------------------------------------------------------ tables
@@ -105,6 +110,14 @@ def calibrations(report: Evaluation) -> View:
     )
 
 
+def stages(report: CascadeReport) -> View:
+    columns = ("cascade", "right alone, %", "asked, %", "of these passed on, %")
+    return columns, (
+        (each.specialist, *map(_points, (each.accuracy, each.asked, each.escalated)))
+        for each in report.stages
+    )
+
+
 def _interval(found: Interval) -> tuple[str, str]:
     if _is_nan(found.value):
         return "-", ""
@@ -145,7 +158,32 @@ def lines(report: Evaluation) -> Iterator[str]:
             f"learned routing closes {m.value:.0%} ({m.low:.0%} to {m.high:.0%}) of the gap from "
             f"{report.best_single} to the oracle, and switches {routers[LEARNED].switched:.1%}"
         )
+    if report.cascade is not None:
+        yield from _cascade(report.cascade, report.rows)
     yield from (f"note: {note}" for note in report.notes)
+
+
+def _cascade(fitted: FittedCascade, rows: int) -> Iterator[str]:
+    """Whether it keeps to its risk, what it keeps of the last one's answers, and what it saves."""
+    report, last = fitted.report, fitted.report.stages[-1].specialist
+    wrong = f"wrong in {_points(report.wrong)} % of answers"
+    if report.is_met:
+        yield (
+            f"cascade: answered from a confidence of {fitted.threshold:g} on; the risk of "
+            f"{report.risk:.3g} is kept, but for a chance of one in {1 / DELTA:g}; it is {wrong}"
+        )
+    else:
+        yield (
+            f"cascade: the risk of {report.risk:.3g} CANNOT be certified by {report.rows} queries; "
+            f"the best threshold, {fitted.threshold:g}, is {wrong}, {last} alone in "
+            f"{100 * (1 - report.accuracy_of_last.value):.1f} %"
+        )
+    yield (
+        f"cascade: it keeps {_points(report.kept)} % of the right answers of {last}, and saves "
+        f"{_points(report.saved)} % of its cost"
+    )
+    if report.rows < rows:
+        yield f"cascade: {rows - report.rows} queries that somebody did not answer are left out"
 
 
 def _beside(report: Evaluation) -> Iterator[str]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fabric.cli.asking import Asked
     from fabric.config import Portfolio
     from fabric.core.cards import Card
+    from fabric.core.routes import Cascade
     from fabric.learning.evaluation import Evaluation
 
     Progress = Callable[[float, str], None]
@@ -49,6 +50,10 @@ def evaluate(
         list[str] | None, _outcome("As for quality, or a number for all; '{}|total_cost'.")
     ] = None,
     seconds: Annotated[list[str] | None, _outcome("As for cost.")] = None,
+    confidence: Annotated[
+        list[str] | None,
+        _outcome("As for quality. With --data what it is, 'margin=OUTPUT'; default: the route's."),
+    ] = None,
     text: Annotated[str, typer.Option(metavar=_COLUMN, help="Of the query.")] = "text",
     task: Annotated[str, typer.Option(metavar=_COLUMN)] = "task",
     domain: Annotated[str, typer.Option(metavar=_COLUMN)] = "domain",
@@ -92,6 +97,14 @@ def evaluate(
     blind: Annotated[
         bool, typer.Option("--blind", help="Tell routers neither task nor domain of a query.")
     ] = False,
+    cascade: Annotated[
+        bool, typer.Option("--cascade", help="Fit one as well: the next where one is not sure.")
+    ] = False,
+    risk: Annotated[
+        float | None,
+        typer.Option(help="Its share of wrong answers. Default: the route's.", min=0, max=1),
+    ] = None,
+    route: Annotated[str, typer.Option(help="That it is for. With --data what is evaluated.")] = "",
     folds: Annotated[int, typer.Option(help="Of the cross-validation.", min=2)] = 5,
     seed: Annotated[int, typer.Option(help="Of folds and routers.")] = 0,
     file: Annotated[
@@ -122,6 +135,7 @@ def evaluate(
         quality=tuple(quality or Columns.quality),
         cost=tuple(cost or Columns.cost),
         seconds=tuple(seconds or Columns.seconds),
+        confidence=tuple((not data and confidence) or Columns.confidence),
         text=text,
         **words,
         numbers=numbers,
@@ -131,6 +145,7 @@ def evaluate(
     )
     with reporting():
         _check(data, input, file, write, html, save)
+        from fabric.cli import cascading
         from fabric.config import Portfolio, load
         from fabric.learning import files
         from fabric.learning.evaluation import Wanted
@@ -140,9 +155,19 @@ def evaluate(
         routers = tuple(router or ())
         wanted = Wanted(generalist=generalist, folds=folds, seed=seed, routers=routers, blind=blind)
         portfolio = load(file) if file else Portfolio()
+        if data:
+            route = subject
+        cascading.check(cascade, risk, confidence, data, route, file, write)
+        target = None
+        if cascade:
+            target = cascading.target(server, route, data, confidence, portfolio, write)
+            wanted = replace(wanted, **cascading.goal(target, risk))
         with _progress() as show:
             if data:
-                asked = _asked(server, subject, data, input, label, words, answer, in_flight, show)
+                asked = _asked(
+                    *(server, subject, data, input, label, words, answer, in_flight, show),
+                    target.cascade if target else None,
+                )
                 table, cards, notes = asked.table, asked.cards, asked.notes
             else:
                 table, cards, notes = read(subject, columns), {}, ()
@@ -160,6 +185,8 @@ def evaluate(
             _write_page(report, name, html)
         if write and file is not None:
             _write_evidence(report, file, declared, metric, name, output)
+            if target is not None:
+                cascading.write(report, file, portfolio, target, output)
 
 
 # ------------------------------------------------------------------ before anything is measured
@@ -214,6 +241,7 @@ def _asked(
     answer: str,
     in_flight: int,
     show: Progress,
+    cascade: Cascade | None,
 ) -> Asked:
     """What the specialists of a running fabric answer to a labelled data set."""
     from fabric.cli.asking import ask, labelled
@@ -223,8 +251,8 @@ def _asked(
         key, equals, column = text.partition("=")
         columns[key] = column if equals else key
     found = labelled(data, columns, label, words)
-    asking = ask(server, name, found, answer=answer, in_flight=in_flight, progress=show)
-    return asyncio.run(asking)
+    how: dict[str, Any] = {"in_flight": in_flight, "progress": show, "cascade": cascade}
+    return asyncio.run(ask(server, name, found, answer=answer, **how))
 
 
 # ------------------------------------------------------------------ afterwards

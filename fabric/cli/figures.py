@@ -49,6 +49,7 @@ def figures(report: Evaluation) -> dict[str, str]:
         "curves": _curves if report.curves else None,
         "calibration": _calibration if report.calibrations else None,
         "worth": _worth,
+        "cascade": _cascade if report.cascade else None,
     }
     with mpl.rc_context(_STYLE):
         return {name: _svg(name, make(report)) for name, make in makers.items() if make is not None}
@@ -145,6 +146,22 @@ def _calibration(report: Evaluation) -> Figure:
         label = f"{each.router}, error {each.error:.3f}"
         color = _SERIES[at % len(_SERIES)]
         axes.plot(each.estimated, each.reached, "o-", color=color, label=label, markersize=3.5)
+    axes.grid(visible=True, alpha=0.2)
+    figure.legend(loc="outside right upper", fontsize=8)
+    return figure
+
+
+def _cascade(report: Evaluation) -> Figure:
+    """How often answers are right by their confidence, and from where on they are given."""
+    fitted = report.cascade
+    assert fitted is not None  # noqa: S101 - as in `figures`
+    how = {"xlabel": "confidence as it is read", "ylabel": "answers that are right"}
+    figure, axes = _axes(6.5, 3.6, xlim=(0, 1), ylim=(0, 1), **how)
+    axes.axhline(fitted.threshold, color=_INK, linewidth=0.8, linestyle=":")
+    for at, each in enumerate(fitted.calibrations):
+        xs, ys = [0, *each.confidence, 1], [each.accuracy[0], *each.accuracy, each.accuracy[-1]]
+        color = _SERIES[at % len(_SERIES)]
+        axes.plot(xs, ys, color=color, label=each.specialist, linewidth=1.6)
     axes.grid(visible=True, alpha=0.2)
     figure.legend(loc="outside right upper", fontsize=8)
     return figure

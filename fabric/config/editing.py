@@ -13,24 +13,27 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
 from fabric.config.document import PortfolioError
 from fabric.config.portfolio import load
-from fabric.core.cards import Card
+from fabric.core.cards import Card, Specialist
 from fabric.core.errors import Conflict, InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from fabric.config.portfolio import Portfolio
-    from fabric.core.cards import Specialist
+    from fabric.core.routes import Route
+
+    Declared = TypeVar("Declared", Specialist, Route)
 
 
 def edit(file: Path, key: str, changes: Mapping[str, Any]) -> None:
-    """Makes *file* say *changes*, such as `batching.max_size`, of the specialist *key*.
+    """Makes *file* say *changes*, such as `batching.max_size`, of *key*: the specialist
+    `name:version`, or the route `name`.
 
     Items of a list are named by their number, the number behind the last is that of a new one. The
     file is replaced as a whole, or not at all.
@@ -42,11 +45,15 @@ def edit(file: Path, key: str, changes: Mapping[str, Any]) -> None:
     """
     file = file.resolve()  # what a link leads to, not the link
     before = load(file)
-    wanted = tuple(_with(s, changes) if s.key == key else s for s in before.specialists)
+    wanted = replace(
+        before,
+        specialists=tuple(_with(s, changes) if s.key == key else s for s in before.specialists),
+        routes=tuple(_with(r, changes) if r.name == key else r for r in before.routes),
+    )
     text = edited(file.read_bytes().decode(), key, changes)
     try:
         with _draft_of(file, text) as draft:
-            if _loaded(draft) != replace(before, specialists=wanted):
+            if _loaded(draft) != wanted:
                 said = ", ".join(f"{name}: {_flow(value)}" for name, value in changes.items())
                 raise Conflict(
                     f"{file} stays as it is: what it says of {key} is shared with something else "
@@ -80,11 +87,13 @@ def _loaded(file: Path) -> Portfolio | None:
         return None
 
 
-def _with(specialist: Specialist, changes: Mapping[str, Any]) -> Specialist:
+def _with(declared: Declared, changes: Mapping[str, Any]) -> Declared:
     for place, value in changes.items():
-        part = "card" if hasattr(specialist.card, place.partition(".")[0]) else "hosting"
-        specialist = _changed(specialist, (part, *place.split(".")), value)
-    return specialist
+        path = place.split(".")
+        if isinstance(declared, Specialist):
+            path.insert(0, "card" if hasattr(declared.card, path[0]) else "hosting")
+        declared = _changed(declared, path, value)
+    return declared
 
 
 def _changed(thing: Any, place: Sequence[str], value: Any) -> Any:
@@ -100,21 +109,25 @@ def _changed(thing: Any, place: Sequence[str], value: Any) -> Any:
 
 # ------------------------------------------------------------------ the text
 def edited(text: str, key: str, changes: Mapping[str, Any]) -> str:
-    """*text* with *changes* of the specialist *key*, which it declares."""
+    """*text* with *changes* of *key*, which it declares; see `edit`."""
     for place, value in changes.items():
         text = _put(text, _entry(text, key), place.split("."), value)
     return text
 
 
 def _entry(text: str, key: str) -> yaml.MappingNode:
+    name, is_specialist, version = key.partition(":")
     root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
-    entries: list[yaml.MappingNode] = _child(root, "specialists").value
-    return next(entry for entry in entries if _key_of(entry) == key)
+    entries: list[yaml.MappingNode] = _child(
+        root, "specialists" if is_specialist else "routes"
+    ).value
+    named = (entry for entry in entries if _child(entry, "name").value == name)
+    return next(entry for entry in named if not is_specialist or _version_of(entry) == version)
 
 
-def _key_of(entry: yaml.MappingNode) -> str:
+def _version_of(entry: yaml.MappingNode) -> str:
     version = _child(entry, "version")
-    return f"{_child(entry, 'name').value}:{version.value if version else Card.version}"
+    return str(version.value) if version else Card.version
 
 
 def _child(mapping: yaml.CollectionNode, name: str) -> Any:
@@ -136,14 +149,15 @@ def _put(text: str, holder: yaml.CollectionNode, place: Sequence[str], value: An
         indent = " " * holder.value[0][0].start_mark.column
         items = "".join(f"\n{indent}  - {_flow(item)}" for item in value)
         return _inserted(text, holder, f"{name}:{items}")
-    return _inserted(text, holder, f"{name}: {_flow(value)}")
+    return _inserted(text, holder, f"{name}: {_flow(value, _inside(text, holder))}")
 
 
 def _put_in_list(
     text: str, items: yaml.SequenceNode, at: int, rest: Sequence[str], value: Any
 ) -> str:
     if at == len(items.value):
-        return _inserted(text, items, _flow(value) if items.flow_style else f"- {_flow(value)}")
+        said = _flow(value, _inside(text, items))
+        return _inserted(text, items, said if items.flow_style else f"- {said}")
     found = items.value[at]
     return _put(text, found, rest, value) if rest else _replaced(text, found, value)
 
@@ -153,7 +167,7 @@ def _is_records(value: Any) -> bool:
 
 
 def _replaced(text: str, node: yaml.Node, value: Any) -> str:
-    said = _flow(value)
+    said = _flow(value, _inside(text, node))
     if isinstance(node, yaml.SequenceNode) and not node.flow_style:
         said = f"\n{' ' * node.start_mark.column}".join(f"- {_flow(item)}" for item in value)
     start, end = node.start_mark.index, _end(node)
@@ -185,8 +199,14 @@ def _end(node: yaml.Node) -> int:
     return int(node.end_mark.index)
 
 
-def _flow(value: Any) -> str:
-    """*value* as YAML within a line."""
+def _inside(text: str, node: yaml.Node) -> str:
+    """A new line, indented as what belongs to the one that *node* starts in."""
+    line = text[text.rfind("\n", 0, node.start_mark.index) + 1 :]
+    return "\n" + " " * (len(line) - len(line.lstrip(" -")) + 2)
+
+
+def _flow(value: Any, line: str = "") -> str:
+    """*value* as YAML in flow style, within a line; each of several records starts with *line*."""
     plain = list(value) if isinstance(value, tuple) else value
     if is_dataclass(plain):
         stated = (
@@ -194,8 +214,10 @@ def _flow(value: Any) -> str:
         )
         plain = {name: item for name, item, default in stated if item != default}
     if isinstance(plain, list) and any(map(is_dataclass, plain)):
-        return f"[{', '.join(map(_flow, plain))}]"
+        records = (line + _flow(item) for item in plain)
+        return f"[{(',' if line else ', ').join(records)}]"
     if isinstance(plain, dict):
-        return "{" + ", ".join(f"{name}: {_flow(item)}" for name, item in plain.items()) + "}"
+        said = (f"{name}: {_flow(item, line)}" for name, item in plain.items())
+        return "{" + ", ".join(said) + "}"
     text = yaml.safe_dump([plain], default_flow_style=True, width=math.inf)
     return text.strip()[1:-1]

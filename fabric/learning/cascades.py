@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fabric.core.errors import InvalidRequest
 from fabric.core.routes import Calibration, Cascade
 from fabric.learning.savings import CascadeReport, reported
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from fabric.learning.outcomes import Table
 
 DELTA = 0.1
 """The chance that the risk is missed."""
@@ -31,6 +34,8 @@ _MOST_POINTS = 20
 """Of a calibration,"""
 _FEWEST_ROWS = 20
 """and rows for each of them."""
+_DIGITS = 6
+"""Of its numbers, which people read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,38 @@ class FittedCascade:
         )
 
 
+def cascade_of(table: Table, risk: float, most: int = 0, seed: int = 0) -> FittedCascade:
+    """That of the specialists of *table*, the cheapest first, by `fit_cascade`.
+
+    Only queries that all of them answered count.
+
+    Args:
+        most: Specialists that are asked at most; 0 for all.
+
+    Raises:
+        InvalidRequest: the table has no confidence, no costs, or too few rows.
+    """
+    if table.confidence is None:
+        raise InvalidRequest("a cascade needs the confidence of answers: name its columns")
+    asked = np.isfinite(table.quality)
+    cost = np.where(asked, table.cost, 0).sum(axis=0) / np.maximum(asked.sum(axis=0), 1)
+    order = np.argsort(cost, kind="stable")[: most or None]
+    if not cost[order[-1]]:
+        raise InvalidRequest("a cascade needs the costs of its specialists, and all are 0")
+    rows = asked[:, order].all(axis=1)
+    try:
+        return fit_cascade(
+            [table.candidates[place] for place in order],
+            table.confidence[rows][:, order],
+            table.quality[rows][:, order],
+            cost[order],
+            risk,
+            seed,
+        )
+    except ValueError as error:
+        raise InvalidRequest(f"no cascade: {error}") from error
+
+
 def fit_cascade(
     order: Sequence[str],
     confidence: NDArray[np.float64],
@@ -59,8 +96,9 @@ def fit_cascade(
 ) -> FittedCascade:
     """The cheapest threshold for a cascade along *order* that is wrong in *risk* of all answers.
 
-    *confidence* [n, k] is that of each candidate's answer to each row, *correct* [n, k] from 0
-    (wrong) to 1 (right), *cost* [k] per call. The rows should be like the requests to come.
+    *confidence* [n, k] is that of each candidate's answer to each row; not a number where it cannot
+    be read, and such an answer is never sure. *correct* [n, k] is from 0 (wrong) to 1 (right),
+    *cost* [k] per call. The rows should be like the requests to come.
 
     Raises:
         ValueError: the shapes do not fit, numbers are missing, or there are too few rows.
@@ -81,8 +119,9 @@ def fit_cascade(
                 specialist=name, confidence=tuple(at.tolist()), accuracy=tuple(is_.tolist())
             )
             for name, (at, is_) in zip(order, fitted.points, strict=True)
+            if len(at)
         ),
-        reported(order, stage, correct, cost, risk, fitted.is_met, draw),
+        reported(order, stage, correct, cost, risk, fitted.is_met, seed),
     )
 
 
@@ -101,8 +140,11 @@ def _check(
     ):
         if given.shape != shape:
             raise ValueError(f"{name} is of {given.shape}, not of {shape}")
-        if not np.isfinite(given).all():
-            raise ValueError(f"{name} lacks numbers: each candidate must answer each row")
+    if not np.isfinite(correct).all():
+        raise ValueError("correct lacks numbers: each candidate must answer each row")
+    for name, column in zip(order[:-1], confidence.T, strict=False):
+        if not np.isfinite(column).any():
+            raise ValueError(f"nobody knows how sure {name} is of any answer")
     if count < 2:
         raise ValueError("a cascade has two candidates at least")
     if rows < 2 * _FEWEST_ROWS * 2:
@@ -141,7 +183,7 @@ def _fit(
     spent = np.cumsum(cost)
     sure = _read(points, confidence[learn])[:, :-1]
     shares = np.linspace(0, 1, _MOST_THRESHOLDS)
-    thresholds = np.unique([0.0, 1.0, *np.round(np.quantile(sure, shares), 4)])
+    thresholds = np.unique([0.0, 1.0, *np.round(np.nanquantile(sure, shares), 4)])
 
     def tried(rows: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """[thresholds, n]: how wrong each answer would be, and what it would cost."""
@@ -164,25 +206,36 @@ def calibration(confidence: NDArray[np.float64], correct: NDArray[np.float64]) -
     """How often answers are right by their confidence: isotonic over quantiles of it.
 
     Each of up to 20 groups of rows has one answer more that is right and one that is wrong
-    (Laplace), so that a few right ones do not make certainty.
+    (Laplace), so that a few right ones do not make certainty. It has no points if nobody knows
+    the confidence of any answer.
     """
     from sklearn.isotonic import IsotonicRegression
 
+    known = np.isfinite(confidence)
+    confidence, correct = np.round(confidence[known], _DIGITS), correct[known]
+    if not len(confidence):
+        return confidence, correct
     count = int(np.clip(len(confidence) // _FEWEST_ROWS, 1, _MOST_POINTS))
     edges = np.unique(np.quantile(confidence, np.arange(1, count) / count))
     group = np.searchsorted(edges, confidence, side="right")
     sizes = np.bincount(group)
     kept = sizes > 0
-    centers = np.bincount(group, confidence)[kept] / sizes[kept]
+    centers = np.round(np.bincount(group, confidence)[kept] / sizes[kept], _DIGITS)
     shares = (np.bincount(group, correct)[kept] + 1) / (sizes[kept] + 2)
     fitted = IsotonicRegression(y_min=0, y_max=1).fit(centers, shares, sizes[kept])
-    return centers, np.asarray(fitted.predict(centers), np.float64)
+    accuracy = np.round(fitted.predict(centers), _DIGITS)
+    bends = np.diff(accuracy) != 0
+    told = np.append(True, bends) | np.append(bends, True)  # others lie on a level between two
+    return centers[told], accuracy[told]
 
 
 def _read(points: Sequence[_Points], confidence: NDArray[np.float64]) -> NDArray[np.float64]:
     """[n, k], as the gateway reads confidence."""
-    columns = (np.interp(confidence[:, j], *each) for j, each in enumerate(points))
-    return np.stack(list(columns), axis=1)
+    sure = np.full(confidence.shape, np.nan)
+    for j, each in enumerate(points):
+        if len(each[0]):
+            sure[:, j] = np.interp(confidence[:, j], *each)
+    return sure
 
 
 def _answering(sure: NDArray[np.float64], threshold: float) -> NDArray[np.intp]:

@@ -12,9 +12,11 @@ from fabric.catalog.catalog import suggestion
 from fabric.core.cards import Evidence
 from fabric.core.errors import InvalidRequest, NotFound
 from fabric.learning import ladder, worth
+from fabric.learning.cascades import FittedCascade, cascade_of
 from fabric.learning.contest import LEARNED, ROUTERS, contest, folds
 from fabric.learning.ladder import Calibration, Curve, Recovery, Rung
 from fabric.learning.measures import best_single
+from fabric.learning.outcomes import Table
 from fabric.learning.worth import Cell, Pair, Worth
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fabric.learning.outcomes import Table
 
 MANY_PAIRS = 50
 """Pairs of specialists in a report at most."""
@@ -43,6 +44,10 @@ class Wanted:
     """Those to measure; empty for all."""
     blind: bool = False
     """Whether routers are told neither task nor domain of a query, but only its content."""
+    risk: float | None = None
+    """The share of wrong answers that a cascade is fitted to; None for no cascade."""
+    most: int = 0
+    """Specialists that a cascade asks at most; 0 for all."""
 
     def __post_init__(self) -> None:
         for name in self.routers:
@@ -75,6 +80,7 @@ class Evaluation:
     recoveries: tuple[Recovery, ...]
     """Where there are two specialists."""
     calibrations: tuple[Calibration, ...]
+    cascade: FittedCascade | None
     notes: tuple[str, ...]
 
     def rung(self, router: str) -> Rung:
@@ -100,6 +106,10 @@ def evaluate(
         NotFound: there is no such generalist.
     """
     table, notes = _usable(table, wanted)
+    cascade = None
+    if wanted.risk is not None:
+        progress(0.0, "cascade")
+        cascade = cascade_of(table, wanted.risk, wanted.most, wanted.seed)
     single = best_single(table.quality)
     generalist = _generalist(table, wanted.generalist, single)
     progress(0.02, "specialists")
@@ -129,6 +139,7 @@ def evaluate(
         curves=ladder.curves(table, routings),
         recoveries=ladder.recoveries(table, routings),
         calibrations=ladder.calibrations(table, routings),
+        cascade=cascade,
         notes=notes,
     )
 
@@ -181,5 +192,5 @@ def _alike(train: Table, table: Table) -> Table:
         odd = ", ".join(sorted(set(train.candidates) ^ set(table.candidates)))
         raise InvalidRequest(f"routers learn from a table of other specialists: {odd}")
     order = [train.candidates.index(name) for name in table.candidates]
-    outcomes = {name: getattr(train, name)[:, order] for name in ("quality", "cost", "seconds")}
-    return replace(train, candidates=table.candidates, **outcomes)
+    outcomes = {name: values[:, order] for name, values in train.outcomes.items()}
+    return Table(table.candidates, train.queries, **outcomes)

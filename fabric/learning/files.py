@@ -77,9 +77,8 @@ def write(table: Table, file: str) -> None:
     }
     numbers = np.array([query.numbers for query in table.queries])
     columns |= {f"numbers|{index}": column for index, column in enumerate(numbers.T)}
-    for name in ("quality", "cost", "seconds"):
-        outcomes = getattr(table, name)
-        columns |= {f"{c}|{name}": outcomes[:, k] for k, c in enumerate(table.candidates)}
+    for name, values in table.outcomes.items():
+        columns |= {f"{c}|{name}": values[:, k] for k, c in enumerate(table.candidates)}
     made = pl.DataFrame(columns).fill_nan(None)
     writers: dict[str, Callable[[str], object]] = {
         "parquet": made.write_parquet,

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from fabric.core.decisions import Query
 
+OUTCOMES = ("quality", "cost", "seconds", "confidence")
+"""What is known of an answer."""
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
@@ -23,21 +26,27 @@ class Table:
     """[n, k], per call; zeros where there is none."""
     seconds: NDArray[np.float64]
     """[n, k]; zeros where nobody measured."""
+    confidence: NDArray[np.float64] | None = None
+    """[n, k], of each answer, from 0 to 1; not a number where it cannot be read."""
 
     def __post_init__(self) -> None:
         shape = (len(self.queries), len(self.candidates))
-        for name in ("quality", "cost", "seconds"):
-            if getattr(self, name).shape != shape:
-                raise ValueError(f"{name} is of {getattr(self, name).shape}, not of {shape}")
+        for name, values in self.outcomes.items():
+            if values.shape != shape:
+                raise ValueError(f"{name} is of {values.shape}, not of {shape}")
         if np.nanmin(self.quality, initial=0) < 0 or np.nanmax(self.quality, initial=0) > 1:
             raise ValueError("quality lies from 0 to 1")
+
+    @property
+    def outcomes(self) -> dict[str, NDArray[np.float64]]:
+        """All that came out, [n, k] each, by its name."""
+        named = {name: getattr(self, name) for name in OUTCOMES}
+        return {name: values for name, values in named.items() if values is not None}
 
     def rows(self, chosen: NDArray[np.intp]) -> Table:
         """Some of the queries, in the order of *chosen*."""
         return Table(
             self.candidates,
             tuple(self.queries[row] for row in chosen),
-            self.quality[chosen],
-            self.cost[chosen],
-            self.seconds[chosen],
+            **{name: values[chosen] for name, values in self.outcomes.items()},
         )

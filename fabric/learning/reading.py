@@ -17,7 +17,7 @@ import numpy as np
 from fabric.core.decisions import Query
 from fabric.core.errors import InvalidRequest, NotFound
 from fabric.learning.files import WORDS, frame
-from fabric.learning.outcomes import Table
+from fabric.learning.outcomes import OUTCOMES, Table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -25,19 +25,24 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
+_SHARES = ("quality", "confidence")
+"""Outcomes from 0 to 1, which differ by row."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
     """Which column of a file means what. The defaults are what `write` writes.
 
-    `quality`, `cost` and `seconds` of a wide file are `NAME=COLUMN`, or a pattern such as
-    `{}|total_cost` where `{}` is the specialist's name; a number in place of a column holds for all
-    rows. Of a long file they are the one column. What a default names may be missing.
+    `quality`, `cost`, `seconds` and `confidence` of a wide file are `NAME=COLUMN`, or a pattern
+    such as `{}|total_cost` where `{}` is the specialist's name; of cost and seconds, a number in
+    place of a column holds for all rows. Of a long file they are the one column. What a default
+    names may be missing.
     """
 
     quality: tuple[str, ...] = ("{}|quality",)
     cost: tuple[str, ...] = ("{}|cost",)
     seconds: tuple[str, ...] = ("{}|seconds",)
+    confidence: tuple[str, ...] = ("{}|confidence",)
     text: str = "text"
     task: str = "task"
     domain: str = "domain"
@@ -75,14 +80,16 @@ def table_of(found: pl.DataFrame, columns: Columns = Columns()) -> Table:
     taken = {getattr(columns, word) for word in WORDS} | {*numbers}
     cost = _by_specialist(found, "cost", columns.cost, taken)
     seconds = _by_specialist(found, "seconds", columns.seconds, taken)
-    taken |= {*cost.values(), *seconds.values()}
+    confidence = _by_specialist(found, "confidence", columns.confidence, taken)
+    taken |= {*cost.values(), *seconds.values(), *confidence.values()}
     quality = _by_specialist(found, "quality", columns.quality, taken)
     if not quality:
         raise InvalidRequest(
             f"no column has the quality of a specialist: none is like {columns.quality[0]!r}; name "
             "them by --quality 'NAME=COLUMN' or a pattern such as --quality '{}'"
         )
-    for kind, given in (("cost", cost), ("seconds", seconds)):
+    given_of = {"cost": cost, "seconds": seconds, "confidence": confidence}
+    for kind, given in given_of.items():
         for name in given.keys() - quality.keys():
             if getattr(columns, kind) != getattr(Columns, kind):
                 raise NotFound(f"--{kind}: no specialist '{name}'{_nearest(name, quality)}")
@@ -90,9 +97,10 @@ def table_of(found: pl.DataFrame, columns: Columns = Columns()) -> Table:
     return Table(
         tuple(quality),
         tuple(_queries(words, vectors, found.height)),
-        _checked(np.column_stack([_floats(found, c) for c in quality.values()]), quality),
+        _shares(found, "quality", quality, quality),
         _amounts(found, "cost", quality, cost),
         _amounts(found, "seconds", quality, seconds),
+        _shares(found, "confidence", quality, confidence) if confidence else None,
     )
 
 
@@ -116,7 +124,7 @@ def _widened(found: pl.DataFrame, columns: Columns) -> tuple[pl.DataFrame, Colum
             raise InvalidRequest(f"a long table takes --query and --specialist: give --{option}")
         _known(found, f"--{option}", name)
     values = {}
-    for kind in ("quality", "cost", "seconds"):
+    for kind in OUTCOMES:
         default, given = getattr(Columns, kind), getattr(columns, kind)
         name = kind if given == default else given[0]
         if kind == "quality" or given != default or name in found.columns:
@@ -135,7 +143,7 @@ def _widened(found: pl.DataFrame, columns: Columns) -> tuple[pl.DataFrame, Colum
             how="left",
             maintain_order="left",
         )
-    defaults = {kind: getattr(Columns, kind) for kind in ("quality", "cost", "seconds")}
+    defaults = {kind: getattr(Columns, kind) for kind in OUTCOMES}
     return wide, Columns(
         **{**vars(columns), **defaults, "query": "", "specialist": "", "where": ""}
     )
@@ -189,7 +197,7 @@ def _by_specialist(
             named |= _matched(found, text, taken)
         elif not equals or not name:
             raise InvalidRequest(f"--{kind} {text!r} must read NAME=COLUMN, or have {{}} for NAME")
-        elif kind == "quality" or not _is_number(column):
+        elif kind in _SHARES or not _is_number(column):
             named[name] = _known(found, f"--{kind}", column)
         else:
             named[name] = column
@@ -232,16 +240,21 @@ def _floats(found: pl.DataFrame, column: str) -> NDArray[np.float64]:
         raise InvalidRequest(f"column '{column}' does not hold numbers alone") from error
 
 
-def _checked(quality: NDArray[np.float64], columns: Mapping[str, str]) -> NDArray[np.float64]:
-    """*quality* if all of it lies from 0 to 1."""
-    wrong = np.argwhere((quality < 0) | (quality > 1))
-    if len(wrong):
-        row, at = wrong[0]
-        raise InvalidRequest(
-            f"row {row + 1}, column '{[*columns.values()][at]}': quality is {quality[row, at]:g}, "
-            "it must be from 0 (wrong) to 1 (right)"
-        )
-    return quality
+def _shares(
+    found: pl.DataFrame, kind: str, specialists: Collection[str], columns: Mapping[str, str]
+) -> NDArray[np.float64]:
+    """What is from 0 to 1 of each answer, [n, k]; not a number where nobody knows."""
+    shares = np.full((found.height, len(specialists)), np.nan)
+    for at, name in enumerate(specialists):
+        if name not in columns:
+            continue
+        shares[:, at] = _floats(found, columns[name])
+        for row in np.flatnonzero((shares[:, at] < 0) | (shares[:, at] > 1))[:1]:
+            raise InvalidRequest(
+                f"row {row + 1}, column '{columns[name]}': {kind} is {shares[row, at]:g}, "
+                f"it must be from 0 to 1"
+            )
+    return shares
 
 
 def _amounts(

@@ -130,7 +130,7 @@ def test_the_chance_is_a_bound(scale):
     [
         ({"order": ("a",)}, "confidence is of"),
         ({"cost": np.ones(3)}, "cost is of"),
-        ({"confidence": np.full((100, 2), np.nan)}, "confidence lacks numbers"),
+        ({"confidence": np.full((100, 2), np.nan)}, "nobody knows how sure a is"),
         ({"correct": np.full((100, 2), 2.0)}, "lie from 0 to 1"),
         ({"risk": 1.5}, "lie from 0 to 1"),
         ({"confidence": np.ones((9, 2)), "correct": np.ones((9, 2))}, "9 rows are too few"),
