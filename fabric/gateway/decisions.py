@@ -60,6 +60,8 @@ class Decisions:
         """By the keys of the cards that they are of."""
         self._explorers: dict[str, tuple[Route, Explorer]] = {}
         """By route."""
+        self._bases: dict[str, int] = {}
+        """The version of the policy whose scores each of them last started from."""
 
     async def keep(self) -> None:
         """Keeps policies, and embeddings of cards, as the catalog has them, for ever."""
@@ -102,11 +104,13 @@ class Decisions:
         judged, explorer = None, None
         if learning is not None and route.learns:
             judged, doubt = self._policies.judged(plan.route, learning, seen.query, frame.keys)
-            explorer = self._explorer(route)
+            explorer = self._explorer(route, judged.version if judged is not None else 0)
             if doubt:
                 seen = replace(seen, doubts=(*seen.doubts, doubt))
         try:
-            made, decision = decided(frame, seen, judged, explorer)
+            # Who wants the first candidate or nobody is not used to try another one.
+            trying = explorer if request.substitute else None
+            made, decision = decided(frame, seen, judged, trying)
         except Exception as error:
             log.exception("evidence decides for route %s", route.name)
             doubt = f"deciding failed: {type(error).__name__}"
@@ -127,12 +131,13 @@ class Decisions:
             if place % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # requests are to be answered meanwhile
             kept = self._view.records.find(said.request)
-            if kept is None or not kept.expected or (said.id, said.specialist) in kept.heard:
+            about = (said.id, "" if said.id else said.specialist)
+            if kept is None or not kept.expected or about in kept.heard:
                 continue
             _, explorer = self._explorers.get(kept.decision.route, (None, None))
             if explorer is None or len(kept.heard) >= _MOST_HEARD:
                 continue
-            kept.heard.add((said.id, said.specialist))
+            kept.heard.add(about)
             query = kept.decision.query
             for key, success in from_message(said, Feedback).rewards(kept.outcomes):
                 if key in kept.expected and explorer.learn(query, key, success, kept.expected[key]):
@@ -177,7 +182,11 @@ class Decisions:
         try:
             return await self._encoders.embed(content, found, trace, deadline), ()
         except FabricError as error:
-            return None, (f"encoder {content.encoder} gave no embedding: {error.message}",)
+            why = error.message
+        except Exception as error:
+            log.exception("encoder %s", content.encoder)
+            why = type(error).__name__
+        return None, (f"encoder {content.encoder} gave no embedding: {why}",)
 
     def _similarities(
         self, plan: Plan, embedding: Embedding | None, text: str
@@ -211,7 +220,9 @@ class Decisions:
             self._words[key] = (tuple(cards), words)
         return words
 
-    def _explorer(self, route: Route) -> Explorer | None:
+    def _explorer(self, route: Route, policy: int) -> Explorer | None:
+        """Who is tried along *route*, if anybody is. A new *policy* has learned what was missed by
+        the scores before it; that none was asked, 0, changes nothing."""
         exploration, learning = route.exploration, route.learning
         if learning is None or not (exploration.share or exploration.shadow):
             return None
@@ -219,6 +230,11 @@ class Decisions:
         if explorer is None or known is not route:
             if len(self._explorers) >= _MOST_FRAMES:
                 self._explorers.clear()
+                self._bases.clear()
             explorer = Explorer(exploration)
             self._explorers[route.name] = (route, explorer)
+            self._bases[route.name] = policy
+        elif policy and policy != self._bases[route.name]:
+            explorer.rebase()
+            self._bases[route.name] = policy
         return explorer

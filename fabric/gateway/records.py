@@ -55,7 +55,7 @@ class Kept:
     """How likely each was to succeed, where somebody may have been tried to learn of it."""
     outcomes: list[Outcome] = field(default_factory=list)
     heard: set[tuple[str, str]] = field(default_factory=set)
-    """What was said of it: the id of the feedback, and whom it was about."""
+    """What was said of it: the id of the feedback, or else whom it was about."""
 
 
 class Records:

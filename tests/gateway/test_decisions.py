@@ -222,6 +222,18 @@ async def test_an_encoder_that_fails_costs_no_answer(said, doubt):
     assert doubt in reason
 
 
+async def test_a_mistake_in_embedding_costs_no_answer(monkeypatch, caplog):
+    """It is logged, and words are compared."""
+    monkeypatch.setattr("fabric.gateway.encoders.embedding", _fail)
+    view = view_of(A, B, ENCODER, chain("a", "b", content=BY_ENCODER), pool=Pool(e=b""))
+
+    answer, record = await ask(view, request("does rice boil"))
+
+    assert answer.specialist == "b"
+    assert "gave no embedding: ZeroDivisionError" in record.plan.candidates[0].reason
+    assert "by zero" in caplog.text
+
+
 async def test_an_encoder_that_is_not_there_costs_no_answer():
     """It may be declared later."""
     view = view_of(A, chain("a", content=BY_ENCODER))
@@ -442,7 +454,7 @@ async def test_deciding_that_fails_costs_no_answer(caplog):
     class Broken:
         decide = staticmethod(_fail)
 
-    view.decisions._explorer = lambda route: Broken()
+    view.decisions._explorer = lambda route, policy: Broken()
     answer, record = await ask(view)
 
     assert answer.specialist == "a"
@@ -475,6 +487,41 @@ async def test_some_requests_try_somebody_else():
     for decision in decisions:
         assert sum(decision.propensities) == pytest.approx(1)
         assert min(decision.propensities) > 0
+
+
+async def test_nobody_is_tried_on_who_wants_the_first_or_nobody():
+    """The first is then who is expected to do best, and that is what the propensities say."""
+    exploration = Exploration(share=1.0)
+    view = view_of(A, B, chain("a", "b", learning=Learning(), exploration=exploration))
+    for _ in range(30):
+        asked = request("hello")
+        asked.substitute = False
+        _, record = await ask(view, asked)
+        assert record.decision.candidates[0] == "a:1"
+        assert record.decision.propensities == (1.0, 0.0)
+        assert record.expected
+
+
+async def test_who_is_tried_starts_anew_with_a_new_policy():
+    """It was trained on what the scores before it had missed."""
+    exploration = Exploration(share=0.5)
+    at = chain("a", "b", learning=APPLIED, exploration=exploration)
+    view = view_of(A, B, at, policies=[policy(1, a=0.8, b=0.2)])
+    async with kept(view):
+        await learned(view)
+        for _ in range(20):
+            _, record = await ask(view)
+            about = {"request": record.decision.request, "specialist": "b:1", "score": 1.0}
+            await view.decisions.hear(said(about))
+        _, explorer = view.decisions._explorers["r"]
+        assert explorer.state()["gains"].any()
+        change(view, policies=[policy(2, a=0.2, b=0.8)])
+        await until(lambda: view.decisions._policies._used["r"].version == 2)
+        await ask(view)
+
+    assert view.decisions._explorers["r"][1] is explorer
+    assert not explorer.state()["gains"].any()
+    assert explorer.state()["labels"].any()
 
 
 # ------------------------------------------------------------------ callers that leave
@@ -555,6 +602,19 @@ async def test_what_is_said_again_is_heard_once():
 
     _, explorer = view.decisions._explorers["r"]
     assert explorer.state()["labels"][:, 0].tolist() == [1.0]
+
+
+async def test_one_id_is_heard_once_of_a_request():
+    """Whomever it is about."""
+    exploration = Exploration(share=0.5)
+    view = view_of(A, B, chain("a", "b", learning=Learning(), exploration=exploration))
+    _, record = await ask(view)
+    about = {"request": record.decision.request, "id": "x", "score": 1.0}
+
+    await view.decisions.hear(said(about | {"specialist": "a:1"}, about | {"specialist": "b:1"}))
+
+    _, explorer = view.decisions._explorers["r"]
+    assert explorer.state()["candidates"].tolist() == ["a:1"]
 
 
 async def test_without_exploration_nothing_is_heard():
