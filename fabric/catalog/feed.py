@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from fabric.core.changes import Changes
 
 EPOCH_BITS = 32
+_MOST_BYTES = 1 << 26
+"""Of the policies in the changes that are kept."""
 
 
 def first_revision(epoch: int) -> int:
@@ -31,7 +33,9 @@ class Feed:
 
     def __init__(self, catalog: Catalog, kept: int = 1024) -> None:
         self._catalog = catalog
-        self._kept: deque[Changes] = deque(maxlen=kept)
+        self._most = kept
+        self._kept: deque[Changes] = deque()
+        self._kept_bytes = 0
         self._changed = asyncio.Event()
         self._closed = False
 
@@ -40,6 +44,9 @@ class Feed:
         numbered = replace(changes, revision=self._catalog.revision + 1)
         self._catalog.update(numbered)
         self._kept.append(numbered)
+        self._kept_bytes += _size(numbered)
+        while len(self._kept) > self._most or self._kept_bytes > _MOST_BYTES:
+            self._kept_bytes -= _size(self._kept.popleft())
         self._wake()
         return numbered
 
@@ -74,3 +81,8 @@ class Feed:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _size(changes: Changes) -> int:
+    """Bytes of what may be large."""
+    return sum(len(policy.data) + len(policy.report) for policy in changes.policies)

@@ -126,7 +126,7 @@ def _print(client: Client, found: Sequence[Policy], output: Output, of: Any) -> 
         return
     routes: Any = client.list("route")
     listed: Any = client.list("policy")
-    used = (in_use([p for p in listed if p.route == r.name], r.learning) for r in routes)
+    used = (in_use([p for p in listed if p.route == r.name], r) for r in routes)
     out.table(*views.policies(found, {policy.key for policy in used if policy}))
 
 

@@ -7,12 +7,12 @@ from fabric.client.results import (
     Candidate,
     Explanation,
     Metadata,
-    Recorded,
     Refusal,
     Resource,
     Trained,
 )
 from fabric.client.sync import Client
+from fabric.core.decisions import Record
 
 __all__ = [
     "Answer",
@@ -22,7 +22,7 @@ __all__ = [
     "Client",
     "Explanation",
     "Metadata",
-    "Recorded",
+    "Record",
     "Refusal",
     "Resource",
     "Trained",

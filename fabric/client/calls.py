@@ -25,12 +25,11 @@ from fabric.client.results import (
     Applied,
     Explanation,
     Metadata,
-    Recorded,
     Resource,
     Trained,
 )
 from fabric.core.changes import Changes, Key, Kind
-from fabric.core.decisions import Feedback
+from fabric.core.decisions import Feedback, Record
 from fabric.core.errors import InvalidRequest
 from fabric.core.routes import Requirements, Route
 from fabric.core.tensors import TensorSpec
@@ -256,8 +255,9 @@ def feedback_many(
 
 def decisions(
     route: str = "", *, request: str = "", limit: int = 0
-) -> Call[learning_pb2.ListDecisionsResponse, tuple[Recorded, ...]]:
-    """What was decided, how it went and what was said of it, the latest first.
+) -> Call[learning_pb2.ListDecisionsResponse, tuple[Record, ...]]:
+    """What was decided, how it went and what was said of it, the latest first; a log as
+    `fabric.learning.replay` takes it.
 
     Args:
         route: Of this route; empty for all.
@@ -269,8 +269,8 @@ def decisions(
     """
     asked = learning_pb2.ListDecisionsRequest(route=route, request=request, limit=limit)
 
-    def read(response: learning_pb2.ListDecisionsResponse) -> tuple[Recorded, ...]:
-        return tuple(from_message(each, Recorded) for each in response.records)
+    def read(response: learning_pb2.ListDecisionsResponse) -> tuple[Record, ...]:
+        return tuple(from_message(each, Record) for each in response.records)
 
     return Call(_LEARNING + "ListDecisions", asked, learning_pb2.ListDecisionsResponse, read)
 

@@ -105,16 +105,6 @@ class Explanation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """What was decided for a request, how it went, and what was said of it."""
-
-    decision: Decision
-    outcomes: tuple[Outcome, ...] = ()
-    """Of all who were asked."""
-    feedback: tuple[Feedback, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class Trained:
     """What came of a training."""
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from fabric.control.rows import labelled
 from fabric.control.settings import ControlSettings
 from fabric.control.store import opened
+from fabric.core.decisions import Record
 from fabric.core.errors import FabricError, NotFound
-from fabric.learning.records import Record
 from fabric.learning.studying import TIME, Studied, study
 from fabric.processes import from_environ
 from fabric.wire.cards import from_message

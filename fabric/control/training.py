@@ -115,7 +115,7 @@ class Training:
             raise Unimplemented(self._missing)
         async with self._alone:
             route = self._controller.catalog.routes.get(name)
-            if route is not None and not learns(route):
+            if route is not None and not route.learns:
                 raise Conflict(f"route {name!r} does not learn: give it learning, and no bypass")
             labels, _ = await self._records.labels(name, 0.0)
             self._tried[name] = self._clock(), labels
@@ -133,7 +133,7 @@ class Training:
         return self._missing or self._notes.get(route, "")
 
     async def _is_due(self, route: Route) -> bool:
-        if not learns(route) or route.learning is None:
+        if route.learning is None or not route.learns:
             return False
         policies = self._controller.catalog.policies.get(route.name, ())
         after, before = self._tried.get(route.name, (0.0, 0))
@@ -213,10 +213,6 @@ async def _run(
 def _content(file: IO[bytes]) -> bytes:
     file.seek(0)
     return file.read()
-
-
-def learns(route: Route) -> bool:
-    return route.learning is not None and route.learning.mode != "bypass"
 
 
 def is_due(learning: Learning, labels: int, new: int, before: int) -> bool:

@@ -6,10 +6,12 @@ be scored from them, since a decision says how likely each candidate was to be c
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from fabric.core.errors import InvalidRequest
+from fabric.core.errors import InvalidRequest, SpecialistFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -116,3 +118,32 @@ class Feedback:
             yield from ((other, 0.0) for other in about if other != self.preferred)
         elif self.score is not None:
             yield from ((specialist, self.score) for specialist in about)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One decision with all that is known of it."""
+
+    decision: Decision
+    outcomes: tuple[Outcome, ...] = ()
+    """Of all who were asked, as they came; of one who was asked again, several."""
+    feedback: tuple[Feedback, ...] = ()
+    """One for each id."""
+
+    @cached_property
+    def rewards(self) -> dict[str, float]:
+        """From 0 to 1 for every specialist of which something is known.
+
+        Of several things said the mean counts, so that their order does not matter. A model that
+        ran and failed was wrong, but only where something was said of the request: failures of
+        requests that nobody speaks of would outweigh the successes that nobody speaks of.
+        """
+        said: dict[str, list[float]] = defaultdict(list)
+        for feedback in self.feedback:
+            for specialist, reward in feedback.rewards(self.outcomes):
+                said[specialist].append(reward)
+        if self.feedback:
+            for outcome in self.outcomes:
+                if outcome.error == SpecialistFailed.reason:
+                    said[outcome.specialist] = [0.0]
+        return {specialist: sum(told) / len(told) for specialist, told in said.items()}

@@ -10,7 +10,7 @@ from fabric.core.cards import check_name
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fabric.core.routes import Learning
+    from fabric.core.routes import Route
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +44,11 @@ class Policy:
         return f"{self.route}:{self.version}"
 
 
-def in_use(policies: Iterable[Policy], learning: Learning | None) -> Policy | None:
-    """Which of a route's *policies*, the latest first, is used: the one that is named, else the
-    latest that has not lost."""
-    if learning is None or learning.mode == "bypass":
+def in_use(policies: Iterable[Policy], route: Route) -> Policy | None:
+    """Which of the *policies* of *route*, the latest first, is used: the one that is named, else
+    the latest that has not lost."""
+    learning = route.learning
+    if learning is None or not route.learns:
         return None
     if learning.policy:
         return next((each for each in policies if each.version == learning.policy), None)

@@ -301,6 +301,11 @@ class Route:
     loaded: bool = True
     """False keeps it declared, and unanswered until it is loaded."""
 
+    @property
+    def learns(self) -> bool:
+        """Whether it has learning that is not bypassed."""
+        return self.learning is not None and self.learning.mode != "bypass"
+
     def __post_init__(self) -> None:
         check_name(self.name)
         _one_of("order", self.order, ("fixed", "weighted", "scored"))

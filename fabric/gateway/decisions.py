@@ -73,7 +73,7 @@ class Decisions:
         Raises what `Dispatcher.infer` raises, and
             InvalidRequest: it lacks the input that its route decides by.
         """
-        await self._decide(request, deadline)
+        deadline = await self._decide(request, deadline)
         self._view.dispatcher.admit(request, deadline)
         return await self._view.dispatcher.infer(request, deadline)
 
@@ -81,25 +81,26 @@ class Decisions:
         self, request: InferRequest, deadline: Deadline
     ) -> AsyncGenerator[Answer, None]:
         """The answers to *request* as they come, see `Dispatcher.stream`; raises as `infer`."""
-        await self._decide(request, deadline)
+        deadline = await self._decide(request, deadline)
         async with aclosing(self._view.dispatcher.stream(request, deadline)) as answers:
             async for answer in answers:
                 yield answer
 
-    async def _decide(self, request: InferRequest, deadline: Deadline) -> None:
+    async def _decide(self, request: InferRequest, deadline: Deadline) -> Deadline:
+        """Gives *request* its plan; by when it has to be answered, deciding included."""
         plan = request.plan
         if plan is None:
             plan = self._view.planner.plan(request.model, request.version, request.requirements)
         route = self._view.catalog.routes.get(plan.route)
+        deadline = deadline.within(plan.timeout, time.monotonic())
         if route is None:
-            return  # it was deleted just now; the plan stands
+            return deadline  # it was deleted just now; the plan stands
         frame = self._frame(plan, route)
         request.request = uuid.uuid4().hex
-        seen = await self._seen(frame, request, deadline.within(plan.timeout, time.monotonic()))
+        seen = await self._seen(frame, request, deadline)
         learning = route.learning
         judged, explorer = None, None
-        learns = learning is not None and learning.mode != "bypass"
-        if learning is not None and learns:
+        if learning is not None and route.learns:
             judged, doubt = self._policies.judged(plan.route, learning, seen.query, frame.keys)
             explorer = self._explorer(route)
             if doubt:
@@ -113,7 +114,8 @@ class Decisions:
             made, decision = decided(frame, seen, None, None)
         request.plan, request.place, request.shadow = made, 0, decision.shadow
         expected = {} if explorer is None else likely(frame, judged)
-        self._view.records.decided(decision, made, is_reported=learns, expected=expected)
+        self._view.records.decided(decision, made, is_reported=route.learns, expected=expected)
+        return deadline
 
     async def hear(self, payload: bytes) -> None:
         """Takes what a `SubmitFeedbackRequest` says of decisions that are kept here: who is tried

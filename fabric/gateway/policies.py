@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from fabric.core.policies import Policy
+from fabric.core.policies import Policy, in_use
 from fabric.routing.deciding import Judged
 
 if TYPE_CHECKING:
@@ -133,15 +133,11 @@ class Policies:
         """By route, the version that is to be used and the policy, if it is there."""
         wanted: dict[str, tuple[int, Policy | None]] = {}
         for name, route in self._view.deciding.items():
-            if route.learning is None or route.learning.mode == "bypass":
-                continue
-            policies = self._view.catalog.policies.get(name, ())
-            version = route.learning.policy
-            if version:
-                found = next((each for each in policies if each.version == version), None)
-                wanted[name] = (version, found)
-            elif (latest := next((each for each in policies if not each.lost), None)) is not None:
-                wanted[name] = (latest.version, latest)
+            policy = in_use(self._view.catalog.policies.get(name, ()), route)
+            if policy is not None:
+                wanted[name] = (policy.version, policy)
+            elif route.learns and route.learning is not None and route.learning.policy:
+                wanted[name] = (route.learning.policy, None)
         return wanted
 
     async def _opened(self, version: int, policy: Policy | None) -> _Used:

@@ -9,10 +9,8 @@ from sklearn.isotonic import IsotonicRegression
 Floats = NDArray[np.float64]
 
 _LEAST_SLOPE = 1e-6
-_LEAST_LABELS = 100
-_MOST_BINS = 30
-_TRUST = 100
-"""Labels that a score is worth as it is, so that differences between scores last."""
+_LEAST_LABELS = 25
+_MOST_BINS = 200
 
 
 def fit_curve(scores: Floats, outcomes: Floats, weights: Floats) -> Floats:
@@ -32,8 +30,6 @@ def fit_curve(scores: Floats, outcomes: Floats, weights: Floats) -> Floats:
     step = np.append(0, np.cumsum(np.diff(levels) > 1e-12))
     total = np.bincount(step, w)
     xs, ys = np.bincount(step, w * x) / total, np.bincount(step, w * levels) / total
-    ys = total * ys + _TRUST * np.clip(xs, 0, 1)
-    ys = np.maximum.accumulate(ys / (total + _TRUST))
     return _widened(xs, ys)
 
 

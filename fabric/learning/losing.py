@@ -14,8 +14,7 @@ from fabric.routing.learned import Learned
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fabric.core.decisions import Query
-    from fabric.learning.records import Record
+    from fabric.core.decisions import Query, Record
 
 NEWEST = 5_000
 """Records that are looked at."""

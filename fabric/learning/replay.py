@@ -19,7 +19,7 @@ from fabric.learning.rewards import cross_fitted
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fabric.learning.records import Record
+    from fabric.core.decisions import Record
 
 ForCandidates = Callable[[Query, tuple[str, ...]], Sequence[float]]
 """From a query and its candidates to a number for each: as a policy the probability with which it

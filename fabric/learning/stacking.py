@@ -18,6 +18,8 @@ _LEAST_PAIRS = 50
 _LEAST_BOTH = 30
 _LEAST_SEEN = 10
 _CUTS = 50
+_SHRINKAGE = 20
+"""Labels before a candidate's own offset counts half."""
 
 
 def centred(values: Floats, w: Floats) -> tuple[Floats, Floats]:
@@ -49,7 +51,9 @@ def weigh(stages: Sequence[Floats], y: Floats, w: Floats) -> tuple[Floats, Float
     level = _solve(flat[:-1], flat[-1])
     weights = np.stack([between, level], axis=1)
     left = w * (y - combined(stages, weights, np.zeros(y.shape[1])))
-    return weights, left.sum(0) / (w.sum(0) + 20)
+    common = float(left.sum() / max(float(w.sum()), 1e-9))
+    own = (left - w * common).sum(0) / (w.sum(0) + _SHRINKAGE)
+    return weights, common + own
 
 
 def combined(stages: Sequence[Floats], weights: Floats, offset: Floats) -> Floats:

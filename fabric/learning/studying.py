@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fabric.core.cards import Card, Evidence
+    from fabric.core.decisions import Record
     from fabric.core.routes import Route
     from fabric.learning.outcomes import Table
-    from fabric.learning.records import Record
 
 
 TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -110,7 +110,7 @@ def study(
     not learned from: nobody can choose them.
     """
     learning = route.learning or Learning()
-    lost = _lost(in_use(policies, learning), learning, records)
+    lost = _lost(in_use(policies, route), learning, records)
     table = declared_of(table_of(records), cards)
     labels = len(table.queries)
     if labels < learning.min_labels:

@@ -44,8 +44,7 @@ class Explores(Protocol):
 
 def is_decided(route: Route) -> bool:
     """Whether requests of *route* are ranked one by one."""
-    learns = route.learning is not None and route.learning.mode != "bypass"
-    return learns or route.content is not None
+    return route.learns or route.content is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

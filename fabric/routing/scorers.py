@@ -6,7 +6,7 @@ much as the middle one, or is as slow, has 0.5.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from math import inf
 from statistics import median
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from fabric.core.cards import Card, Evidence
-    from fabric.core.plans import Candidate
     from fabric.core.routes import Preferences
 
 _PRIOR_ROWS = 32
@@ -50,7 +49,7 @@ class Sight:
 class Scores:
     """The scores of cards among them all.
 
-    A scorer that needs the request, as similarity does, is left out: see `with_part`.
+    A scorer that needs the request, as similarity does, is left out: see `routing/deciding.py`.
     """
 
     def __init__(self, cards: Sequence[Card], preferences: Preferences, sight: Sight) -> None:
@@ -73,31 +72,6 @@ class Scores:
         """Such as `quality 0.93 of accuracy for cursive, cost 2: 0.81`."""
         words = ", ".join([why(place) for _, why in self._columns.values()])
         return f"{words}: {self.means[place]:.2f}"
-
-
-def with_part(
-    candidates: Sequence[Candidate], preferences: Preferences, name: str, scores: Sequence[float]
-) -> tuple[Candidate, ...]:
-    """*candidates* ranked anew with the *scores* of one scorer, which come with a request.
-
-    The scorer *name* takes the place of what it said before, if it did. Those that score the same
-    keep their order.
-    """
-    weights = preferences.weighted
-    made = []
-    for candidate, score in zip(candidates, scores, strict=True):
-        parts = (*(part for part in candidate.parts if part[0] != name), (name, score))
-        mean = _mean(parts, weights)
-        words = candidate.reason.rpartition(": ")[0]
-        reason = f"{name} {score:.2f}, {words}: {mean:.2f}"
-        made.append(replace(candidate, score=mean, parts=parts, reason=reason))
-    return tuple(sorted(made, key=lambda candidate: -candidate.score))
-
-
-def _mean(parts: Sequence[tuple[str, float]], weights: Mapping[str, float]) -> float:
-    """Weighted, of those parts that have a weight; 0 without any."""
-    total = sum([weights.get(name, 0.0) for name, _ in parts])
-    return sum([score * weights.get(name, 0.0) for name, score in parts]) / total if total else 0.0
 
 
 # ------------------------------------------------------------------ evidence

@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fabric.core.decisions import Decision, Feedback, Outcome, Query
-from fabric.learning.records import Record
+from fabric.core.decisions import Decision, Feedback, Outcome, Query, Record
 from fabric.learning.replay import METHODS, replay
 
 

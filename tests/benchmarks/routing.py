@@ -16,7 +16,7 @@ import argparse
 import itertools
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ Floats = NDArray[np.float64]
 Scores = dict[str, Floats]
 """Of each router [queries, k]: what it ranks candidates by."""
 
-DRAWS = 300
+DRAWS = 200
 PRICES = np.append(0, np.logspace(0, 6, 120))
 """What quality is traded for a unit of cost at, to draw a curve of cost and quality."""
 OURS = "fabric"
@@ -132,15 +132,13 @@ def measured(task: Task) -> dict[str, dict[str, Any]]:
 
 
 def _averaged(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        key: measures.Interval(
-            *(float(np.mean([getattr(part[key], end) for part in parts])) for end in _ENDS)
-        )
-        for key in parts[0]
-    }
+    def mean(key: str) -> Any:
+        values = [part[key] for part in parts]
+        if isinstance(values[0], float):
+            return float(np.mean(values))
+        return measures.Interval(*np.mean([astuple(value) for value in values], axis=0).tolist())
 
-
-_ENDS = ("value", "low", "high")
+    return {key: mean(key) for key in parts[0]}
 
 
 def figures(
@@ -155,7 +153,9 @@ def figures(
         return {name: _of_pair(table, s) for name, s in scores.items() if name != GUARDED}
     if task.kind == "priced":
         cost = expected_cost(task, held)
-        return {name: _of_priced(table, s, cost, name) for name, s in scores.items()}
+        found = {name: _of_priced(table, s, cost, name) for name, s in scores.items()}
+        found[GUARDED] = {"m": found[GUARDED]["m"]}  # the guard knows no prices
+        return found
     single = np.full(len(held), measures.best_single(table.quality))
     if task.kind == "pool":
         return {name: {"m": _gap(table, s, single)} for name, s in scores.items()}
@@ -183,9 +183,7 @@ def _of_pair(table: Table, scores: Floats) -> dict[str, Any]:
         "CPT50": _bootstrap(
             lambda r: measures.calls_needed(gain[r], weak[r], strong[r], 0.5), rows
         ),
-        "CPT80": _bootstrap(
-            lambda r: measures.calls_needed(gain[r], weak[r], strong[r], 0.8), rows
-        ),
+        "CPT80": measures.calls_needed(gain, weak, strong, 0.8),
     }
 
 
@@ -277,7 +275,8 @@ def _shown(task: Task) -> dict[str, Any]:
     print(f"\n{task.name} ({task.kind}, {shape[0]} × {shape[1]}) {beside}")
     for name, values in result.items():
         shown = (
-            f"{key} {value if key != 'ECE' else f'{value:.3f}'}" for key, value in values.items()
+            f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in values.items()
         )
         print(f"  {name:16} {'  '.join(shown)}")
     print(f"  {time.process_time() - began:.0f} s of CPU", flush=True)

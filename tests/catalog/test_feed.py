@@ -8,6 +8,7 @@ import pytest
 
 from fabric.catalog.catalog import Catalog, Changes
 from fabric.catalog.feed import Feed, first_revision
+from fabric.core.policies import Policy
 from fabric.testing import route
 
 START = first_revision(3)
@@ -51,6 +52,18 @@ def test_a_watcher_of_another_time_gets_a_snapshot(catalog, feed, revision):
         feed.publish(adding(name))
 
     assert feed.since(revision) == (catalog.snapshot(),)
+
+
+def test_policies_are_kept_as_far_as_there_is_room(catalog, feed, monkeypatch):
+    """They may be large: whoever has not seen the last of them starts again from a snapshot."""
+    monkeypatch.setattr("fabric.catalog.feed._MOST_BYTES", 100)
+    learned = [
+        feed.publish(Changes(revision=0, policies=(Policy(route="a", version=n, data=bytes(60)),)))
+        for n in (1, 2)
+    ]
+
+    assert feed.since(learned[0].revision) == (learned[1],)
+    assert feed.since(START) == (catalog.snapshot(),)
 
 
 async def test_changes_arrive_as_they_happen(catalog, feed):

@@ -244,6 +244,17 @@ async def test_an_encoder_has_a_share_of_the_time():
         assert last.at - first.at >= min(seconds, 30.0) - most - 0.05
 
 
+async def test_the_time_that_an_encoder_takes_is_taken_from_the_route():
+    """Its timeout is that of the whole call."""
+    pool = Pool(e=embedded(1, 0))
+    view = view_of(A, ENCODER, chain("a", content=BY_ENCODER, timeout=20.0), pool=pool)
+
+    await ask(view, seconds=60.0)
+
+    (_, encoding, _), (_, answering, _) = pool.asked
+    assert answering.at - encoding.at <= 20.0 - 1.0
+
+
 async def test_an_encoder_that_kept_others_waiting_is_left_alone(monkeypatch):
     """For a second, in which nobody waits for it."""
     monkeypatch.setattr("fabric.gateway.encoders._TOO_LONG", 0.0)

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fabric.core.decisions import Decision, Feedback, Outcome, Query
+from fabric.core.decisions import Decision, Feedback, Outcome, Query, Record
 from fabric.learning.outcomes import Table
-from fabric.learning.records import Record
 from fabric.learning.training import fit
 
 if TYPE_CHECKING:

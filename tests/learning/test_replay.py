@@ -9,9 +9,8 @@ from coba.environments import OpeRewards
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabric.core.decisions import Decision, Feedback, Outcome, Query
+from fabric.core.decisions import Decision, Feedback, Outcome, Query, Record
 from fabric.core.errors import InvalidRequest
-from fabric.learning.records import Record
 from fabric.learning.replay import replay
 from fabric.learning.rewards import cross_fitted
 

@@ -7,10 +7,9 @@ from datetime import date
 import pytest
 
 from fabric.core.cards import Card, Evidence
-from fabric.core.plans import Candidate
 from fabric.core.routes import PRESETS, Preferences
 from fabric.routing.live import Live
-from fabric.routing.scorers import Scores, Sight, with_part
+from fabric.routing.scorers import Scores, Sight
 
 TODAY = date(2026, 7, 30)
 NOTHING_SEEN = Sight()
@@ -136,20 +135,3 @@ def test_every_preset_ranks(preset):
     live = Live({"a:1": 0.1, "b:1": 0.2}, {"a:1": 0.1, "b:1": 0.9})
     worse, better = Scores(cards, Preferences(preset=preset), Sight(live=live)).means
     assert 0 < worse < better < 1
-
-
-def test_a_part_may_come_with_the_request():
-    """The candidates are ranked anew with it, and it is said."""
-    preferences = Preferences(weights={"similarity": 0.5}, preset="cheapest")
-    cards = [card("a", cost=1.0), card("b", cost=2.0)]
-    scores = Scores(cards, preferences, Sight())
-    candidates = [
-        Candidate(each, scores.reason(at), 1.0, scores.means[at], scores.parts(at))
-        for at, each in enumerate(cards)
-    ]
-    found = with_part(candidates, preferences, "similarity", [0.1, 0.9])
-    assert [candidate.card.name for candidate in found] == ["b", "a"]
-    assert found[0].score == pytest.approx((0.8 * (1.5 / 3.5) + 0.2 * 0.5 + 0.5 * 0.9) / 1.5)
-    assert found[0].reason == "similarity 0.90, cost 2, no quality measured: 0.60"
-    again = with_part(found, preferences, "similarity", [0.9, 0.9])
-    assert [dict(candidate.parts)["similarity"] for candidate in again] == [0.9, 0.9]

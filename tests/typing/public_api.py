@@ -9,7 +9,7 @@ import numpy as np
 
 import fabric
 from fabric import Feedback, Requirements
-from fabric.client import Answer, Applied, Explanation, Metadata, Recorded, Trained
+from fabric.client import Answer, Applied, Explanation, Metadata, Record, Trained
 from fabric.core.cards import Card, Hosting, Model, Specialist
 from fabric.core.changes import Changes
 from fabric.core.errors import Overloaded
@@ -63,7 +63,7 @@ async def with_asyncio() -> None:
         assert_type(await client.ready("scale"), bool)
         assert_type(await client.feedback("id", score=1.0), int)
         assert_type(await client.feedback_many([Feedback(request="id", label="even")]), int)
-        assert_type(await client.decisions("scale"), tuple[Recorded, ...])
+        assert_type(await client.decisions("scale"), tuple[Record, ...])
         assert_type(await client.train("scale"), Trained)
         async with aclosing(client.watch()) as stream:
             async for changes in stream:
