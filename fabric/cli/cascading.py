@@ -18,6 +18,7 @@ from fabric.core.routes import Cascade, Route
 from fabric.routing.confidence import unusable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from fabric.config import Portfolio
@@ -101,6 +102,26 @@ def _judging(cascade: Cascade | None, confidence: str) -> Cascade:
         return replace(cascade or Cascade(), confidence=kind, python=python, output=output)
     except ValueError as error:
         raise InvalidRequest(f"--confidence '{confidence}': {error}") from error
+
+
+def check_table(target: Route | None, specialists: Sequence[str]) -> None:
+    """The table is of those whom the chain of *target* leads to, and of all of them.
+
+    Raises:
+        InvalidRequest: it is not.
+    """
+    if target is None or not target.chain:
+        return
+    members = dict.fromkeys(entry.specialist for entry in target.chain)
+    names = [name.partition(":")[0] for name in specialists]
+    for name in names:
+        if name not in members:
+            raise InvalidRequest(
+                f"route '{target.name}' does not lead to {name}: leave it out of --quality"
+            )
+    for name in members:
+        if name not in names:
+            raise InvalidRequest(f"the table has no answers of {name}, whom '{target.name}' asks")
 
 
 def goal(target: Route | None, risk: float | None) -> dict[str, Any]:
