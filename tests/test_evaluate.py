@@ -274,6 +274,8 @@ routes:
     cascade: {confidence: output, output: sure, risk: 0.1}  # ours
   - {name: plain, chain: [cheap, dear]}
   - {name: more, chain: [cheap, other], cascade: {risk: 0.1}}
+  - {name: all, chain: [cheap, dear, other], cascade: {risk: 0.1}}
+  - {name: nested, chain: [plain, other], cascade: {risk: 0.1}}
 """
 
 
@@ -297,13 +299,19 @@ def test_what_was_fitted_is_written_into_the_route(sure, routed):
     assert (both.cascade.threshold, both.cascade.risk) == (said["threshold"], 0.1)
     assert [c.specialist for c in both.cascade.calibrations] == ["cheap", "dear"]
     assert list(both.cascade.calibrations[0].accuracy) == said["calibrations"][0]["accuracy"]
-    assert [route.cascade and route.cascade.calibrations for route in others] == [None, ()]
+    assert [route.cascade and route.cascade.calibrations for route in others] == [None, (), (), ()]
     text = routed.read_text()
     assert all(comment in text for comment in ("# cheap first", "# ours"))
     again = run(sure, *options)
     assert again.exit_code == 0
     assert "update" not in again.stdout
     assert routed.read_text() == text
+
+
+def test_a_route_of_routes_takes_any_table(sure, routed):
+    """Whom it leads to is known to a running fabric only."""
+    done = run(sure, *SURE, *FIT, "--route", "nested", "-f", routed)
+    assert done.exit_code == 0, done.stderr
 
 
 def test_a_risk_that_cannot_be_certified_is_not_written(sure, routed):
@@ -328,6 +336,7 @@ def test_a_risk_that_cannot_be_certified_is_not_written(sure, routed):
         (("--cascade", "--route", "bath", "-f", "FILE"), 1, "no route 'bath'; did you mean 'both'"),
         (("--cascade", "--route", "plain", "-f", "FILE"), 1, "route 'plain' has no cascade"),
         (("--cascade", "--route", "more", "-f", "FILE"), 1, "route 'more' does not lead to dear"),
+        (("--cascade", "--route", "all", "-f", "FILE"), 1, "the table lacks other of route 'all'"),
     ],
 )
 def test_a_cascade_that_makes_no_sense_is_refused(sure, routed, options, status, message):

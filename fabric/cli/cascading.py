@@ -104,24 +104,23 @@ def _judging(cascade: Cascade | None, confidence: str) -> Cascade:
         raise InvalidRequest(f"--confidence '{confidence}': {error}") from error
 
 
-def check_table(target: Route | None, specialists: Sequence[str]) -> None:
-    """The table is of those whom the chain of *target* leads to, and of all of them.
+def check_table(target: Route | None, portfolio: Portfolio, specialists: Sequence[str]) -> None:
+    """A table is of just those whom the chain of *target* names, where it names no other route.
 
     Raises:
         InvalidRequest: it is not.
     """
-    if target is None or not target.chain:
+    asked = {entry.name for entry in target.chain} if target is not None else set()
+    if target is None or not asked or asked & {route.name for route in portfolio.routes}:
         return
-    members = dict.fromkeys(entry.specialist for entry in target.chain)
-    names = [name.partition(":")[0] for name in specialists]
-    for name in names:
-        if name not in members:
-            raise InvalidRequest(
-                f"route '{target.name}' does not lead to {name}: leave it out of --quality"
-            )
-    for name in members:
-        if name not in names:
-            raise InvalidRequest(f"the table has no answers of {name}, whom '{target.name}' asks")
+    told = {name.partition(":")[0] for name in specialists}
+    if odd := sorted(told - asked):
+        raise InvalidRequest(
+            f"route '{target.name}' does not lead to {', '.join(odd)}: name those it leads to by "
+            "--quality 'NAME=COLUMN'"
+        )
+    if missing := sorted(asked - told):
+        raise InvalidRequest(f"the table lacks {', '.join(missing)} of route '{target.name}'")
 
 
 def goal(target: Route | None, risk: float | None) -> dict[str, Any]:

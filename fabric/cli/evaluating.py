@@ -171,7 +171,7 @@ def evaluate(
                 table, cards, notes = asked.table, asked.cards, asked.notes
             else:
                 table, cards, notes = read(subject, columns), {}, ()
-                cascading.check_table(target, table.candidates)
+                cascading.check_table(target, portfolio, table.candidates)
             if save:
                 files.write(table, save)
             declared = _declared(portfolio, table.candidates)

@@ -67,10 +67,10 @@ def cascade_of(table: Table, risk: float, most: int = 0, seed: int = 0) -> Fitte
     if table.confidence is None:
         raise InvalidRequest("a cascade needs the confidence of answers: name its columns")
     asked = np.isfinite(table.quality)
-    for name, answered in zip(table.candidates, asked.any(axis=0), strict=True):
-        if not answered:
-            raise InvalidRequest(f"a cascade needs answers of {name}, and it gave none")
-    cost = np.where(asked, table.cost, 0).sum(axis=0) / asked.sum(axis=0)
+    answers = asked.sum(axis=0)
+    for place in np.flatnonzero(answers == 0):
+        raise InvalidRequest(f"a cascade needs answers of {table.candidates[place]}: it gave none")
+    cost = np.where(asked, table.cost, 0).sum(axis=0) / answers
     order = np.argsort(cost, kind="stable")[: most or None]
     if not cost[order[-1]]:
         raise InvalidRequest("a cascade needs the costs of its specialists, and all are 0")
