@@ -41,7 +41,7 @@ def _equal(x: Floats, y: Floats, w: Floats) -> tuple[Floats, Floats, Floats]:
     What differs in the last digits only is equal, or rounding would say who belongs to which bin.
     """
     values, at = np.unique(np.round(x, _DIGITS), return_inverse=True)
-    weight = np.bincount(at, w)
+    weight = np.bincount(at, w).astype(np.float64)
     return values, np.bincount(at, w * y) / weight, weight
 
 
