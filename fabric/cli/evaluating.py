@@ -185,9 +185,9 @@ def evaluate(
         if html is not None:
             _write_page(report, name, html)
         if write and file is not None:
-            _write_evidence(report, file, declared, metric, name, output)
-            if target is not None:
+            if target is not None:  # first: where it is refused, nothing is written
                 cascading.write(report, file, portfolio, target, output)
+            _write_evidence(report, file, declared, metric, name, output)
 
 
 # ------------------------------------------------------------------ before anything is measured
