@@ -107,7 +107,7 @@ def test_a_long_table_has_one_column_of_confidence():
     [
         ("big=0.9", NotFound, "--confidence: no column '0.9'"),
         ("bg=big|sure", NotFound, "--confidence: no specialist 'bg'; did you mean 'big'?"),
-        ("{}|shure", NotFound, "--confidence: no column of numbers is like {}|shure"),
+        ("{}|surely", NotFound, "--confidence: no column of numbers is like {}|surely"),
         ("big=x1", InvalidRequest, "row 2, column 'x1': confidence is 2, it must be from 0 to 1"),
     ],
 )
