@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -10,6 +12,7 @@ from fabric.cli.asking import _rows, _Sheet, is_right, labelled
 from fabric.core.cards import Card
 from fabric.core.decisions import Query
 from fabric.core.errors import InvalidRequest, NotFound, Unavailable
+from fabric.core.routes import Calibration, Cascade
 from fabric.core.tensors import TensorSpec
 
 
@@ -91,3 +94,41 @@ async def test_who_cannot_answer_has_no_outcome():
     assert np.isnan(sheet.quality).all()
     assert sheet.failed == {"a:1: nobody is there": 2}
     assert told == [0.25, 0.5]
+
+
+class Says:
+    """Each answer in turn."""
+
+    def __init__(self, *answers):
+        self._answers = iter(answers)
+
+    async def infer(self, *_, **__):
+        return SimpleNamespace(outputs={"y": np.array([next(self._answers)])})
+
+
+async def test_how_sure_answers_are_is_noted_as_it_is_read():
+    """Before calibration, and those that cannot be read are counted."""
+    calibrated = Calibration(specialist="a", confidence=(0.0, 1.0), accuracy=(0.0, 0.1))
+    cascade = Cascade(confidence="margin", output="y", calibrations=(calibrated,))
+    sheet = _Sheet(("a:1",), 3, lambda part, what: None, cascade)
+    client = Says([0.25, 0.75], [1.0, 0.0], [3, 4])
+    for row in range(3):
+        await sheet.fill(client, Card(name="a"), row, 0, {}, "y", 1)
+    np.testing.assert_array_equal(sheet.confidence[:, 0], [0.5, 1.0, np.nan])
+    assert sheet.doubts == {"a:1: its confidence cannot be read: int64 are no scores of classes": 1}
+
+
+async def test_answers_agree_with_those_of_the_one_before():
+    """Who is asked first agrees with nobody."""
+    sheet = _Sheet(("a:1", "b:1"), 1, lambda part, what: None, Cascade(confidence="agreement"))
+    client = Says([0.2, 0.8], [0.4, 0.6])
+    before = await sheet.fill(client, Card(name="a"), 0, 0, {}, "", 1)
+    await sheet.fill(client, Card(name="b"), 0, 1, {}, "", 1, before)
+    np.testing.assert_array_equal(sheet.confidence, [[0, 1]])
+
+
+async def test_without_a_cascade_nobody_asks_how_sure_an_answer_is():
+    """The table then has no confidence."""
+    sheet = _Sheet(("a:1",), 1, lambda part, what: None)
+    await sheet.fill(Says([0.2, 0.8]), Card(name="a"), 0, 0, {}, "", 1)
+    assert sheet.confidence is None

@@ -206,6 +206,154 @@ def test_a_portfolio_without_any_of_the_specialists_is_refused(table, portfolio)
     assert "declares none of sharp, broad" in done.stderr
 
 
+# ------------------------------------------------------------------ cascades
+@pytest.fixture
+def sure(tmp_path):
+    """`cheap` is right as often as it is sure, `dear` nearly always, at ten times the cost."""
+    rng = np.random.default_rng(3)
+    confidence = np.column_stack([rng.uniform(0.3, 1, 800), rng.uniform(0.9, 1, 800)])
+    right = rng.random((800, 2)) < np.column_stack([confidence[:, 0], np.full(800, 0.97)])
+    file = tmp_path / "sure.csv"
+    columns = {}
+    for k, name in enumerate(("dear", "cheap")[::-1]):
+        columns |= {name: right[:, k].astype(int), f"{name}|sure": confidence[:, k]}
+    pl.DataFrame(columns).write_csv(file)
+    return file
+
+
+SURE = ("--quality", "{}", "--confidence", "{}|sure", "--cost", "cheap=1", "--cost", "dear=10")
+FIT = ("--cascade", "--risk", 0.1, "--router", "fixed")
+
+
+def test_people_see_what_a_cascade_keeps_and_saves(sure):
+    """And of which queries that is said."""
+    done = run(sure, *SURE, *FIT)
+    assert done.exit_code == 0, done.stderr
+    text = " ".join(done.stdout.split())
+    assert re.search(
+        r"cascade: answered from a confidence of 0\.\d+ on; the risk of 0.1 is kept", text
+    )
+    assert "on the 800 queries that it was fitted to it keeps" in text
+    assert re.search(r"cheap [\d.]+ \([\d. ]+\) 100.0 \(100.0 100.0\)", text)
+
+
+def test_a_saved_table_gives_the_same_cascade(sure, tmp_path):
+    """Without saying again which columns have the confidence and the costs."""
+    saved = tmp_path / "saved.parquet"
+    done = run(sure, *SURE, *FIT, "--save", saved, "-o", "json")
+    assert done.exit_code == 0, done.stderr
+    fitted = json.loads(done.stdout)["cascade"]
+    assert [each["specialist"] for each in fitted["calibrations"]] == ["cheap", "dear"]
+    assert fitted["report"]["is_met"] is True
+    assert fitted["report"]["saved"]["low"] > 0
+    again = json.loads(run(saved, *FIT, "-o", "json").stdout)
+    assert again["cascade"] == fitted
+
+
+def test_the_page_shows_the_cascade(sure, tmp_path):
+    """With its own plot and table."""
+    page = tmp_path / "page.html"
+    plain = tmp_path / "plain.html"
+    assert run(sure, *SURE, *FIT, "--html", page).exit_code == 0
+    assert run(sure, *SURE, "--router", "fixed", "--html", plain).exit_code == 0
+    text = page.read_text()
+    assert "<h2>A cascade for a risk of 0.1</h2>" in text
+    assert "of these passed on, %" in text
+    assert text.count("<svg") == plain.read_text().count("<svg") + 1
+    assert "cascade" not in plain.read_text().lower()
+
+
+ROUTED = """\
+specialists:
+  - {name: cheap, model: m.onnx, cost: 1}
+  - {name: dear, model: m.onnx, cost: 10}
+  - {name: other, model: m.onnx}
+routes:
+  - name: both       # cheap first
+    chain: [cheap, dear]
+    cascade: {confidence: output, output: sure, risk: 0.1}  # ours
+  - {name: plain, chain: [cheap, dear]}
+  - {name: more, chain: [cheap, other], cascade: {risk: 0.1}}
+  - {name: all, chain: [cheap, dear, other], cascade: {risk: 0.1}}
+  - {name: nested, chain: [plain, other], cascade: {risk: 0.1}}
+"""
+
+
+@pytest.fixture
+def routed(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"model")
+    file = tmp_path / "portfolio.yaml"
+    file.write_text(ROUTED)
+    return file
+
+
+def test_what_was_fitted_is_written_into_the_route(sure, routed):
+    """To the risk that it says, and its measure and comments stay."""
+    options = (*SURE, "--cascade", "--router", "fixed", "--route", "both", "-f", routed, "--write")
+    said = json.loads(run(sure, *options[:-1], "-o", "json").stdout)["cascade"]
+    done = run(sure, *options)
+    assert done.exit_code == 0, done.stderr
+    assert re.search(r"update +route +both +cascade: threshold 0\.\d+, calibrations", done.stdout)
+    both, *others = load(routed).routes
+    assert (both.cascade.confidence, both.cascade.output) == ("output", "sure")
+    assert (both.cascade.threshold, both.cascade.risk) == (said["threshold"], 0.1)
+    assert [c.specialist for c in both.cascade.calibrations] == ["cheap", "dear"]
+    assert list(both.cascade.calibrations[0].accuracy) == said["calibrations"][0]["accuracy"]
+    assert [route.cascade and route.cascade.calibrations for route in others] == [None, (), (), ()]
+    text = routed.read_text()
+    assert all(comment in text for comment in ("# cheap first", "# ours"))
+    again = run(sure, *options)
+    assert again.exit_code == 0
+    assert "update" not in again.stdout
+    assert routed.read_text() == text
+
+
+def test_a_route_of_routes_takes_any_table(sure, routed):
+    """Whom it leads to is known to a running fabric only."""
+    done = run(sure, *SURE, *FIT, "--route", "nested", "-f", routed)
+    assert done.exit_code == 0, done.stderr
+
+
+def test_a_risk_that_cannot_be_certified_is_not_written(sure, routed):
+    """The report says so, and the whole file stays as it is."""
+    options = (*FIT[:1], "--risk", 0.001, *FIT[3:], "--route", "both", "-f", routed, "--write")
+    done = run(sure, *SURE, *options)
+    assert done.exit_code == 1
+    assert "the risk of 0.001 CANNOT be certified by 800 queries" in " ".join(done.stdout.split())
+    message = " ".join(done.stderr.split())
+    assert "the cascade is not written into route 'both': no threshold is sure" in message
+    assert "0.10% of answers at most" in message
+    assert routed.read_text() == ROUTED
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (("--risk", 0.1), 2, "--risk, --route, and --confidence of --data, need --cascade"),
+        (("--cascade",), 1, "--cascade needs --risk"),
+        (("--cascade", "--route", "both"), 2, "--route needs --file"),
+        (("--cascade", "-f", "FILE", "--write"), 2, "--write of a cascade needs --route"),
+        (("--cascade", "--route", "bath", "-f", "FILE"), 1, "no route 'bath'; did you mean 'both'"),
+        (("--cascade", "--route", "plain", "-f", "FILE"), 1, "route 'plain' has no cascade"),
+        (("--cascade", "--route", "more", "-f", "FILE"), 1, "route 'more' does not lead to dear"),
+        (("--cascade", "--route", "all", "-f", "FILE"), 1, "the table lacks other of route 'all'"),
+    ],
+)
+def test_a_cascade_that_makes_no_sense_is_refused(sure, routed, options, status, message):
+    """Before anything is measured."""
+    done = run(sure, *SURE, *(routed if each == "FILE" else each for each in options))
+    assert done.exit_code == status
+    assert message in " ".join(done.stderr.replace("│", " ").split())
+    assert routed.read_text() == ROUTED
+
+
+def test_a_table_without_confidence_gives_no_cascade(table):
+    """It says what is missing."""
+    done = run(table, *COLUMNS, *COSTS, *FIT)
+    assert done.exit_code == 1
+    assert "name its columns" in done.stderr
+
+
 # ------------------------------------------------------------------ a running fabric
 @pytest.fixture
 def serving(running, tmp_path, monkeypatch):
@@ -255,6 +403,30 @@ def test_a_running_fabric_is_asked_row_by_row(tmp_path):
     assert min(worth["seconds"] for worth in said["worth"]) > 0
     again = json.loads(run(saved, *QUICK, "-o", "json").stdout)
     assert again["cells"] == said["cells"]
+
+
+@pytest.mark.usefixtures("serving")
+def test_a_running_fabric_says_how_sure_it_is(tmp_path):
+    """As the gateway reads it before it is calibrated, into the table that is kept."""
+    rng = np.random.default_rng(4)
+    likely = rng.uniform(0, 1, 100).astype(np.float32)
+    x = np.column_stack([1 - likely, likely])
+    np.savez(tmp_path / "d.npz", x=x, label=(likely > 0.5).astype(int))
+    saved = tmp_path / "saved.parquet"
+    options = ("eval-both", "--data", tmp_path / "d.npz", "-i", "x", "--save", saved, "-o", "json")
+    done = run(*options, *FIT, "--confidence", "margin=y")
+    assert done.exit_code == 0, done.stderr
+    cascade = json.loads(done.stdout)["cascade"]
+    assert cascade["report"]["wrong"]["value"] == 0
+    frame = pl.read_parquet(saved)
+    for name in ("eval-plain:1", "eval-turned:1"):
+        margins = frame[f"{name}|confidence"].to_numpy()
+        np.testing.assert_allclose(margins, np.abs(x[:, 1] - x[:, 0]), atol=1e-6)
+    again = json.loads(run(saved, *FIT, "-o", "json").stdout)
+    assert again["cascade"] == cascade
+    refused = run(*options, *FIT)
+    assert refused.exit_code == 1
+    assert "route 'eval-both' has no cascade: declare one, or say how" in refused.stderr
 
 
 @pytest.mark.usefixtures("serving")

@@ -16,14 +16,18 @@ from fabric.app.state import State, read
 from fabric.core.errors import Conflict
 from fabric.processes import on_lifeline_closed
 
+_PAUSE = 0.02
+"""Seconds between looks at whether the supervisor is gone."""
+
 
 async def main(directory: Path) -> None:
     """Returns when the lifeline has closed, and nothing of its fabric is left if it was killed."""
     closed = asyncio.Event()
     on_lifeline_closed(closed.set)
     await closed.wait()
-    record = read(directory)
-    if record is None or record.supervisor.is_alive:
+    while (record := read(directory)) is not None and record.supervisor.is_alive:
+        await asyncio.sleep(_PAUSE)  # a process that is killed closes its files before it is gone
+    if record is None:
         return
     await record.family.gone(LEAVING)
     with contextlib.suppress(Conflict):  # another supervisor has come and does it

@@ -18,6 +18,7 @@ from fabric.core.routes import Cascade, Route
 from fabric.routing.confidence import unusable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from fabric.config import Portfolio
@@ -101,6 +102,25 @@ def _judging(cascade: Cascade | None, confidence: str) -> Cascade:
         return replace(cascade or Cascade(), confidence=kind, python=python, output=output)
     except ValueError as error:
         raise InvalidRequest(f"--confidence '{confidence}': {error}") from error
+
+
+def check_table(target: Route | None, portfolio: Portfolio, specialists: Sequence[str]) -> None:
+    """A table is of just those whom the chain of *target* names, where it names no other route.
+
+    Raises:
+        InvalidRequest: it is not.
+    """
+    asked = {entry.name for entry in target.chain} if target is not None else set()
+    if target is None or not asked or asked & {route.name for route in portfolio.routes}:
+        return
+    told = {name.partition(":")[0] for name in specialists}
+    if odd := sorted(told - asked):
+        raise InvalidRequest(
+            f"route '{target.name}' does not lead to {', '.join(odd)}: name those it leads to by "
+            "--quality 'NAME=COLUMN'"
+        )
+    if missing := sorted(asked - told):
+        raise InvalidRequest(f"the table lacks {', '.join(missing)} of route '{target.name}'")
 
 
 def goal(target: Route | None, risk: float | None) -> dict[str, Any]:

@@ -171,6 +171,7 @@ def evaluate(
                 table, cards, notes = asked.table, asked.cards, asked.notes
             else:
                 table, cards, notes = read(subject, columns), {}, ()
+                cascading.check_table(target, portfolio, table.candidates)
             if save:
                 files.write(table, save)
             declared = _declared(portfolio, table.candidates)
@@ -184,9 +185,9 @@ def evaluate(
         if html is not None:
             _write_page(report, name, html)
         if write and file is not None:
-            _write_evidence(report, file, declared, metric, name, output)
-            if target is not None:
+            if target is not None:  # first: where it is refused, nothing is written
                 cascading.write(report, file, portfolio, target, output)
+            _write_evidence(report, file, declared, metric, name, output)
 
 
 # ------------------------------------------------------------------ before anything is measured

@@ -9,6 +9,7 @@ from sklearn.isotonic import IsotonicRegression
 Floats = NDArray[np.float64]
 
 _LEAST_SLOPE = 1e-6
+_DIGITS = 6
 _LEAST_LABELS = 25
 _MOST_BINS = 200
 
@@ -23,14 +24,25 @@ def fit_curve(scores: Floats, outcomes: Floats, weights: Floats) -> Floats:
     x, y, w = scores[known], outcomes[known], weights[known]
     if not len(x):
         return np.array([[0.0, 1.0], [0.0, 1.0]])
-    order = np.argsort(x, kind="stable")
-    x, y, w = _binned(x[order], y[order], w[order])
-    regression = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")  # of equal scores, too
+    x, y, w = _binned(*_equal(x, y, w))
+    regression = IsotonicRegression(
+        y_min=0, y_max=1, out_of_bounds="clip"
+    )  # of a single score, too
     levels = regression.fit_transform(x, y, sample_weight=w)
     step = np.append(0, np.cumsum(np.diff(levels) > 1e-12))
     total = np.bincount(step, w)
     xs, ys = np.bincount(step, w * x) / total, np.bincount(step, w * levels) / total
     return _widened(xs, ys)
+
+
+def _equal(x: Floats, y: Floats, w: Floats) -> tuple[Floats, Floats, Floats]:
+    """Ascending scores, each once, with the mean outcome and the weight of those that have it.
+
+    What differs in the last digits only is equal, or rounding would say who belongs to which bin.
+    """
+    values, at = np.unique(np.round(x, _DIGITS), return_inverse=True)
+    weight = np.bincount(at, w).astype(np.float64)
+    return values, np.bincount(at, w * y) / weight, weight
 
 
 def _binned(x: Floats, y: Floats, w: Floats) -> tuple[Floats, Floats, Floats]:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 DELTA = 0.1
 """The chance that the risk is missed."""
 _MOST_THRESHOLDS = 100
-_FOLDS = 5
 _MOST_POINTS = 20
 """Of a calibration,"""
 _FEWEST_ROWS = 20
@@ -68,7 +67,10 @@ def cascade_of(table: Table, risk: float, most: int = 0, seed: int = 0) -> Fitte
     if table.confidence is None:
         raise InvalidRequest("a cascade needs the confidence of answers: name its columns")
     asked = np.isfinite(table.quality)
-    cost = np.where(asked, table.cost, 0).sum(axis=0) / np.maximum(asked.sum(axis=0), 1)
+    answers = asked.sum(axis=0)
+    for place in np.flatnonzero(answers == 0):
+        raise InvalidRequest(f"a cascade needs answers of {table.candidates[place]}: it gave none")
+    cost = np.where(asked, table.cost, 0).sum(axis=0) / answers
     order = np.argsort(cost, kind="stable")[: most or None]
     if not cost[order[-1]]:
         raise InvalidRequest("a cascade needs the costs of its specialists, and all are 0")
@@ -105,12 +107,6 @@ def fit_cascade(
     """
     _check(order, confidence, correct, cost, risk)
     draw = np.random.default_rng(seed)
-    folds = draw.permutation(len(confidence)) % _FOLDS
-    stage = np.empty(len(confidence), np.intp)
-    for fold in range(_FOLDS):
-        inside, outside = folds != fold, folds == fold
-        fitted = _fit(confidence[inside], correct[inside], cost, risk, draw)
-        stage[outside] = fitted.stages(confidence[outside])
     fitted = _fit(confidence, correct, cost, risk, draw)
     return FittedCascade(
         fitted.threshold,
@@ -121,7 +117,7 @@ def fit_cascade(
             for name, (at, is_) in zip(order, fitted.points, strict=True)
             if len(at)
         ),
-        reported(order, stage, correct, cost, risk, fitted.is_met, seed),
+        reported(order, fitted.stages(confidence), correct, cost, risk, fitted.is_met, seed),
     )
 
 

@@ -34,9 +34,14 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class CascadeReport:
-    """What a cascade would do on rows that it was not fitted to, by five-fold cross-fitting.
+    """What a cascade does on the rows that it was fitted to.
 
-    Intervals hold 95 % each, by the bootstrap over rows.
+    Intervals hold 95 % each, by the bootstrap over rows with the thresholds and calibrations that
+    are deployed, so they are of requests like these to this very cascade. One threshold hardly
+    flatters itself: where cascades were fitted to 600 to 3000 drawn rows, `wrong` was 0.0 to 0.3
+    points too small, and the intervals held what was true of `wrong` in 90 to 95 % of them, of
+    `saved` in 93 to 95 %. Those of cascades cross-fitted to fewer rows, which are others with
+    other thresholds, held what the deployed one saved in 35 to 52 %.
     """
 
     rows: int

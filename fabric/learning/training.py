@@ -37,6 +37,8 @@ class Training:
     """Words are hashed into 2 ** bits buckets, of fewer where there are many candidates."""
     penalty: float = 10.0
     """Of the squared slopes of words."""
+    topics: int = 32
+    """Directions in which texts differ, that the forest is told."""
     trees: int = 100
     leaves: int = 700
     """Of a tree, about, at most."""
@@ -61,7 +63,9 @@ class _Rows:
     w: Floats
     words: csr_matrix | None
     rare: NDArray[np.float16] | None
-    statistics: NDArray[np.float64] | None
+    topics: NDArray[np.float16] | None
+    texts: Floats | None
+    """What the forest is told of each text: where it lies among the topics, and statistics."""
     numbers: Floats | None
     start: Floats
 
@@ -75,7 +79,7 @@ class _Rows:
             y=self.y[rows],
             w=self.w[rows],
             words=cut(self.words),
-            statistics=cut(self.statistics),
+            texts=cut(self.texts),
             numbers=cut(self.numbers),
         )
 
@@ -121,7 +125,7 @@ def fit(
     """
     if not table.candidates:
         raise ValueError("there is nothing to learn for a route without candidates")
-    rows = _prepared(table, settings, weights, evidence or {})
+    rows = _prepared(table, settings, weights, evidence or {}, seed)
     if len(rows.queries) < settings.least_rows:
         return _only_prior(table, rows, settings)
     return _stacked(table, rows, settings, seed)
@@ -132,6 +136,7 @@ def _prepared(
     settings: Training,
     weights: Floats | None,
     evidence: Mapping[str, Sequence[Evidence]],
+    seed: int,
 ) -> _Rows:
     seen = np.isfinite(table.quality)
     kept = np.flatnonzero(seen.any(1))
@@ -140,18 +145,19 @@ def _prepared(
     w = np.where(seen, weights[:, None] if weights.ndim == 1 else weights, 0.0)[kept]
     y = np.where(seen, table.quality, 0.0)[kept]
     queries = [table.queries[row] for row in kept]
-    words = rare = shape = numbers = None
+    words = rare = topics = told = numbers = None
     if "words" in settings.stages and any(query.text for query in queries):
         texts = [features.shortened(query.text) for query in queries]
         bits = settings.bits - (2 if len(table.candidates) > 12 else 0)
         rare, words = stages.rarity(texts, bits)
-        shape = np.array([features.statistics(text) for text in texts])
+        topics, places = stages.topics(words, min(settings.topics, len(texts)), seed)
+        told = np.hstack([places, [features.statistics(text) for text in texts]])
     width = max((len(query.numbers) for query in queries), default=0)
     if "numbers" in settings.stages and width:
         none = (float("nan"),) * width
         numbers = np.array([q.numbers if len(q.numbers) == width else none for q in queries])
     start = stages.starting(table.candidates, y, w, evidence)
-    return _Rows(queries, y, w, words, rare, shape, numbers, start)
+    return _Rows(queries, y, w, words, rare, topics, told, numbers, start)
 
 
 def _only_prior(table: Table, rows: _Rows, settings: Training) -> Learned:
@@ -174,9 +180,11 @@ def _only_prior(table: Table, rows: _Rows, settings: Training) -> Learned:
 def _simple(rows: _Rows, settings: Training) -> _Simple:
     prior = stages.fit_prior(rows.queries, rows.y, rows.w, rows.start, settings.shrinkage)
     words = numbers = None
-    if rows.words is not None and rows.rare is not None:
+    if rows.words is not None and rows.rare is not None and rows.topics is not None:
         means = _priors(prior, rows.queries)
-        words = stages.fit_words(rows.words, rows.rare, rows.y, rows.w, means, settings.penalty)
+        words = stages.fit_words(
+            rows.words, rows.rare, rows.topics, rows.y, rows.w, means, settings.penalty
+        )
     if rows.numbers is not None:
         filled = np.where(rows.w > 0, rows.y, _priors(prior, rows.queries))
         numbers = stages.fit_numbers(rows.numbers, filled, rows.w)
@@ -244,8 +252,8 @@ def _means(rows: _Rows) -> Floats:
 def _inputs(rows: _Rows, simple: _Simple, said: Sequence[Floats]) -> NDArray[np.float32]:
     """What `Learned.inputs` makes of each query, with what the stages said of it held out."""
     parts: list[NDArray[Any]] = [said[0]]
-    if simple.words is not None and rows.statistics is not None:
-        parts += [said[1], rows.statistics]
+    if simple.words is not None and rows.texts is not None:
+        parts += [said[1], rows.texts]
     if simple.numbers is not None and rows.numbers is not None:
         parts.append(scaled(rows.numbers, simple.numbers.middle, simple.numbers.spread))
     return np.hstack(parts).astype(np.float32)

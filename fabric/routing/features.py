@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from numpy.typing import NDArray
 
 MOST_BYTES = 4096
 """Of longer texts the first and the last half of these are read."""
+FEWER = 1 << 13
+"""Buckets that others are folded into, where there is much to be said of each."""
 STATISTICS = 27
 """How many `statistics` there are."""
 
@@ -82,6 +86,11 @@ def hashed(data: bytes, bits: int) -> NDArray[np.intp]:
 def counted(data: bytes, bits: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The buckets that occur in *data*, and how often each does."""
     return np.unique(hashed(data, bits), return_counts=True)
+
+
+def folded(buckets: NDArray[Any], count: int, fewer: int) -> NDArray[Any]:
+    """The same of *fewer* buckets instead of *count*; both are powers of two."""
+    return buckets >> (count // fewer).bit_length() - 1
 
 
 def weighed(

@@ -69,12 +69,16 @@ class Words:
     """[buckets, k]"""
     level: NDArray[np.float32]
     """[k], of a text without any of the n-grams."""
+    topics: NDArray[np.float16]
+    """[fewer buckets, topics], directions in which texts differ most, for the forest."""
 
-    def predict(self, text: bytes) -> NDArray[np.float32]:
-        """What is to be added to the prior: [k]."""
+    def read(self, text: bytes) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What is to be added to the prior, [k], and where the text lies, [topics]."""
         buckets, counts = features.counted(text, len(self.rarity).bit_length() - 1)
         weights = features.weighed(buckets, counts, self.rarity)
-        return weights @ self.slopes[buckets].astype(np.float32) + self.level
+        added = weights @ self.slopes[buckets].astype(np.float32) + self.level
+        folded = features.folded(buckets, len(self.rarity), len(self.topics))
+        return added, weights @ self.topics[folded].astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +166,7 @@ class Learned:
         """F, how long `inputs` are."""
         count = len(self.candidates)
         if self.words is not None:
-            count += len(self.candidates) + features.STATISTICS
+            count += len(self.candidates) + self.words.topics.shape[1] + features.STATISTICS
         return count + (0 if self.numbers is None else len(self.numbers.middle))
 
     def inputs(self, query: Query) -> NDArray[np.float32]:
@@ -171,7 +175,8 @@ class Learned:
         parts: list[NDArray[Any]] = [prior]
         if self.words is not None:
             text = features.shortened(query.text)
-            parts += [prior + self.words.predict(text), features.statistics(text)]
+            added, topics = self.words.read(text)
+            parts += [prior + added, topics, features.statistics(text)]
         if self.numbers is not None:
             parts.append(self.numbers.scaled(query))
         return np.concatenate(parts).astype(np.float32)
@@ -334,6 +339,7 @@ def _check(learned: Learned) -> None:
             ("words", words.rarity, (1 << max(size.bit_length() - 1, 1),)),
             ("words", words.slopes, (size, k)),
             ("words", words.level, (k,)),
+            ("topics", words.topics, (features.FEWER, words.topics.shape[-1])),
         ]
     if numbers is not None:
         m = len(numbers.middle)

@@ -7,8 +7,11 @@ import pytest
 from scipy.stats import binomtest
 
 from fabric.core.cards import Card
+from fabric.core.decisions import Query
+from fabric.core.errors import InvalidRequest
 from fabric.core.routes import Cascade
-from fabric.learning.cascades import DELTA, _chance, _fit, calibration, fit_cascade
+from fabric.learning.cascades import DELTA, _chance, _fit, calibration, cascade_of, fit_cascade
+from fabric.learning.outcomes import Table
 from fabric.routing.confidence import calibrated
 
 COST = np.array([1.0, 10.0])
@@ -22,7 +25,7 @@ def answers(rows, draw, dear=0.97):
 
 
 def test_a_cascade_keeps_to_its_risk_and_saves():
-    """The report says what it would do on rows that it was not fitted to."""
+    """The report says what is kept, passed on and spent."""
     draw = np.random.default_rng(0)
     confidence, correct = answers(4000, draw)
     fitted = fit_cascade(("cheap:1", "dear:1"), confidence, correct, COST, 0.1)
@@ -54,6 +57,24 @@ def test_what_was_fitted_is_what_the_gateway_reads():
     wrong = 1 - np.where(is_sure, correct[:, 0], correct[:, 1])
     assert 0.07 < wrong.mean() < 0.11
     assert 0.2 < is_sure.mean() < 1.0
+
+
+def test_the_report_is_of_the_cascade_that_is_deployed():
+    """Its intervals hold what that very one does on new requests about as often as they say."""
+    draw = np.random.default_rng(8)
+    truth, _ = answers(20_000, draw)
+    wrong = saved = 0
+    for seed in range(40):
+        fitted = fit_cascade("ab", *answers(600, draw), COST, 0.08, seed)
+        points = [(each.confidence, each.accuracy) for each in fitted.calibrations]
+        is_sure = np.interp(truth[:, 0], *points[0]) >= fitted.threshold
+        risk = 1 - np.where(is_sure, truth[:, 0], 0.97).mean()
+        spared = 1 - (1 + 10 * (~is_sure).mean()) / 10
+        report = fitted.report
+        wrong += report.wrong.low <= risk <= report.wrong.high
+        saved += report.saved.low <= spared <= report.saved.high
+    assert wrong >= 32
+    assert saved >= 34
 
 
 def test_the_risk_is_missed_no_more_often_than_promised():
@@ -153,3 +174,59 @@ def test_one_candidate_is_no_cascade():
     """There is nobody to pass on to."""
     with pytest.raises(ValueError, match="two candidates"):
         fit_cascade(("a",), np.ones((100, 1)), np.ones((100, 1)), np.ones(1), 0.1)
+
+
+# ------------------------------------------------------------------ of a table
+def outcomes(rows=400, costs=(10.0, 1.0, 99.0), **changes):
+    """The dear one stands first, and nobody needs the third."""
+    confidence, correct = answers(rows, np.random.default_rng(9))
+    order = [1, 0, 1]
+    given = {
+        "quality": correct[:, order],
+        "cost": np.tile(np.array(costs), (rows, 1)),
+        "seconds": np.zeros((rows, 3)),
+        "confidence": confidence[:, order],
+    }
+    return Table(("dear:1", "cheap:1", "third:1"), (Query(),) * rows, **(given | changes))
+
+
+def test_a_table_gives_a_cascade_of_the_cheapest_first():
+    """As many as a request may ask, and over the queries that all of these answered."""
+    table = outcomes()
+    table.quality[:7, 0] = np.nan
+    table.quality[7:400, 2] = np.nan  # who is not among them
+    fitted = cascade_of(table, 0.12, most=2)
+    assert [stage.specialist for stage in fitted.report.stages] == ["cheap:1", "dear:1"]
+    assert fitted.report.rows == 393
+    rows = slice(7, None)
+    assert table.confidence is not None
+    same = fit_cascade(
+        ("cheap:1", "dear:1"),
+        table.confidence[rows, [1, 0]],
+        table.quality[rows, [1, 0]],
+        COST,
+        0.12,
+    )
+    assert fitted == same
+
+
+def test_all_of_a_table_are_asked_unless_there_is_a_most():
+    """The most expensive one comes last."""
+    stages = cascade_of(outcomes(), 0.12).report.stages
+    assert [stage.specialist for stage in stages] == ["cheap:1", "dear:1", "third:1"]
+
+
+@pytest.mark.parametrize(
+    ("table", "most", "why"),
+    [
+        (outcomes(confidence=None), 0, "needs the confidence of answers: name its columns"),
+        (outcomes(costs=(0.0, 0.0, 0.0)), 0, "needs the costs of its specialists"),
+        (outcomes(rows=79), 0, "no cascade: 79 rows are too few"),
+        (outcomes(quality=np.full((400, 3), [1, 1, np.nan])), 0, "needs answers of third:1"),
+        (outcomes(), 1, "no cascade: a cascade has two candidates at least"),
+    ],
+)
+def test_a_table_that_tells_too_little_is_refused(table, most, why):
+    """With what it lacks."""
+    with pytest.raises(InvalidRequest, match=why):
+        cascade_of(table, 0.1, most)

@@ -74,16 +74,61 @@ def test_a_query_has_one_outcome_of_a_specialist():
         table_of(twice, Columns(query="id", specialist="model", quality=("score",)))
 
 
+SURE = WIDE.with_columns(
+    pl.Series("big|sure", [0.9, None, 0.25]), pl.Series("small|sure", [1, 0, 1])
+)
+SURELY = Columns(**{**vars(COLUMNS), "confidence": ("{}|sure",)})
+
+
+def test_confidence_is_read_like_quality():
+    """Its columns are no specialists, and where there is none it is not a number."""
+    table = table_of(SURE, SURELY)
+    assert table.candidates == ("big", "small")
+    np.testing.assert_array_equal(table.confidence, [[0.9, 1], [np.nan, 0], [0.25, 1]])
+    one = table_of(SURE, Columns(**{**vars(SURELY), "confidence": ("big=big|sure",)}))
+    np.testing.assert_array_equal(one.confidence[:, 1], [np.nan] * 3)
+    assert table_of(WIDE, COLUMNS).confidence is None
+    np.testing.assert_array_equal(table.rows(np.array([2])).confidence, [[0.25, 1]])
+
+
+def test_a_long_table_has_one_column_of_confidence():
+    """By its own name, or the one that is given."""
+    told = LONG.with_columns(sure=pl.Series([0.1, 0.2, 0.3, 0.4, 0.5]))
+    for named, given in ((told, ("sure",)), (told.rename({"sure": "confidence"}), None)):
+        columns = Columns(query="id", specialist="model", quality=("score",))
+        if given is not None:
+            columns = Columns(**{**vars(columns), "confidence": given})
+        table = table_of(named, columns)
+        np.testing.assert_array_equal(table.confidence, [[0.1, 0.2], [0.3, np.nan], [0.5, 0.4]])
+
+
+@pytest.mark.parametrize(
+    ("confidence", "error", "message"),
+    [
+        ("big=0.9", NotFound, "--confidence: no column '0.9'"),
+        ("bg=big|sure", NotFound, "--confidence: no specialist 'bg'; did you mean 'big'?"),
+        ("{}|surely", NotFound, "--confidence: no column of numbers is like {}|surely"),
+        ("big=x1", InvalidRequest, "row 2, column 'x1': confidence is 2, it must be from 0 to 1"),
+    ],
+)
+def test_confidence_that_cannot_be_is_refused(confidence, error, message):
+    """A number for all rows would say nothing of any."""
+    with pytest.raises(error) as raised:
+        table_of(SURE, Columns(**{**vars(SURELY), "confidence": (confidence,)}))
+    assert message in raised.value.message
+
+
 @pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
 def test_what_is_written_is_read_again(tmp_path, kind):
     """Without saying which column means what."""
-    table = table_of(WIDE, COLUMNS)
+    table = table_of(SURE, SURELY)
     write(table, str(tmp_path / f"t.{kind}"))
     again = read(str(tmp_path / f"t.{kind}"))
     assert again.candidates == table.candidates
     assert again.queries == table.queries
     np.testing.assert_array_equal(again.quality, table.quality)
     np.testing.assert_array_equal(again.cost, table.cost)
+    np.testing.assert_array_equal(again.confidence, table.confidence)
 
 
 def test_files_are_read_by_any_uri_of_fsspec():
