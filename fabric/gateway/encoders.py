@@ -149,6 +149,9 @@ class Encoders:
             except FabricError as error:
                 log.debug("cards are not compared by encoder %s: %s", content.encoder, error)
                 is_done = False
+            except Exception:  # which must not end the gateway
+                log.exception("cards are not compared by encoder %s", content.encoder)
+                is_done = False
         if is_done:
             self._vectors = kept
         self._embedded.clear()

@@ -234,6 +234,17 @@ async def test_a_mistake_in_embedding_costs_no_answer(monkeypatch, caplog):
     assert "by zero" in caplog.text
 
 
+async def test_a_mistake_in_embedding_cards_ends_nothing(monkeypatch, caplog):
+    """It is logged, and tried again; meanwhile requests are answered."""
+    monkeypatch.setattr("fabric.gateway.encoders.text_request", _fail)
+    view = view_of(A, ENCODER, chain("a", content=BY_ENCODER), pool=Pool(e=embedded(1)))
+    async with kept(view):
+        await until(lambda: "by zero" in caplog.text)
+        answer, _ = await ask(view)
+
+    assert answer.specialist == "a"
+
+
 async def test_an_encoder_that_is_not_there_costs_no_answer():
     """It may be declared later."""
     view = view_of(A, chain("a", content=BY_ENCODER))
