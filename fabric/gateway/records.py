@@ -192,10 +192,13 @@ async def _report(records: Records, stub: LearningServiceStub) -> None:
     while True:
         await records.come()
         taken = records.take()
+        sending = asyncio.ensure_future(stub.Record(_request(taken), timeout=_PATIENCE))
         try:
-            await stub.Record(_request(taken), timeout=_PATIENCE)
+            await asyncio.shield(sending)
         except asyncio.CancelledError:
-            records.put_back(taken)
+            await _ended(sending)
+            if sending.cancelled() or sending.exception() is not None:
+                records.put_back(taken)
             raise
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:  # nor will it ever be taken
@@ -209,6 +212,13 @@ async def _report(records: Records, stub: LearningServiceStub) -> None:
             wait = min(2 * wait, _LONGEST_WAIT)
         else:
             wait = _FIRST_WAIT
+
+
+async def _ended(sending: asyncio.Future[pb.RecordResponse]) -> None:
+    """Returns when *sending* has come to an end, which may have been taken just now."""
+    await asyncio.wait((sending,), timeout=_LAST_PATIENCE)
+    sending.cancel()
+    await asyncio.wait((sending,))
 
 
 def _request(taken: list[Decision | Outcome]) -> pb.RecordRequest:
