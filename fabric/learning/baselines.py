@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fabric.core.decisions import Query
-from fabric.learning.measures import Floats
+from fabric.learning.measures import Floats, means
 from fabric.learning.outcomes import Table
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ def _by_domain(evidence: Sequence[Evidence]) -> dict[str, float]:
 
 def _mean(train: Table) -> Floats:
     """Of each candidate [k]; 0 for one that nobody asked."""
-    seen = np.isfinite(train.quality)
-    return np.asarray(np.where(seen, train.quality, 0).sum(0) / np.maximum(seen.sum(0), 1))
+    return np.nan_to_num(means(train.quality))
 
 
 def _shrunken(quality: Floats, mean: Floats) -> Floats:

@@ -16,10 +16,12 @@ from fabric.learning.measures import (
     calls_needed,
     cost_at_quality,
     hull,
+    interval,
+    means,
     quality_area,
     taken,
 )
-from fabric.learning.resampling import interval, means, resampled
+from fabric.learning.resampling import resampled
 from fabric.learning.worth import domain_of
 
 if TYPE_CHECKING:

@@ -31,34 +31,47 @@ class Interval:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
+def interval(value: float, drawn: Floats) -> Interval:
+    """The percentile interval of *drawn* [draws] around *value*, with 95 % confidence.
+
+    Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 13.3. Draws that are not
+    finite, as of a ratio without a gap, do not count.
+    """
+    finite = drawn[np.isfinite(drawn)]
+    if not finite.size:
+        return Interval(value, np.nan, np.nan)
+    low, high = np.quantile(finite, [0.025, 0.975])
+    return Interval(value, float(low), float(high))
+
+
 def bootstrap(
     statistic: Callable[[NDArray[np.intp]], float],
     rows: int,
     *,
     draws: int = 1000,
-    confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """*statistic* of all rows, with its percentile interval over resampled rows.
-
-    Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 13.3. Draws in which the
-    statistic is not finite, as a ratio without a gap, do not count.
-    """
+    """*statistic* of all rows, with its `interval` over resampled rows."""
     rng = np.random.default_rng(seed)
     drawn = np.array([statistic(rng.integers(0, rows, rows)) for _ in range(draws)])
-    drawn = drawn[np.isfinite(drawn)]
-    value = float(statistic(np.arange(rows)))
-    if not drawn.size:
-        return Interval(value, float("nan"), float("nan"))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Interval(value, float(low), float(high))
+    return interval(float(statistic(np.arange(rows))), drawn)
+
+
+def means(values: Floats) -> Floats:
+    """Of each column of *values* [n, c]: [c]. What is not a number does not count."""
+    seen = np.isfinite(values)
+    return ratio(np.where(seen, values, 0).sum(0), seen.sum(0))
+
+
+def ratio(top: Floats, bottom: NDArray[np.float64] | NDArray[np.intp]) -> Floats:
+    """*top* over *bottom*, not a number where that is 0 over 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(top / bottom)
 
 
 def best_single(quality: Floats) -> int:
     """The column with the largest mean quality, over what was observed of it."""
-    seen = np.isfinite(quality)
-    return int(np.argmax(np.where(seen, quality, 0).sum(0) / np.maximum(seen.sum(0), 1)))
+    return int(np.argmax(np.nan_to_num(means(quality))))
 
 
 def taken(values: Floats, choices: NDArray[np.intp]) -> Floats:

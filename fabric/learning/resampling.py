@@ -6,22 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fabric.learning.measures import Interval
+from fabric.learning.measures import Interval, interval, means, ratio
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from fabric.learning.measures import Floats
 
 DRAWS = 1000
 _HELD = 4_000_000
 """Weights that are held at once."""
-
-
-def means(values: Floats) -> Floats:
-    """Of each column of *values* [n, c]: [c]. What is not a number does not count."""
-    seen = np.isfinite(values)
-    return _ratio(np.where(seen, values, 0).sum(0), seen.sum(0))
 
 
 def resampled(values: Floats, *, draws: int = DRAWS, seed: int = 0) -> Floats:
@@ -38,7 +30,7 @@ def resampled(values: Floats, *, draws: int = DRAWS, seed: int = 0) -> Floats:
     parts = []
     for start in range(0, draws, step):
         weights = _weights(rng, rows, min(step, draws - start))
-        parts.append(_ratio(weights @ filled, weights @ counted))
+        parts.append(ratio(weights @ filled, weights @ counted))
     return np.concatenate(parts)
 
 
@@ -53,20 +45,3 @@ def intervals(values: Floats) -> tuple[Interval, ...]:
     """The mean of each column of *values* [n, c], and where it lies with 95 % confidence."""
     columns = zip(means(values), resampled(values).T, strict=True)
     return tuple(interval(float(value), column) for value, column in columns)
-
-
-def interval(value: float, drawn: Floats) -> Interval:
-    """The percentile interval of *drawn* [draws] around *value*, with 95 % confidence.
-
-    Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 13.3.
-    """
-    finite = drawn[np.isfinite(drawn)]
-    if not finite.size:
-        return Interval(value, np.nan, np.nan)
-    low, high = np.quantile(finite, [0.025, 0.975])
-    return Interval(value, float(low), float(high))
-
-
-def _ratio(top: Floats, bottom: NDArray[np.float64] | NDArray[np.intp]) -> Floats:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(top / bottom)

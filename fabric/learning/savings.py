@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fabric.learning.measures import Interval
-from fabric.learning.resampling import interval, means, resampled
+from fabric.learning.measures import Interval, interval, means
+from fabric.learning.resampling import resampled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fabric.learning.measures import Interval
-from fabric.learning.resampling import intervals, means
+from fabric.learning.measures import Interval, means
+from fabric.learning.resampling import intervals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

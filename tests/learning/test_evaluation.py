@@ -10,8 +10,9 @@ from fabric.core.decisions import Query
 from fabric.core.errors import InvalidRequest, NotFound
 from fabric.learning.evaluation import Wanted, evaluate
 from fabric.learning.ladder import ORACLE, RANDOM, SINGLE, TASK_ORACLE
+from fabric.learning.measures import means
 from fabric.learning.outcomes import Table
-from fabric.learning.resampling import intervals, means, resampled
+from fabric.learning.resampling import intervals, resampled
 
 ROWS = 600
 FEW = ("fixed", "prior per task", "declared evidence")
