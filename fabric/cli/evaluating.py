@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -18,7 +17,7 @@ from fabric.cli import output as out
 from fabric.cli.output import Output, OutputOption, reporting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from fabric.cli.asking import Asked
     from fabric.config import Portfolio
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from fabric.core.routes import Cascade
     from fabric.learning.evaluation import Evaluation
 
-    Progress = Callable[[float, str], None]
 
 _COLUMN = "COLUMN"
 
@@ -162,7 +160,7 @@ def evaluate(
         if cascade:
             target = cascading.target(server, route, data, confidence, portfolio, write)
             wanted = replace(wanted, **cascading.goal(target, risk))
-        with _progress() as show:
+        with out.progress() as show:
             if data:
                 asked = _asked(
                     *(server, subject, data, input, label, words, answer, in_flight, show),
@@ -241,7 +239,7 @@ def _asked(
     words: Mapping[str, str],
     answer: str,
     in_flight: int,
-    show: Progress,
+    show: out.Progress,
     cascade: Cascade | None,
 ) -> Asked:
     """What the specialists of a running fabric answer to a labelled data set."""
@@ -307,17 +305,3 @@ def _write_evidence(
             rows.append(("update", "specialist", card.key, evaluated.said(changes)))
     if output is Output.TABLE:
         out.table(("change", "kind", "name", "fields"), rows)
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Progress]:
-    """Shows what is done, and which part of it, on a terminal."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    console = out.console(sys.stderr)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as shown:
-        task = shown.add_task("", total=1.0)
-        yield lambda part, what: shown.update(task, completed=part, description=what)

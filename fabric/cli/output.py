@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rich.console import Console
 
     from fabric.client import Client
+
+    Progress = Callable[[float, str], None]
+    """Is told which share is done, from 0 to 1, and what is being done."""
 
 
 class Output(StrEnum):
@@ -123,6 +126,20 @@ _STYLES = {
     "changes answers": "yellow",
     "left out": "red",
 }
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Shows how much is done, and what, while it is used on a terminal."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    shown_on = console(sys.stderr)
+    with Progress(
+        *columns, console=shown_on, transient=True, disable=not shown_on.is_terminal
+    ) as shown:
+        task = shown.add_task("", total=1.0)
+        yield lambda part, what: shown.update(task, completed=part, description=what)
 
 
 def console(stream: Any) -> Console:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import sys
 from enum import StrEnum
@@ -17,8 +16,6 @@ from fabric.cli import output as out
 from fabric.cli.output import Output, OutputOption, reporting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from fabric.cli.tuned import Report
     from fabric.config import Portfolio
     from fabric.core.cards import Specialist
@@ -93,7 +90,7 @@ def tune(
             inputs=inputs,
             sizes=sizes,
         )
-        with _progress() as show:
+        with out.progress() as show:
             tuning = asyncio.run(measured(found, wanted, show))
         report = report_of(found, tuning)
         _show(report, output)
@@ -145,20 +142,6 @@ def _found(portfolio: Portfolio, name: str, file: Path) -> Specialist:
             raise InvalidRequest(f"'{name}' is a route: tune a specialist of its chain, {names}")
     known = {text for s in portfolio.specialists for text in (s.key, s.card.name)}
     raise NotFound(f"no specialist '{name}' in {file}{suggestion(name, known)}")
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[float, str], None]]:
-    """Shows what is measured, and which part of the time is gone, on a terminal."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    console = out.console(sys.stderr)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as shown:
-        task = shown.add_task("", total=1.0)
-        yield lambda part, what: shown.update(task, completed=part, description=what)
 
 
 # ------------------------------------------------------------------ afterwards
