@@ -40,23 +40,27 @@ class Words:
         texts = {card.key: [_words(text) for text in said(card)] for card in cards}
         self.keys = frozenset(texts)
         had = Counter(word for of in texts.values() for word in {w for each in of for w in each})
-        self._columns = {word: column for column, word in enumerate(had)}
         self._rarity = {word: math.log(len(texts) / count) + 1.0 for word, count in had.items()}
         self._unknown = math.log(len(texts) or 1) + 1.0
         self._nearest = _Nearest({key: len(of) for key, of in texts.items()})
-        self._weights = np.zeros((len(had), self._nearest.count), np.float32)
-        """[words, texts], of length 1 for each text."""
+        had_by: dict[str, list[tuple[int, float]]] = {word: [] for word in had}
         for row, words in enumerate(each for of in texts.values() for each in of):
             for word, weight in self._unit(words).items():
-                self._weights[self._columns[word], row] = weight
+                had_by[word].append((row, weight))
+        self._weights = {word: _columns(of) for word, of in had_by.items()}
+        """By word, the texts that have it and how much it weighs there; each is of length 1."""
 
     def similarities(self, text: str) -> dict[str, float]:
         """Of *text* to each card that says anything, by its key."""
         weights = self._unit(_words(text))
-        known = [word for word in weights if word in self._columns]
-        columns = [self._columns[word] for word in known]
-        vector = np.array([weights[word] for word in known], np.float32)
-        return self._nearest.of(vector @ self._weights[columns])
+        known = [(self._weights[word], weights[word]) for word in weights if word in self._weights]
+        if not known:
+            return self._nearest.of(np.zeros(self._nearest.count))
+        rows = np.concatenate([rows for (rows, _), _ in known])
+        there = np.concatenate([there for (_, there), _ in known])
+        here = np.repeat([weight for _, weight in known], [len(rows) for (rows, _), _ in known])
+        cosines = np.bincount(rows, there * here, self._nearest.count).astype(np.float64)
+        return self._nearest.of(cosines)
 
     def _unit(self, words: Counter[str]) -> dict[str, float]:
         rarity, unknown = self._rarity, self._unknown
@@ -66,6 +70,11 @@ class Words:
         }
         length = math.sqrt(sum(weight * weight for weight in weights.values()))
         return {word: weight / length for word, weight in weights.items()}
+
+
+def _columns(of: Sequence[tuple[int, float]]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    rows, weights = zip(*of, strict=True)
+    return np.array(rows, np.intp), np.array(weights, np.float32)
 
 
 class Embedded:
@@ -92,7 +101,7 @@ class _Nearest:
         self._starts = np.concatenate([np.zeros(1, np.intp), ends])[:-1]
         self.count = int(ends[-1]) if self._keys else 0
 
-    def of(self, cosines: NDArray[np.float32]) -> dict[str, float]:
+    def of(self, cosines: NDArray[np.float32] | NDArray[np.float64]) -> dict[str, float]:
         """The largest of the *cosines* [texts] of each."""
         if not self._keys:
             return {}
