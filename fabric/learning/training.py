@@ -55,32 +55,39 @@ class Training:
 
 
 @dataclass(frozen=True, eq=False)
+class _Texts:
+    """The texts of some queries."""
+
+    words: csr_matrix
+    """[n, buckets]"""
+    told: Floats
+    """What the forest is told of each: where it lies among the topics, and statistics."""
+    rare: NDArray[np.float16]
+    topics: NDArray[np.float16]
+
+    def some(self, rows: NDArray[np.intp]) -> _Texts:
+        return replace(self, words=self.words[rows], told=self.told[rows])
+
+
+@dataclass(frozen=True, eq=False)
 class _Rows:
     """What is known of some queries."""
 
     queries: Sequence[Query]
     y: Floats
     w: Floats
-    words: csr_matrix | None
-    rare: NDArray[np.float16] | None
-    topics: NDArray[np.float16] | None
-    texts: Floats | None
-    """What the forest is told of each text: where it lies among the topics, and statistics."""
+    texts: _Texts | None
     numbers: Floats | None
     start: Floats
 
     def some(self, rows: NDArray[np.intp]) -> _Rows:
-        def cut(part: Any) -> Any:
-            return None if part is None else part[rows]
-
         return replace(
             self,
             queries=[self.queries[row] for row in rows],
             y=self.y[rows],
             w=self.w[rows],
-            words=cut(self.words),
-            texts=cut(self.texts),
-            numbers=cut(self.numbers),
+            texts=None if self.texts is None else self.texts.some(rows),
+            numbers=None if self.numbers is None else self.numbers[rows],
         )
 
 
@@ -95,8 +102,9 @@ class _Simple:
     def predict(self, rows: _Rows) -> list[Floats]:
         """What each says of each query: [n, k]."""
         said = [_priors(self.prior, rows.queries)]
-        if self.words is not None:
-            said.append(said[0] + rows.words @ self.words.slopes.astype(float) + self.words.level)
+        if self.words is not None and rows.texts is not None:
+            slopes = self.words.slopes.astype(float)
+            said.append(said[0] + rows.texts.words @ slopes + self.words.level)
         if self.numbers is not None and rows.numbers is not None:
             z = scaled(rows.numbers, self.numbers.middle, self.numbers.spread)
             said.append(z @ self.numbers.slopes.astype(float) + self.numbers.level)
@@ -145,19 +153,23 @@ def _prepared(
     w = np.where(seen, weights[:, None] if weights.ndim == 1 else weights, 0.0)[kept]
     y = np.where(seen, table.quality, 0.0)[kept]
     queries = [table.queries[row] for row in kept]
-    words = rare = topics = told = numbers = None
+    texts = numbers = None
     if "words" in settings.stages and any(query.text for query in queries):
-        texts = [features.shortened(query.text) for query in queries]
         bits = settings.bits - (2 if len(table.candidates) > 12 else 0)
-        rare, words = stages.rarity(texts, bits)
-        topics, places = stages.topics(words, min(settings.topics, len(texts)), seed)
-        told = np.hstack([places, [features.statistics(text) for text in texts]])
+        texts = _read([features.shortened(query.text) for query in queries], settings, bits, seed)
     width = max((len(query.numbers) for query in queries), default=0)
     if "numbers" in settings.stages and width:
         none = (float("nan"),) * width
         numbers = np.array([q.numbers if len(q.numbers) == width else none for q in queries])
     start = stages.starting(table.candidates, y, w, evidence)
-    return _Rows(queries, y, w, words, rare, topics, told, numbers, start)
+    return _Rows(queries, y, w, texts, numbers, start)
+
+
+def _read(texts: Sequence[bytes], settings: Training, bits: int, seed: int) -> _Texts:
+    rare, words = stages.rarity(texts, bits)
+    topics, places = stages.topics(words, min(settings.topics, len(texts)), seed)
+    told = np.hstack([places, [features.statistics(text) for text in texts]])
+    return _Texts(words, told, rare, topics)
 
 
 def _only_prior(table: Table, rows: _Rows, settings: Training) -> Learned:
@@ -180,10 +192,10 @@ def _only_prior(table: Table, rows: _Rows, settings: Training) -> Learned:
 def _simple(rows: _Rows, settings: Training) -> _Simple:
     prior = stages.fit_prior(rows.queries, rows.y, rows.w, rows.start, settings.shrinkage)
     words = numbers = None
-    if rows.words is not None and rows.rare is not None and rows.topics is not None:
+    if (texts := rows.texts) is not None:
         means = _priors(prior, rows.queries)
         words = stages.fit_words(
-            rows.words, rows.rare, rows.topics, rows.y, rows.w, means, settings.penalty
+            texts.words, texts.rare, texts.topics, rows.y, rows.w, means, settings.penalty
         )
     if rows.numbers is not None:
         filled = np.where(rows.w > 0, rows.y, _priors(prior, rows.queries))
@@ -211,7 +223,7 @@ def _stacked(table: Table, rows: _Rows, settings: Training, seed: int) -> Learne
         for total, part in zip(said, inner.predict(rows.some(held)), strict=True):
             total[held] = part
     forest = None
-    if "forest" in settings.stages and (rows.words is not None or rows.numbers is not None):
+    if "forest" in settings.stages and (rows.texts is not None or rows.numbers is not None):
         x = _inputs(rows, simple, said)
         y = _filled(rows, said[0])
         told = _telling(rows)
@@ -253,7 +265,7 @@ def _inputs(rows: _Rows, simple: _Simple, said: Sequence[Floats]) -> NDArray[np.
     """What `Learned.inputs` makes of each query, with what the stages said of it held out."""
     parts: list[NDArray[Any]] = [said[0]]
     if simple.words is not None and rows.texts is not None:
-        parts += [said[1], rows.texts]
+        parts += [said[1], rows.texts.told]
     if simple.numbers is not None and rows.numbers is not None:
         parts.append(scaled(rows.numbers, simple.numbers.middle, simple.numbers.spread))
     return np.hstack(parts).astype(np.float32)
