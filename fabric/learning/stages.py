@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from sklearn.decomposition import TruncatedSVD
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import RidgeCV
+from sklearn.utils.extmath import randomized_svd, svd_flip
 
 from fabric.routing import features
 from fabric.routing.forest import Forest
@@ -123,8 +123,9 @@ def topics(x: csr_matrix, count: int, seed: int) -> tuple[NDArray[np.float16], F
     """
     places = features.folded(x.indices, x.shape[1], features.FEWER)
     fewer = csr_matrix((x.data, places, x.indptr), shape=(x.shape[0], features.FEWER))
-    found = TruncatedSVD(count, n_iter=3, random_state=seed).fit(fewer).components_.T
-    directions = np.asarray(found).astype(np.float16)
+    # TruncatedSVD would also divide by the variance of the texts, which may be all the same.
+    left, _, right = randomized_svd(fewer, count, n_iter=3, random_state=seed, flip_sign=False)
+    directions = np.asarray(svd_flip(left, right, u_based_decision=False)[1].T, np.float16)
     return directions, np.asarray(fewer @ directions.astype(np.float64))
 
 

@@ -133,6 +133,14 @@ def test_unknown_stages_are_refused():
         Training(stages=("word",))
 
 
+@pytest.mark.parametrize("text", ["same", "!!", "only {}"])
+def test_texts_that_say_nothing_teach_nothing(text):
+    """All the same, without a word, or each with a word of its own; warnings are errors here."""
+    queries = tuple(Query(text=text.format(row)) for row in range(80))
+    learned = fit(tables.table(queries, np.tile([1.0, 0.0], (80, 1)), ("a:1", "b:1")))
+    assert learned.predict(queries[0], ("a:1", "b:1")) == pytest.approx([1, 0], abs=0.05)
+
+
 def test_scores_that_are_nearly_equal_make_a_curve():
     """As they are where tasks are all there is to go by, and old outcomes weigh less."""
     rows = np.arange(200)
