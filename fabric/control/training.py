@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING
@@ -101,6 +102,9 @@ class Training:
                 except FabricError as error:
                     self._note(route.name, error.message)
                     self._news.set()  # the store may be back next time
+                except Exception as error:  # which must not end the control plane
+                    log.exception("training route %s", route.name)
+                    self._note(route.name, f"the training failed: {type(error).__name__}")
             await asyncio.sleep(self._studies.pause)
 
     async def train(self, name: str) -> Trained:
@@ -198,15 +202,14 @@ async def _run(
         stderr=said,
     )
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    with child:
+    with ExitStack() as stack:
+        stack.enter_context(child)  # which waits for it
+        stack.callback(child.kill)
         descriptor = os.pidfd_open(child.pid)
+        stack.callback(os.close, descriptor)
         loop.add_reader(descriptor, ended.set)
-        try:
-            await ended.wait()
-        finally:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
-            child.kill()
+        stack.callback(loop.remove_reader, descriptor)
+        await ended.wait()
     return child.returncode
 
 

@@ -262,6 +262,34 @@ async def test_a_training_that_goes_wrong_costs_nothing(sqlite_url, monkeypatch,
         await plane.controller.apply([specialist("c")], [])
 
 
+async def test_a_mistake_in_training_ends_nothing(plane, stub, monkeypatch):
+    """It is noted, and the next training takes place."""
+    taken, mistakes = module.Training._take, [ValueError("a mistake")]
+
+    async def take(self, name, studied):
+        if mistakes:
+            raise mistakes.pop()
+        return await taken(self, name, studied)
+
+    monkeypatch.setattr(module.Training, "_take", take)
+    await record(stub, range(60))
+    while mistakes:
+        await asyncio.sleep(0.02)
+    await record(stub, range(60, 120))
+    await until(plane.controller, lambda: plane.controller.catalog.policies.get("digits"))
+
+
+async def test_a_child_that_cannot_be_watched_is_ended(monkeypatch, tmp_path):
+    """And nobody waits for it."""
+
+    def none(pid):
+        raise OSError("no descriptors")
+
+    monkeypatch.setattr(os, "pidfd_open", none)
+    with (tmp_path / "out").open("wb") as out, pytest.raises(OSError, match="no descriptors"):
+        await module._run(("sleep", "60"), dict(os.environ), out, out)
+
+
 async def test_what_a_training_prints_is_no_part_of_the_policy(plane, stub, monkeypatch):
     """Its output is kept apart."""
     monkeypatch.setenv("STUDY", "prints")
