@@ -117,6 +117,8 @@ def _mean(arrays: Sequence[NDArray[Any]], weights: NDArray[np.float64]) -> NDArr
 
 
 def _vote(arrays: Sequence[NDArray[Any]], weights: NDArray[np.float64]) -> NDArray[Any]:
+    if not arrays[0].size:
+        return arrays[0]
     ballots = np.stack([classes(array) for array in arrays])  # [parts, rows]
     agree = ballots[:, None] == ballots[None]
     # A vote more counts for more than all weights, which sum to 1.

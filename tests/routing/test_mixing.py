@@ -129,6 +129,15 @@ def test_a_tie_of_votes_goes_to_the_larger_scores():
     assert result(vote, [one, two, three], [0.9, 0.1, 0.2]).tolist() == three["y"].tolist()
 
 
+@pytest.mark.parametrize("combine", ["mean", "vote", "best"])
+def test_answers_without_rows_make_one_without_rows(combine):
+    """There is nothing to be combined, and an answer to be given."""
+    none = {"y": np.zeros((0, 3), np.float32)}
+    found = mixed(Mixture(combine=combine), [none, none], [0.5, 0.5])
+    assert found.parts == (0, 1)
+    assert all(array.shape == (0, 3) for array in found.tensors.values())
+
+
 def test_labels_can_be_voted_on():
     """What is no floating-point number is the class itself."""
     vote = Mixture(top=0, combine="vote")
