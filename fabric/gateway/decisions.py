@@ -58,10 +58,8 @@ class Decisions:
         """By the plan's id; each holds its plan, so that no other has it."""
         self._words: dict[tuple[str, ...], tuple[tuple[Card, ...], Words]] = {}
         """By the keys of the cards that they are of."""
-        self._explorers: dict[str, tuple[Route, Explorer]] = {}
-        """By route."""
-        self._bases: dict[str, int] = {}
-        """The version of the policy whose scores each of them last started from."""
+        self._explorers: dict[str, tuple[Route, Explorer, int]] = {}
+        """By route, with the version of the policy whose scores it last started from."""
 
     async def keep(self) -> None:
         """Keeps policies, and embeddings of cards, as the catalog has them, for ever."""
@@ -134,7 +132,7 @@ class Decisions:
             about = (said.id, "" if said.id else said.specialist)
             if kept is None or not kept.expected or about in kept.heard:
                 continue
-            _, explorer = self._explorers.get(kept.decision.route, (None, None))
+            _, explorer, _ = self._explorers.get(kept.decision.route, (None, None, 0))
             if explorer is None or len(kept.heard) >= _MOST_HEARD:
                 continue
             kept.heard.add(about)
@@ -226,15 +224,14 @@ class Decisions:
         exploration, learning = route.exploration, route.learning
         if learning is None or not (exploration.share or exploration.shadow):
             return None
-        known, explorer = self._explorers.get(route.name, (None, None))
+        known, explorer, base = self._explorers.get(route.name, (None, None, 0))
         if explorer is None or known is not route:
             if len(self._explorers) >= _MOST_FRAMES:
                 self._explorers.clear()
-                self._bases.clear()
             explorer = Explorer(exploration)
-            self._explorers[route.name] = (route, explorer)
-            self._bases[route.name] = policy
-        elif policy and policy != self._bases[route.name]:
+        elif policy in (0, base):
+            return explorer
+        else:
             explorer.rebase()
-            self._bases[route.name] = policy
+        self._explorers[route.name] = (route, explorer, policy)
         return explorer

@@ -524,7 +524,7 @@ async def test_who_is_tried_starts_anew_with_a_new_policy():
             _, record = await ask(view)
             about = {"request": record.decision.request, "specialist": "b:1", "score": 1.0}
             await view.decisions.hear(said(about))
-        _, explorer = view.decisions._explorers["r"]
+        _, explorer, _ = view.decisions._explorers["r"]
         assert explorer.state()["gains"].any()
         change(view, policies=[policy(2, a=0.2, b=0.8)])
         await until(lambda: view.decisions._policies._used["r"].version == 2)
@@ -611,7 +611,7 @@ async def test_what_is_said_again_is_heard_once():
 
     await view.decisions.hear(said(*[once] * 50, {"request": "other", "score": 1.0}))
 
-    _, explorer = view.decisions._explorers["r"]
+    _, explorer, _ = view.decisions._explorers["r"]
     assert explorer.state()["labels"][:, 0].tolist() == [1.0]
 
 
@@ -624,7 +624,7 @@ async def test_one_id_is_heard_once_of_a_request():
 
     await view.decisions.hear(said(about | {"specialist": "a:1"}, about | {"specialist": "b:1"}))
 
-    _, explorer = view.decisions._explorers["r"]
+    _, explorer, _ = view.decisions._explorers["r"]
     assert explorer.state()["candidates"].tolist() == ["a:1"]
 
 
