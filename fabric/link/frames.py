@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from fabric.core.errors import FabricError, InvalidRequest, error_of
-from fabric.link.memory import Lent, borrowed
+from fabric.link.memory import ALIGNED, Lent, borrowed
 
 if TYPE_CHECKING:
     import mmap
@@ -68,7 +68,6 @@ _WORTH_LENDING = 1 << 17
 _IDLE = 1.0
 """Seconds without a large frame after which those before take no memory any more."""
 _MOST_READ = 1 << 18
-_ALIGNED = 64
 _LARGE = 1 << 24
 _SLOWEST = 1e8
 """Bytes of a large frame that a peer takes in within one second, at least."""
@@ -421,8 +420,8 @@ def _memory(size: int) -> memoryview:
 
     Elements of a tensor that end a message then lie as their datatype and ONNX Runtime have them.
     """
-    room = np.empty(size + _ALIGNED, np.uint8)
-    begin = -(room.ctypes.data + size) % _ALIGNED
+    room = np.empty(size + ALIGNED, np.uint8)
+    begin = -(room.ctypes.data + size) % ALIGNED
     return room[begin : begin + size].data
 
 

@@ -15,7 +15,8 @@ import secrets
 from bisect import insort
 
 _TOKEN = 32
-_ALIGNED = 64
+ALIGNED = 64
+"""Bytes: at multiples of them messages end, for elements of a tensor that ends one."""
 SIZE = 1 << 27
 """Bytes of one end's memory; only those that were written take any."""
 
@@ -40,7 +41,7 @@ class Lent:
         """What `Borrowed` finds it by."""
         self.is_taken = False
         """The peer has it before it."""
-        self._free = [(_ALIGNED, size)]
+        self._free = [(ALIGNED, size)]
         """Where nothing is, from begin to end, in order and apart."""
         self._used: dict[int, int] = {}
         """Where something is: its end by its begin."""
@@ -52,7 +53,7 @@ class Lent:
         They end at an aligned address: elements of a tensor that ends a message then lie as
         ONNX Runtime has them.
         """
-        room = -(-length // _ALIGNED) * _ALIGNED
+        room = -(-length // ALIGNED) * ALIGNED
         found = next((gap for gap in self._free if gap[1] - gap[0] >= room), None)
         if found is None:
             return None
@@ -71,7 +72,7 @@ class Lent:
         end = self._used.pop(place, None)
         if end is None:
             return False
-        insort(self._free, (place // _ALIGNED * _ALIGNED, end))
+        insort(self._free, (place // ALIGNED * ALIGNED, end))
         merged = [self._free[0]]
         for begin, end in self._free[1:]:
             if begin == merged[-1][1]:
