@@ -63,6 +63,7 @@ async def replica_dies(traffic, watched, story) -> None:
     back = await watched.until_ready("double:1")
     count = len(traffic.answers)
     await traffic.until(lambda: any(a.specialist == "double" for a in traffic.answers[count:]))
+    await traffic.until(lambda: is_over(traffic.answers[count:]))
     since = traffic.answers[before:]
     fallbacks = [a for a in since if a.fallback]
     again = next(a.at for a in since if a.specialist == "double" and a.replica != dead)
@@ -74,6 +75,13 @@ async def replica_dies(traffic, watched, story) -> None:
     )
     assert {a.specialist for a in fallbacks} == {"triple"}
     assert dropped - killed < SOON
+
+
+def is_over(answers) -> bool:
+    """Whether all who were asked while the replica was away have answered: there are no more than
+    are in flight, and others have been asked since."""
+    latest = answers[-2 * IN_FLIGHT :]
+    return len(latest) == 2 * IN_FLIGHT and {a.specialist for a in latest} == {"double"}
 
 
 async def control_plane_dies(on_ray, traffic, watched, story, pid) -> None:
