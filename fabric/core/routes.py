@@ -429,7 +429,7 @@ class Route:
         is_scored = self.order == "scored"
         given = [entry.is_given for entry in self.chain]
         if given != sorted(given):
-            raise ValueError("cached and static answers come last in a chain")
+            raise ValueError("chain has a cached or static answer before others: they come last")
         if not self.chain and not is_scored:
             raise ValueError(
                 f"route {self.name!r} has an empty chain: name at least one specialist, or use "

@@ -6,11 +6,11 @@ Requests ask with `fabric_task`, `fabric_domain`, `fabric_language`, `fabric_mod
 `fabric_max_latency` (numbers) and `fabric_min_quality` (`accuracy>=0.9`), and forbid another
 answerer than the first candidate with `fabric_substitute` = false, and to be answered twice with
 `fabric_idempotent` = false. Answers say `fabric_specialist`, `fabric_version`, `fabric_route`,
-`fabric_replica` (texts), `fabric_attempts` (int64), `fabric_fallback` (bool) and why those who were
-asked before did not answer, `fabric_failed` (text); those of a cascade how sure they are, `fabric_confidence`
-(double), those of a mixture who had a part in them, `fabric_mixture` ("a:1,b:2", the heaviest
-first, who is also the `fabric_specialist`), and those that were decided one by one the id under
-which that is remembered, `fabric_request` (text).
+`fabric_replica` (texts), `fabric_attempts` (int64), `fabric_fallback` (bool) and what became of
+those who were asked before, `fabric_failed` (text); those of a cascade how sure they are,
+`fabric_confidence` (double), those of a mixture who had a part in them, `fabric_mixture`
+("a:1,b:2", the heaviest first, who is also the `fabric_specialist`), and those that were decided
+one by one the id under which that is remembered, `fabric_request` (text).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from fabric.wire.reserved import step_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from fabric.core.plans import Attempt
     from fabric.core.requests import Answer, InferRequest, Parameter
 
 PREFIX = "fabric_"
@@ -226,14 +227,17 @@ def provenance(model: str, answer: Answer) -> bytes:
         parameters[REPLICA].string_param = answer.response.replica
     parameters[ATTEMPTS].int64_param = len(answer.attempts) + 1
     parameters[FALLBACK].bool_param = answer.fallback
-    if answer.attempts:
-        why = "; ".join(f"{a.specialist}:{a.version} {a.error}: {a.message}" for a in answer.attempts if a.error)
-        parameters[FAILED].string_param = why[:_MOST_SAID]
+    if failed := [_why(attempt) for attempt in answer.attempts if attempt.error]:
+        parameters[FAILED].string_param = "; ".join(failed)[:_MOST_SAID]
     if answer.confidence is not None:
         parameters[CONFIDENCE].double_param = answer.confidence
     if answer.mixture:
         parameters[MIXTURE].string_param = ",".join(answer.mixture)
     return bytes(message.SerializeToString())
+
+
+def _why(attempt: Attempt) -> str:
+    return f"{attempt.specialist}:{attempt.version} {attempt.error}: {attempt.message}"
 
 
 def remembered(request: str) -> bytes:
