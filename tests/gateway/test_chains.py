@@ -12,14 +12,15 @@ from running import Failing, Held, Saying, served, unique, until
 import fabric
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferResponse
 from fabric.core.errors import SpecialistFailed
-from fabric.core.routes import ChainEntry, Hedging, Requirements, Route, StaticTensor
+from fabric.core.routes import ChainEntry, Hedging, Requirements, Route
+from fabric.core.tensors import TensorValue
 from fabric.wire.parameters import value_of
 
 OUTPUTS = (
-    StaticTensor(name="y", datatype="FP32", shape=(1, 2), numbers=(0.25, 0.75)),
-    StaticTensor(name="half", datatype="BF16", shape=(1,), numbers=(1.5,)),
-    StaticTensor(name="why", datatype="BYTES", shape=(2,), texts=("nobody", "knows")),
-    StaticTensor(name="known", datatype="BOOL", shape=(1,), numbers=(0,)),
+    TensorValue(name="y", datatype="FP32", shape=(1, 2), numbers=(0.25, 0.75)),
+    TensorValue(name="half", datatype="BF16", shape=(1,), numbers=(1.5,)),
+    TensorValue(name="why", datatype="BYTES", shape=(2,), texts=("nobody", "knows")),
+    TensorValue(name="known", datatype="BOOL", shape=(1,), numbers=(0,)),
 )
 FAILS = SpecialistFailed("0/0")
 
