@@ -25,8 +25,8 @@ class Codec:
     """The codec of the specialist *model*.
 
     With *max_rows* above 1 the first dimension of every tensor is the batch and at most that;
-    else shapes are taken as they are. *queue_timeout* is as `Decoder` has it. *labels* are the names of
-    classes, by output. With *lends* outputs may be encoded without a copy, see `Encoder`.
+    else shapes are taken as they are. *queue_timeout* is as `Decoder` has it. *labels* are the
+    names of classes, by output. With *lends* outputs may be encoded without a copy, see `Encoder`.
     """
 
     def __init__(
