@@ -186,6 +186,28 @@ class Batching:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Concurrency:
+    """How many requests a gateway has in flight at all replicas of a specialist together: as many
+    as do not make its answers take longer."""
+
+    first: int = 64
+    """Until something is known."""
+    least: int = 8
+    most: int = 4096
+    tolerance: float = 2.0
+    """So many times as long as usual is no reason to lower it."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least <= self.first <= self.most:
+            raise ValueError(
+                f"concurrency needs 1 <= least <= first <= most, got least {self.least}, "
+                f"first {self.first}, most {self.most}"
+            )
+        if self.tolerance < 1:
+            raise ValueError(f"tolerance is {self.tolerance}, it is at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class OnnxRuntime:
     """Options of the ONNX Runtime session."""
 
@@ -305,6 +327,8 @@ class Hosting:
     resources: Resources = Resources()
     replicas: Replicas = Replicas()
     batching: Batching = Batching()
+    concurrency: Concurrency | None = None
+    """Set for a limit that follows latency; without one it is what may wait at the replicas."""
     onnxruntime: OnnxRuntime = OnnxRuntime()
     timeouts: Timeouts = Timeouts()
     sequences: Sequences | None = None

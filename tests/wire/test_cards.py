@@ -22,6 +22,7 @@ PAIRS = [
     (cards.Resources, card_pb2.Resources),
     (cards.Replicas, card_pb2.Replicas),
     (cards.Batching, card_pb2.Batching),
+    (cards.Concurrency, card_pb2.Concurrency),
     (cards.OnnxRuntime, card_pb2.OnnxRuntime),
     (cards.Timeouts, card_pb2.Timeouts),
     (cards.Canary, card_pb2.Canary),

@@ -157,6 +157,18 @@ class Batching(_message.Message):
     queue_timeout: float
     def __init__(self, max_size: _Optional[int] = ..., max_queue: _Optional[int] = ..., priorities: _Optional[int] = ..., default_priority: _Optional[int] = ..., max_queue_bytes: _Optional[int] = ..., queue_timeout: _Optional[float] = ...) -> None: ...
 
+class Concurrency(_message.Message):
+    __slots__ = ("first", "least", "most", "tolerance")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    LEAST_FIELD_NUMBER: _ClassVar[int]
+    MOST_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    least: int
+    most: int
+    tolerance: float
+    def __init__(self, first: _Optional[int] = ..., least: _Optional[int] = ..., most: _Optional[int] = ..., tolerance: _Optional[float] = ...) -> None: ...
+
 class OnnxRuntime(_message.Message):
     __slots__ = ("providers", "intra_op_threads", "inter_op_threads", "graph_optimization")
     PROVIDERS_FIELD_NUMBER: _ClassVar[int]
@@ -226,7 +238,7 @@ class Canary(_message.Message):
     def __init__(self, inputs: _Optional[_Iterable[_Union[TensorValue, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorValue, _Mapping]]] = ..., tolerance: _Optional[float] = ..., every: _Optional[float] = ...) -> None: ...
 
 class Hosting(_message.Message):
-    __slots__ = ("model", "python", "arguments", "resources", "replicas", "batching", "onnxruntime", "timeouts", "sequences", "classes", "loaded", "canary")
+    __slots__ = ("model", "python", "arguments", "resources", "replicas", "batching", "onnxruntime", "timeouts", "sequences", "classes", "loaded", "canary", "concurrency")
     class ArgumentsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -253,6 +265,7 @@ class Hosting(_message.Message):
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     LOADED_FIELD_NUMBER: _ClassVar[int]
     CANARY_FIELD_NUMBER: _ClassVar[int]
+    CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
     model: Model
     python: str
     arguments: _containers.ScalarMap[str, str]
@@ -265,7 +278,8 @@ class Hosting(_message.Message):
     classes: _containers.ScalarMap[str, str]
     loaded: bool
     canary: Canary
-    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., python: _Optional[str] = ..., arguments: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., replicas: _Optional[_Union[Replicas, _Mapping]] = ..., batching: _Optional[_Union[Batching, _Mapping]] = ..., onnxruntime: _Optional[_Union[OnnxRuntime, _Mapping]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., sequences: _Optional[_Union[Sequences, _Mapping]] = ..., classes: _Optional[_Mapping[str, str]] = ..., loaded: bool = ..., canary: _Optional[_Union[Canary, _Mapping]] = ...) -> None: ...
+    concurrency: Concurrency
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., python: _Optional[str] = ..., arguments: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., replicas: _Optional[_Union[Replicas, _Mapping]] = ..., batching: _Optional[_Union[Batching, _Mapping]] = ..., onnxruntime: _Optional[_Union[OnnxRuntime, _Mapping]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., sequences: _Optional[_Union[Sequences, _Mapping]] = ..., classes: _Optional[_Mapping[str, str]] = ..., loaded: bool = ..., canary: _Optional[_Union[Canary, _Mapping]] = ..., concurrency: _Optional[_Union[Concurrency, _Mapping]] = ...) -> None: ...
 
 class Specialist(_message.Message):
     __slots__ = ("card", "hosting")
