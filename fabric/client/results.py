@@ -34,6 +34,10 @@ class Answer(Mapping[str, "NDArray[Any]"]):
     attempts: int = 1
     fallback: bool = False
     """Whether a candidate other than the first answered."""
+    cached: bool = False
+    """Whether it was made for an equal request before,"""
+    age: float = 0.0
+    """so many seconds ago."""
     id: str = ""
     request: str = ""
     """By which the decision who answers is remembered, for feedback and for `explain`; empty where

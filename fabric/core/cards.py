@@ -55,6 +55,18 @@ class Evidence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Caching:
+    """Gateways keep answers, and give them again to equal requests of the same tenant."""
+
+    ttl: float = 60.0
+    """Seconds for which one is given again."""
+
+    def __post_init__(self) -> None:
+        if not self.ttl > 0:
+            raise ValueError(f"ttl is {self.ttl}, it must be above zero")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Card:
     """The capability card: everything that routing may know of a specialist."""
 
@@ -79,6 +91,8 @@ class Card:
     evidence: tuple[Evidence, ...] = ()
     signature: Signature | None = None
     """Read from the model when it opens; declared, it narrows what the model accepts."""
+    cache: Caching | None = None
+    """Set where equal requests have equal answers, which then may be kept."""
 
     def __post_init__(self) -> None:
         check_name(self.name)

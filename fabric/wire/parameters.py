@@ -9,7 +9,8 @@ answerer than the first candidate with `fabric_substitute` = false. Answers say
 (int64) and `fabric_fallback` (bool); those of a cascade how sure they are, `fabric_confidence`
 (double), those of a mixture who had a part in them, `fabric_mixture` ("a:1,b:2", the heaviest
 first, who is also the `fabric_specialist`), and those that were decided one by one the id under
-which that is remembered, `fabric_request` (text).
+which that is remembered, `fabric_request` (text). Those that were made for an equal request before
+say `fabric_cached` = true, and how many seconds ago, `fabric_age` (double).
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from typing import TYPE_CHECKING, Any
 from fabric.api.inference.v2.open_inference_pb2 import InferParameter, ModelInferResponse
 from fabric.core.errors import InvalidRequest
 from fabric.core.routes import MinQuality, Requirements
+from fabric.wire.heads import varint
 from fabric.wire.reserved import step_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fabric.core.requests import Answer, InferRequest, Parameter
+    from fabric.core.requests import Answer, InferRequest, Parameter, Reused
 
 PREFIX = "fabric_"
 SUBSTITUTE = "fabric_substitute"
@@ -39,7 +41,10 @@ FALLBACK = "fabric_fallback"
 REQUEST = "fabric_request"
 CONFIDENCE = "fabric_confidence"
 MIXTURE = "fabric_mixture"
+CACHED = "fabric_cached"
+AGE = "fabric_age"
 
+_ID = b"\x1a"  # id = 3, length-delimited
 _LABEL = "fabric_label."
 _MOST = 4096
 """Characters in all of fabric's parameters of a request."""
@@ -224,3 +229,12 @@ def remembered(request: str) -> bytes:
     message = ModelInferResponse()
     message.parameters[REQUEST].string_param = request
     return bytes(message.SerializeToString())
+
+
+def given_again(how: Reused) -> bytes:
+    """That an answer was made for another request, and the id of this one, encoded likewise."""
+    message = ModelInferResponse()
+    message.parameters[CACHED].bool_param = True
+    message.parameters[AGE].double_param = how.age
+    name = how.id.encode()
+    return _ID + varint(len(name)) + name + bytes(message.SerializeToString())

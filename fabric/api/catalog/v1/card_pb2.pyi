@@ -19,14 +19,16 @@ class TensorSpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., optional: bool = ...) -> None: ...
 
 class Signature(_message.Message):
-    __slots__ = ("inputs", "outputs", "decoupled")
+    __slots__ = ("inputs", "outputs", "decoupled", "random")
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     DECOUPLED_FIELD_NUMBER: _ClassVar[int]
+    RANDOM_FIELD_NUMBER: _ClassVar[int]
     inputs: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     outputs: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     decoupled: bool
-    def __init__(self, inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., decoupled: bool = ...) -> None: ...
+    random: bool
+    def __init__(self, inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., decoupled: bool = ..., random: bool = ...) -> None: ...
 
 class Evidence(_message.Message):
     __slots__ = ("metric", "value", "dataset", "domain", "rows", "measured")
@@ -44,8 +46,14 @@ class Evidence(_message.Message):
     measured: str
     def __init__(self, metric: _Optional[str] = ..., value: _Optional[float] = ..., dataset: _Optional[str] = ..., domain: _Optional[str] = ..., rows: _Optional[int] = ..., measured: _Optional[str] = ...) -> None: ...
 
+class Caching(_message.Message):
+    __slots__ = ("ttl",)
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    ttl: float
+    def __init__(self, ttl: _Optional[float] = ...) -> None: ...
+
 class Card(_message.Message):
-    __slots__ = ("name", "version", "description", "task", "domains", "languages", "modality", "owner", "labels", "cost", "evidence", "signature", "region", "data_classes", "examples")
+    __slots__ = ("name", "version", "description", "task", "domains", "languages", "modality", "owner", "labels", "cost", "evidence", "signature", "region", "data_classes", "examples", "cache")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +76,7 @@ class Card(_message.Message):
     REGION_FIELD_NUMBER: _ClassVar[int]
     DATA_CLASSES_FIELD_NUMBER: _ClassVar[int]
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    CACHE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     description: str
@@ -83,7 +92,8 @@ class Card(_message.Message):
     region: str
     data_classes: _containers.RepeatedScalarFieldContainer[str]
     examples: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., description: _Optional[str] = ..., task: _Optional[str] = ..., domains: _Optional[_Iterable[str]] = ..., languages: _Optional[_Iterable[str]] = ..., modality: _Optional[str] = ..., owner: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cost: _Optional[float] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., region: _Optional[str] = ..., data_classes: _Optional[_Iterable[str]] = ..., examples: _Optional[_Iterable[str]] = ...) -> None: ...
+    cache: Caching
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., description: _Optional[str] = ..., task: _Optional[str] = ..., domains: _Optional[_Iterable[str]] = ..., languages: _Optional[_Iterable[str]] = ..., modality: _Optional[str] = ..., owner: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cost: _Optional[float] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., region: _Optional[str] = ..., data_classes: _Optional[_Iterable[str]] = ..., examples: _Optional[_Iterable[str]] = ..., cache: _Optional[_Union[Caching, _Mapping]] = ...) -> None: ...
 
 class Model(_message.Message):
     __slots__ = ("uri", "sha256")
