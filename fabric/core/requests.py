@@ -14,7 +14,7 @@ Parameters = Mapping[str, Parameter]
 """Parameters of the Open Inference Protocol, on requests and on answers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Content:
     """What a request asks for, whoever asks whom."""
 
@@ -63,7 +63,7 @@ class InferRequest:
     """Read where its answer may be kept, see `fabric.wire.digests`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Reused:
     """How a response that was made for another request is given to this one."""
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fabric import telemetry
 from fabric.core.errors import DeadlineExceeded, FabricError, Overloaded, Unavailable, error_of
-from fabric.core.requests import InferResponse, Reused
+from fabric.core.requests import InferRequest, InferResponse, Reused
 from fabric.dispatch.attempts import SHORTEST
 from fabric.wire.digests import content_of
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from fabric.core.cards import Caching, Card
     from fabric.core.deadlines import Clock, Deadline
-    from fabric.core.requests import InferRequest
     from fabric.gateway.replicas import ReplicaPool
 
 _SHARE = 8
@@ -279,8 +278,15 @@ class Cache:
         self, sharing: _Sharing, card: Card, request: InferRequest, deadline: Deadline
     ) -> _Call:
         call = self._calls[sharing] = _Call(sharing, deadline)
-        # A request of its own: whoever made this one goes on to change it.
-        call.task = asyncio.create_task(self._ask(call, card, replace(request)))
+        # A request of its own, with what replicas are asked by: this one goes on to change.
+        own = InferRequest(
+            request.model,
+            request.version,
+            request.payload,
+            trace=request.trace,
+            avoid=request.avoid,
+        )
+        call.task = asyncio.create_task(self._ask(call, card, own))
         self._tasks.add(call.task)
         call.task.add_done_callback(self._tasks.discard)
         return call

@@ -69,14 +69,14 @@ class Inference:
 
     async def _answered(self, request: InferRequest, deadline: Deadline) -> Parts:
         answer = await self._view.dispatcher.infer(request, deadline)
-        return answer.response.payload, self._who(request, answer)
+        return answer.response.payload, self._who(request.model, answer)
 
     async def _recorded(self, request: InferRequest, deadline: Deadline) -> Parts:
         with self._span(request) as span:
             self._view.dispatcher.admit(request, deadline)
             answer = await self._view.dispatcher.infer(request, deadline)
             _describe(span, answer)
-        return answer.response.payload, self._who(request, answer)
+        return answer.response.payload, self._who(request.model, answer)
 
     async def _decided(self, request: InferRequest, deadline: Deadline) -> Parts:
         if self._leaves_spans(request):
@@ -126,24 +126,23 @@ class Inference:
             yield span
 
     def _whose(self, request: InferRequest, answer: Answer) -> bytes:
-        who = self._who(request, answer)
+        who = self._who(request.model, answer)
         return who + remembered(request.request) if request.request else who
 
-    def _who(self, request: InferRequest, answer: Answer) -> bytes:
-        who, reused = self._gave(request.model, answer), answer.response.reused
-        return who if reused is None else who + given_again(reused)
-
-    def _gave(self, model: str, answer: Answer) -> bytes:
+    def _who(self, model: str, answer: Answer) -> bytes:
         """The encoded provenance; kept for the answers of one, that came at the first attempt."""
+        response = answer.response
         if answer.attempts or answer.confidence is not None or answer.mixture:
-            return provenance(model, answer)
-        key = (model, answer.specialist, answer.version, answer.route, answer.response.replica)
-        encoded = self._provenance.get(key)
-        if encoded is None:
-            if len(self._provenance) >= _MOST_KEPT:
-                self._provenance.clear()
-            encoded = self._provenance[key] = provenance(model, answer)
-        return encoded
+            encoded = provenance(model, answer)
+        else:
+            key = (model, answer.specialist, answer.version, answer.route, response.replica)
+            kept = self._provenance.get(key)
+            if kept is None:
+                if len(self._provenance) >= _MOST_KEPT:
+                    self._provenance.clear()
+                kept = self._provenance[key] = provenance(model, answer)
+            encoded = kept
+        return encoded if response.reused is None else encoded + given_again(response.reused)
 
 
 def call_of(scope: Scope) -> tuple[Deadline, bytes, str]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import struct
 from typing import TYPE_CHECKING, Any
 
 from fabric.api.inference.v2.open_inference_pb2 import InferParameter, ModelInferResponse
@@ -44,6 +45,7 @@ MIXTURE = "fabric_mixture"
 CACHED = "fabric_cached"
 AGE = "fabric_age"
 
+_DOUBLE = struct.Struct("<d")
 _ID = b"\x1a"  # id = 3, length-delimited
 _LABEL = "fabric_label."
 _MOST = 4096
@@ -233,8 +235,16 @@ def remembered(request: str) -> bytes:
 
 def given_again(how: Reused) -> bytes:
     """That an answer was made for another request, and the id of this one, encoded likewise."""
-    message = ModelInferResponse()
-    message.parameters[CACHED].bool_param = True
-    message.parameters[AGE].double_param = how.age
     name = how.id.encode()
-    return _ID + varint(len(name)) + name + bytes(message.SerializeToString())
+    return b"".join((_ID, varint(len(name)), name, _CACHED, _DOUBLE.pack(how.age)))
+
+
+def _cached() -> bytes:
+    message, age = ModelInferResponse(), ModelInferResponse()
+    message.parameters[CACHED].bool_param = True
+    age.parameters[AGE].double_param = 0.0
+    return bytes(message.SerializeToString() + age.SerializeToString())[: -_DOUBLE.size]
+
+
+_CACHED = _cached()
+"""What ends with a double, of which that is missing."""
