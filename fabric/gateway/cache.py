@@ -311,9 +311,7 @@ class Cache:
             raise Unavailable("the gateway stops")
         outcome = call.task.result()
         if isinstance(outcome, FabricError):
-            error = error_of(outcome.code, outcome.reason, outcome.message)
-            error.replica = outcome.replica
-            raise error  # each has its own, since it takes its traceback along
+            raise _another(outcome)  # for each its own, which takes its traceback along
         return outcome
 
     async def _ask(
@@ -352,6 +350,12 @@ class Cache:
 def _given(entry: Entry, request: InferRequest, now: float) -> InferResponse:
     name = request.content.id if request.content is not None else ""
     return InferResponse(entry.payload, entry.replica, reused=Reused(now - entry.at, name))
+
+
+def _another(error: FabricError) -> FabricError:
+    made = error_of(error.code, error.reason, error.message)
+    made.replica = error.replica
+    return made
 
 
 def _note(what: str) -> None:

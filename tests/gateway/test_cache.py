@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 
 import pytest
 from hypothesis import given
@@ -265,6 +267,25 @@ async def test_an_error_is_given_to_all_who_wait_and_not_kept(cache, pool, ask, 
     assert len(set(map(id, errors))) == 3
     assert (await keep()).reused is None
     assert len(pool.calls) == 2
+
+
+async def test_an_error_leaves_no_cycles_behind(pool, ask):
+    """Garbage that has to be looked for, and keeps the request for so long."""
+    task = ask()
+    await pool.asked()
+    gc.collect()
+    gc.disable()
+    try:
+        pool.fail(SpecialistFailed("of a cycle"))
+        with contextlib.suppress(SpecialistFailed):
+            await task
+        del task
+        pool.calls.clear()
+        await asyncio.sleep(0)
+        left = [each for each in gc.get_objects() if isinstance(each, SpecialistFailed)]
+        assert not [each for each in left if each.message == "of a cycle"]
+    finally:
+        gc.enable()
 
 
 async def test_a_bug_reaches_all_who_wait(pool, ask):

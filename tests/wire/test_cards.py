@@ -15,6 +15,7 @@ PAIRS = [
     (tensors.TensorSpec, card_pb2.TensorSpec),
     (tensors.Signature, card_pb2.Signature),
     (cards.Evidence, card_pb2.Evidence),
+    (cards.Caching, card_pb2.Caching),
     (cards.Card, card_pb2.Card),
     (cards.Model, card_pb2.Model),
     (cards.Resources, card_pb2.Resources),
@@ -63,6 +64,7 @@ def test_a_specialist_survives_the_wire():
             labels={"team": "vision"},
             cost=0.5,
             evidence=(cards.Evidence(metric="accuracy", value=0.97, domain="rotated"),),
+            cache=cards.Caching(ttl=2.5),
             signature=tensors.Signature(
                 inputs=(tensors.TensorSpec(name="x", datatype="FP32", shape=(-1, 64)),)
             ),
