@@ -176,4 +176,5 @@ def provenance(given: Answer) -> str:
         by += f", {given.confidence:.0%} sure,"
     way = f" by route {given.route}" if given.route else ""
     tries = "1 attempt" if given.attempts == 1 else f"{given.attempts} attempts"
-    return f"answered by {by}{way} after {tries}{', as a fallback' if given.fallback else ''}"
+    ago = f", {given.age:.3g} s ago" if given.cached else ""
+    return f"answered by {by}{way} after {tries}{', as a fallback' if given.fallback else ''}{ago}"

@@ -13,6 +13,7 @@ import tritonclient.grpc as triton
 from running import Held, replica, served, unique, until
 
 from fabric import AsyncClient
+from fabric.cli.views import provenance
 from fabric.api.inference.v2 import extensions_pb2 as extensions
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from fabric.core.cards import Caching
@@ -80,6 +81,7 @@ async def test_a_client_hears_that_an_answer_was_kept(client, name):
     assert (again["y"], again.cached, again.id) == (1, True, "two")
     assert again.age > 0
     assert (again.specialist, again.replica, again.attempts) == (name, first.replica, 1)
+    assert provenance(again) == f"answered by {name}:1 after 1 attempt, {again.age:.3g} s ago"
     assert (await client.infer(name, x(1))).id == ""
     assert (await client.infer(name, x(2)))["y"] == 2
     assert name.handler.count == 2
