@@ -143,9 +143,10 @@ def check(after: Declared, before: Declared | None = None) -> None:
 
 def leading(route: Route) -> tuple[ChainEntry, ...]:
     """What *route* leads to: its chain, and who reads its requests for it."""
+    named = tuple(entry for entry in route.chain if entry.name)
     if route.content is None or not route.content.encoder:
-        return route.chain
-    return (*route.chain, ChainEntry(name=route.content.encoder))
+        return named
+    return (*named, ChainEntry(name=route.content.encoder))
 
 
 def differences(old: object, new: object, path: str = "") -> tuple[str, ...]:

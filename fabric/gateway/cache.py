@@ -126,10 +126,11 @@ _Sharing = tuple[Key, int, float, frozenset[str]]
 class _Call:
     """One call that equal requests wait for, until it is answered or all of them have left."""
 
-    __slots__ = ("callers", "deadline", "sharing", "task")
+    __slots__ = ("callers", "deadline", "request", "sharing", "task")
 
-    def __init__(self, sharing: _Sharing, deadline: Deadline) -> None:
+    def __init__(self, sharing: _Sharing, request: InferRequest, deadline: Deadline) -> None:
         self.sharing = sharing
+        self.request = request
         self.deadline = deadline
         """The latest of the callers'."""
         self.callers = 0
@@ -177,16 +178,22 @@ class Cache:
         """Asks the pool: of several answers none is kept."""
         return self._pool.stream(card, request, deadline)
 
-    async def stale(
-        self, card: Card, request: InferRequest, max_age: float
-    ) -> InferResponse | None:
+    def usual(self, card: Card, quantile: float) -> float | None:
+        """See `ReplicaPool.usual`."""
+        return self._pool.usual(card, quantile)
+
+    def others(self, card: Card, avoid: frozenset[str]) -> bool:
+        """See `ReplicaPool.others`."""
+        return self._pool.others(card, avoid)
+
+    def stale(self, card: Card, request: InferRequest, max_age: float) -> InferResponse | None:
         """The answer to an equal request, if one is kept that is no older than *max_age* seconds.
 
         Also beyond the card's ttl, and where no replica is there. How old it is, it says itself.
         """
-        if card.cache is None:
+        if not self._may_keep(card, request):
             return None
-        key = await self._key(card, request, self._models.get(card.key))
+        key = self._key(card, request, self._models.get(card.key))
         entry = None if key is None else self.entries.get(key)
         now = self._clock()
         if entry is None or now - entry.at > max_age:
@@ -213,8 +220,11 @@ class Cache:
     async def _infer(
         self, caching: Caching, card: Card, request: InferRequest, deadline: Deadline
     ) -> InferResponse:
-        begun = self._clock()
-        key = await self._key(card, request, self._model(card.key))
+        begun, key = self._clock(), None
+        if self._may_keep(card, request):
+            if request.content is None and len(request.payload) >= _LARGE:
+                request.content = await asyncio.to_thread(content_of, request.payload)
+            key = self._key(card, request, self._model(card.key))
         if key is None:
             self._admit(card, deadline)
             return await self._pool.infer(card, request, deadline)
@@ -227,27 +237,29 @@ class Cache:
         sharing = key, request.content.priority, request.content.patience, request.avoid
         call = self._calls.get(sharing)
         if call is not None:
-            response = await self._answer(call, deadline)
+            response = await self._answer(call, request, deadline)
             self._hit(card, begun)
             how = Reused(0.0, request.content.id)
             return InferResponse(response.payload, response.replica, reused=how)
         self._admit(card, deadline)
         self._uses(card.key).misses.add(self._clock() - begun)
         _note("miss")
-        return await self._answer(self._call(sharing, card, request, deadline), deadline)
+        call = self._call(sharing, card, request, deadline)
+        return await self._answer(call, request, deadline)
 
-    async def _key(self, card: Card, request: InferRequest, model: str | None) -> Key | None:
-        """What the answer follows from; None where it is not to be kept."""
-        is_random = card.signature is not None and card.signature.random
-        if model is None or is_random or request.sequence or not self.entries.most:
+    def _may_keep(self, card: Card, request: InferRequest) -> bool:
+        """Whether equal requests have equal answers, and none of them need be asked for."""
+        if card.cache is None or request.sequence or not request.idempotent:
+            return False
+        return self.entries.most > 0 and not (card.signature and card.signature.random)
+
+    def _key(self, card: Card, request: InferRequest, model: str | None) -> Key | None:
+        """What the answer follows from; None where no other request is like it."""
+        if model is None:
             return None
         content = request.content
         if content is None:
-            if len(request.payload) < _LARGE:
-                content = content_of(request.payload)
-            else:
-                content = await asyncio.to_thread(content_of, request.payload)
-            request.content = content
+            content = request.content = content_of(request.payload)
         return Key(card.key, model, request.tenant, content.digest) if content.digest else None
 
     def _model(self, key: str) -> str | None:
@@ -277,8 +289,7 @@ class Cache:
     def _call(
         self, sharing: _Sharing, card: Card, request: InferRequest, deadline: Deadline
     ) -> _Call:
-        call = self._calls[sharing] = _Call(sharing, deadline)
-        # A request of its own, with what replicas are asked by: this one goes on to change.
+        # With a request of its own, by which replicas are asked: this one goes on to change.
         own = InferRequest(
             request.model,
             request.version,
@@ -286,19 +297,24 @@ class Cache:
             trace=request.trace,
             avoid=request.avoid,
         )
-        call.task = asyncio.create_task(self._ask(call, card, own))
+        call = self._calls[sharing] = _Call(sharing, own, deadline)
+        call.task = asyncio.create_task(self._ask(call, card))
         self._tasks.add(call.task)
         call.task.add_done_callback(self._tasks.discard)
         return call
 
-    async def _answer(self, call: _Call, deadline: Deadline) -> InferResponse:
-        """What *call* gives, for one who waits until *deadline*. The last to leave ends it."""
+    async def _answer(
+        self, call: _Call, request: InferRequest, deadline: Deadline
+    ) -> InferResponse:
+        """What *call* gives for *request*, which waits until *deadline*; the last to go ends it."""
         if deadline.at > call.deadline.at:
             call.deadline = deadline
         left = deadline.remaining(self._clock())
         patience = None if left == _INFINITE else max(left, 0.0) + _GRACE
         call.callers += 1
         try:
+            await asyncio.sleep(0)  # by the next turn of the loop it has asked
+            request.asked = call.request.asked
             done, _ = await asyncio.wait((call.task,), timeout=patience)
         finally:
             call.callers -= 1
@@ -314,9 +330,7 @@ class Cache:
             raise _another(outcome)  # for each its own, which takes its traceback along
         return outcome
 
-    async def _ask(
-        self, call: _Call, card: Card, request: InferRequest
-    ) -> InferResponse | FabricError:
+    async def _ask(self, call: _Call, card: Card) -> InferResponse | FabricError:
         """The response of the pool, which is kept, or how it failed."""
         key = call.sharing[0]
         try:
@@ -325,7 +339,7 @@ class Cache:
                 is_known = self._model(key.specialist) == key.model
                 deadline = call.deadline
                 try:
-                    response = await self._pool.infer(card, request, deadline)
+                    response = await self._pool.infer(card, call.request, deadline)
                 except FabricError as error:
                     if not self._has_more_time(call, deadline, error):
                         return error.with_traceback(None)  # whose frames hold on to the request

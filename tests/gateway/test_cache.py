@@ -43,6 +43,7 @@ class Pool:
     async def infer(self, card, request, deadline):
         call = asyncio.get_running_loop().create_future()
         self.calls.append((call, request, deadline))
+        request.asked = f"r{len(self.calls)}"
         try:
             return await call
         except asyncio.CancelledError:
@@ -224,10 +225,11 @@ async def test_what_replicas_lend_is_copied(cache, keep):
         (card(ttl=None), {}),
         (card(signature=Signature(random=True)), {}),
         (CARD, {"sequence": "7"}),
+        (CARD, {"idempotent": False}),
         (CARD, {"own": {"sequence_id": {"int64_param": 7}}}),
         (CARD, {"own": {"priority": {"string_param": "wrong"}}}),
     ],
-    ids=["card", "random", "sequence", "unread-sequence", "wrong"],
+    ids=["card", "random", "sequence", "once", "unread-sequence", "wrong"],
 )
 async def test_what_has_no_equal_is_asked_each_time(cache, pool, ask, of, said):
     """And at the same time, if it comes so."""
@@ -462,6 +464,16 @@ async def test_closing_ends_what_is_shared(cache, pool, ask):
     assert pool.cancelled == 1
 
 
+async def test_all_who_wait_know_who_was_asked(pool, ask):
+    """So that what is asked beside it goes elsewhere."""
+    requests = [request() for _ in range(2)]
+    tasks = [ask(each) for each in requests]
+    await pool.asked()
+    await until(lambda: all(each.asked == "r1" for each in requests))
+    pool.answer()
+    await asyncio.gather(*tasks)
+
+
 async def test_what_the_first_does_to_its_request_does_not_reach_the_call(pool, ask):
     """It may be tried elsewhere, and traced, while others wait for that call."""
     own = request(trace=b"trace")
@@ -481,19 +493,19 @@ async def test_a_stale_answer_is_there_until_it_is_too_old(cache, clock, pool, k
     await keep(request(id="one"))
     clock.advance(3 * TTL)
     pool.running.clear()
-    stale = await cache.stale(CARD, request(id="two"), 3 * TTL)
+    stale = cache.stale(CARD, request(id="two"), 3 * TTL)
     assert (stale.payload, stale.reused.age, stale.reused.id) == (b"y", 3 * TTL, "two")
-    assert await cache.stale(CARD, request(), 3 * TTL - 1) is None
+    assert cache.stale(CARD, request(), 3 * TTL - 1) is None
 
 
 async def test_a_stale_answer_is_no_less_somebodys_own(cache, keep):
     """Of one tenant, to one request, of one specialist, and only where that may be kept."""
     await keep(request(tenant="a"))
-    assert await cache.stale(CARD, request(tenant="a"), 1.0) is not None
-    assert await cache.stale(CARD, request(tenant="b"), 1.0) is None
-    assert await cache.stale(CARD, request(b"2", tenant="a"), 1.0) is None
-    assert await cache.stale(card("t"), request(tenant="a"), 1.0) is None
-    assert await cache.stale(card(ttl=None), request(tenant="a"), 1.0) is None
+    assert cache.stale(CARD, request(tenant="a"), 1.0) is not None
+    assert cache.stale(CARD, request(tenant="b"), 1.0) is None
+    assert cache.stale(CARD, request(b"2", tenant="a"), 1.0) is None
+    assert cache.stale(card("t"), request(tenant="a"), 1.0) is None
+    assert cache.stale(card(ttl=None), request(tenant="a"), 1.0) is None
 
 
 async def test_what_is_gone_is_forgotten(cache, pool, keep):
@@ -503,8 +515,8 @@ async def test_what_is_gone_is_forgotten(cache, pool, keep):
     await keep(of=others)
     cache.retain({"t:1"})
     assert (len(cache.entries), set(cache.uses)) == (1, {"t:1"})
-    assert await cache.stale(CARD, request(), 1.0) is None
-    assert await cache.stale(others, request(), 1.0) is not None
+    assert cache.stale(CARD, request(), 1.0) is None
+    assert cache.stale(others, request(), 1.0) is not None
 
 
 # ------------------------------------------------------------------ told

@@ -13,9 +13,9 @@ import tritonclient.grpc as triton
 from running import Held, replica, served, unique, until
 
 from fabric import AsyncClient
-from fabric.cli.views import provenance
 from fabric.api.inference.v2 import extensions_pb2 as extensions
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
+from fabric.cli.views import provenance
 from fabric.core.cards import Caching
 from fabric.core.errors import InvalidRequest, Unavailable
 from fabric.core.routes import ChainEntry, Mixture, Route
