@@ -22,13 +22,13 @@ class Pool(FakeInvoker):
 
     def __init__(self):
         super().__init__()
-        self.replicas = {}
+        self.known = {}
         self.unlinked = set()
         self.on_change = lambda: None
         self.fares = []
 
     def sync(self, replicas):
-        self.replicas = dict(replicas)
+        self.known = dict(replicas)
 
     def fare(self):
         return self.fares
@@ -37,7 +37,7 @@ class Pool(FakeInvoker):
         return {"model"}
 
     def count(self, key):
-        linked = (r for r in self.replicas.values() if r.id not in self.unlinked)
+        linked = (r for r in self.known.values() if r.id not in self.unlinked)
         return sum(r.specialist_key == key for r in linked)
 
 
