@@ -44,10 +44,10 @@ class Path:
 
     async def settled(self):
         """Returns when no trace of any request is left on the way."""
-        await until(lambda: not self.cache._tasks)
+        await until(lambda: not self.cache._sharing._tasks)
         await until(lambda: not any(server.in_flight for server in self.servers))
         assert not any(link.calls for _, link in self.pool._links.values())
-        assert not self.cache._calls
+        assert not self.cache._sharing._calls
         await until(lambda: asyncio.all_tasks() == self.before)
 
 
@@ -136,7 +136,7 @@ async def test_when_the_answer_has_come(path_to):
     path = await path_to(s=held)
     task = path.ask()
     (await held.next()).respond(b"y")
-    await until(lambda: len(path.cache.entries))
+    await until(lambda: len(path.cache.kept))
     if not task.done():
         await left(task)
     assert (await path.ask()).response.payload == b"y"

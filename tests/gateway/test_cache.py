@@ -7,8 +7,6 @@ import contextlib
 import gc
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from running import until
 
 from fabric import telemetry
@@ -18,7 +16,7 @@ from fabric.core.deadlines import NEVER, Deadline
 from fabric.core.errors import DeadlineExceeded, Overloaded, SpecialistFailed, Unavailable
 from fabric.core.requests import InferRequest, InferResponse
 from fabric.core.tensors import Signature
-from fabric.gateway.cache import _BESIDE, _SHARE, Cache, Entries, Key
+from fabric.gateway.cache import Cache
 from fabric.testing import ManualClock, specialist
 
 TTL = 10.0
@@ -92,8 +90,8 @@ async def cache(pool, clock):
     made = Cache(pool, MOST, clock)
     yield made
     await made.close()
-    assert not made._tasks
-    assert not made._calls
+    assert not made._sharing._tasks
+    assert not made._sharing._calls
 
 
 @pytest.fixture
@@ -195,7 +193,7 @@ async def test_nothing_is_kept_while_replicas_differ(cache, pool, keep):
     """Nobody knows which of them will answer."""
     pool.running = {"model", "other"}
     assert [(await keep(payload=p)).payload for p in (b"1", b"2")] == [b"1", b"2"]
-    assert len(cache.entries) == 0
+    assert len(cache.kept) == 0
 
 
 async def test_an_answer_of_a_model_that_came_meanwhile_is_not_kept(cache, pool, ask):
@@ -206,7 +204,7 @@ async def test_an_answer_of_a_model_that_came_meanwhile_is_not_kept(cache, pool,
     await pool.asked()
     pool.answer()
     assert (await task).payload == b"y"
-    assert len(cache.entries) == 0
+    assert len(cache.kept) == 0
 
 
 async def test_what_replicas_lend_is_copied(cache, keep):
@@ -238,7 +236,7 @@ async def test_what_has_no_equal_is_asked_each_time(cache, pool, ask, of, said):
     pool.answer(b"1", 0)
     pool.answer(b"2", 1)
     assert [(await task).payload for task in tasks] == [b"1", b"2"]
-    assert (len(cache.entries), cache.uses) == (0, {})
+    assert (len(cache.kept), cache.uses) == (0, {})
 
 
 async def test_without_room_nothing_is_kept(pool, clock):
@@ -254,7 +252,7 @@ async def test_without_room_nothing_is_kept(pool, clock):
 async def test_answers_on_a_stream_are_not_kept(cache):
     """They are the pool's."""
     assert [each.payload async for each in cache.stream(CARD, request(), NEVER)] == [b"one"]
-    assert len(cache.entries) == 0
+    assert len(cache.kept) == 0
 
 
 async def test_an_error_is_given_to_all_who_wait_and_not_kept(cache, pool, ask, keep):
@@ -329,7 +327,7 @@ async def test_an_answer_that_is_too_large_to_keep_is_shared(cache, pool, ask):
     await pool.asked()
     pool.answer(bytes(MOST))
     assert [len((await task).payload) for task in tasks] == [MOST, MOST]
-    assert len(cache.entries) == 0
+    assert len(cache.kept) == 0
 
 
 @pytest.mark.parametrize(
@@ -377,7 +375,7 @@ async def test_when_all_have_left_the_call_ends(cache, pool, ask, keep):
     await pool.asked()
     for task in tasks:
         await left(task)
-    assert not cache._calls
+    assert not cache._sharing._calls
     after = ask()
     await pool.asked(2)
     assert pool.cancelled == 1
@@ -392,7 +390,7 @@ async def test_who_leaves_before_the_call_is_on_its_way_has_asked_nobody(cache, 
     task = ask()
     await asyncio.sleep(0)
     await left(task)
-    await until(lambda: not cache._tasks)
+    await until(lambda: not cache._sharing._tasks)
     assert len(pool.calls) == pool.cancelled
 
 
@@ -514,7 +512,7 @@ async def test_what_is_gone_is_forgotten(cache, pool, keep):
     await keep()
     await keep(of=others)
     cache.retain({"t:1"})
-    assert (len(cache.entries), set(cache.uses)) == (1, {"t:1"})
+    assert (len(cache.kept), set(cache.uses)) == (1, {"t:1"})
     assert cache.stale(CARD, request(), 1.0) is None
     assert cache.stale(others, request(), 1.0) is not None
 
@@ -544,50 +542,3 @@ async def test_the_attempts_span_says_whether_it_was_a_hit(cache, pool, ask, mon
     await asyncio.gather(*tasks)
     await cache.infer(CARD, request(), NEVER)
     assert said == [("fabric.cache", value) for value in ("miss", "hit", "hit")]
-
-
-# ------------------------------------------------------------------ room
-KEYS = st.integers(0, 5).map(lambda n: Key(f"s:{n % 2}", "m", "", bytes([n])))
-MOST_KEPT = 8 * (_BESIDE + 100)
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("put"), KEYS, st.integers(0, 2 * MOST_KEPT // _SHARE)),
-        st.tuples(st.just("get"), KEYS, st.just(0)),
-        st.tuples(st.just("retain"), st.sampled_from([("s:0",), ("s:1",), ()]), st.just(0)),
-    ),
-    max_size=40,
-)
-
-
-@given(STEPS)
-def test_what_was_used_last_is_kept_and_never_more_than_there_is_room(steps):
-    """As a list of answers, by their last use, from which the oldest fall out."""
-    entries = Entries(MOST_KEPT)
-    model = []  # (key, size), the longest unused first
-    for step, key, size in steps:
-        if step == "put":
-            entries.put(key, InferResponse(bytes(size), "r"), 0.0)
-            model = [each for each in model if each[0] != key]
-            if size + _BESIDE <= MOST_KEPT // _SHARE:
-                model.append((key, size))
-            while sum(s + _BESIDE for _, s in model) > MOST_KEPT:
-                del model[0]
-        elif step == "get":
-            found = entries.get(key)
-            known = dict(model).get(key)
-            assert (None if found is None else len(found.payload)) == known
-            if known is not None:
-                model = [each for each in model if each[0] != key] + [(key, known)]
-        else:
-            entries.retain(key)
-            model = [each for each in model if each[0].specialist in key]
-        assert entries.bytes == sum(s + _BESIDE for _, s in model) <= MOST_KEPT
-        assert len(entries) == len(model)
-
-
-def test_their_number_is_bounded_too():
-    """An empty answer takes something as well."""
-    entries = Entries(MOST_KEPT)
-    for n in range(100):
-        entries.put(Key("s:1", "m", "", bytes([n])), InferResponse(b"", "r"), 0.0)
-    assert len(entries) == MOST_KEPT // _BESIDE

@@ -122,7 +122,7 @@ async def test_answers_of_specialists_that_are_gone_are_forgotten():
         asked = InferRequest(each.card.name, "", b"")
         await view.cache.infer(each.card, asked, NEVER)
     change(view, removed=(Key(Kind.SPECIALIST, "a:1"),))
-    assert (len(view.cache.entries), set(view.cache.uses)) == (1, {"b:1"})
+    assert (len(view.cache.kept), set(view.cache.uses)) == (1, {"b:1"})
     await view.close()
 
 
