@@ -145,7 +145,7 @@ async def test_when_the_answer_has_come(path_to):
 
 
 async def test_deadlines_are_those_of_each(path_to):
-    """Who is out of time leaves, and is told who was late where nobody waits for longer."""
+    """Who is out of time leaves, and the call goes on for who is not."""
     held = Held()
     path = await path_to(s=held)
     quick = path.ask(deadline=Deadline.after(0.02))
@@ -160,9 +160,8 @@ async def test_deadlines_are_those_of_each(path_to):
     await path.settled()
 
     alone = path.ask(b"2", deadline=Deadline.after(0.02))
-    with pytest.raises(DeadlineExceeded) as caught:
+    with pytest.raises(DeadlineExceeded):
         await alone
-    assert caught.value.replica == "s"
     await path.settled()
 
 

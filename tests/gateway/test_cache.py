@@ -190,10 +190,13 @@ async def test_a_new_model_has_answers_of_its_own(cache, pool, keep):
 
 
 async def test_nothing_is_kept_while_replicas_differ(cache, pool, keep):
-    """Nobody knows which of them will answer."""
+    """Nobody knows which of them will answer, nor is anything given again."""
+    await keep(payload=b"old")
     pool.running = {"model", "other"}
     assert [(await keep(payload=p)).payload for p in (b"1", b"2")] == [b"1", b"2"]
-    assert len(cache.kept) == 0
+    pool.running = {"model"}
+    assert (await cache.infer(CARD, request(), NEVER)).payload == b"old"
+    assert len(cache.kept) == 1
 
 
 async def test_an_answer_of_a_model_that_came_meanwhile_is_not_kept(cache, pool, ask):
@@ -383,6 +386,18 @@ async def test_when_all_have_left_the_call_ends(cache, pool, ask, keep):
     assert (await after).payload == b"y"
 
 
+async def test_who_comes_as_the_last_one_leaves_has_a_call_of_its_own(pool, ask):
+    """In the same turn of the loop, when the one before is about to end."""
+    task = ask()
+    await pool.asked()
+    task.cancel()
+    after = ask()
+    await pool.asked(2)
+    pool.answer()
+    assert (await after).payload == b"y"
+    assert task.cancelled()
+
+
 async def test_who_leaves_before_the_call_is_on_its_way_has_asked_nobody(cache, pool, ask):
     """Neither before it has looked, nor when it has."""
     await left(ask())
@@ -474,13 +489,13 @@ async def test_all_who_wait_know_who_was_asked(pool, ask):
 
 async def test_what_the_first_does_to_its_request_does_not_reach_the_call(pool, ask):
     """It may be tried elsewhere, and traced, while others wait for that call."""
-    own = request(trace=b"trace")
+    own = request(trace=b"trace", avoid=frozenset({"r1"}))
     task = ask(own)
     await asyncio.sleep(0)
-    own.trace, own.avoid = b"", frozenset({"r1"})
+    own.trace, own.avoid = b"", frozenset({"r1", "r2"})
     await pool.asked()
     _, sent, _ = pool.calls[0]
-    assert (sent.payload, sent.trace, sent.avoid) == (own.payload, b"trace", frozenset())
+    assert (sent.payload, sent.trace, sent.avoid) == (own.payload, b"trace", frozenset({"r1"}))
     pool.answer()
     await task
 
@@ -494,6 +509,8 @@ async def test_a_stale_answer_is_there_until_it_is_too_old(cache, clock, pool, k
     stale = cache.stale(CARD, request(id="two"), 3 * TTL)
     assert (stale.payload, stale.reused.age, stale.reused.id) == (b"y", 3 * TTL, "two")
     assert cache.stale(CARD, request(), 3 * TTL - 1) is None
+    pool.running = {"model", "other"}
+    assert cache.stale(CARD, request(), 3 * TTL) is not None
 
 
 async def test_a_stale_answer_is_no_less_somebodys_own(cache, keep):
