@@ -33,9 +33,9 @@ from fabric.core.routes import (
     Requirements,
     Retry,
     Route,
-    StaticTensor,
     TensorNeed,
 )
+from fabric.core.tensors import TensorValue
 
 
 @pytest.fixture
@@ -454,8 +454,8 @@ def test_a_chain_says_on_what_each_entry_is_tried(write):
     assert route.retry == Retry(attempts=6, budget=0.1, backoff=0.02)
     assert route.hedging == Hedging(quantile=0.9, least=0.01)
     outputs = (
-        StaticTensor(name="y", datatype="FP32", shape=(1, 2), numbers=(0.5, 0.5)),
-        StaticTensor(name="why", datatype="BYTES", shape=(1,), texts=("unknown",)),
+        TensorValue(name="y", datatype="FP32", shape=(1, 2), numbers=(0.5, 0.5)),
+        TensorValue(name="why", datatype="BYTES", shape=(1,), texts=("unknown",)),
     )
     small = Requirements(task="digit", labels={"size": "small"})
     assert route.chain == (
@@ -505,7 +505,7 @@ def test_mistakes_in_a_chain_are_named(refused):
             "column 12: mismatched input '<EOF>'"
         ),
         (
-            "11: routes[0].chain[5].static[0]: an output of FP32 and shape [2] has 2 numbers, "
+            "11: routes[0].chain[5].static[0]: a tensor of FP32 and shape [2] has 2 numbers, "
             "got 1 and 0 texts"
         ),
         (

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 REPLACING = (
     "card.signature",
+    "card.checks",
     "hosting.model",
     "hosting.python",
     "hosting.arguments",
@@ -28,6 +29,7 @@ REPLACING = (
     "hosting.resources",
     "hosting.sequences",
     "hosting.classes",
+    "hosting.canary",
     "hosting.timeouts.startup",
 )
 """Fields that a replica reads once, when it starts; all others change in place."""

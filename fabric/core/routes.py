@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 from fabric.core.cards import check_name
-from fabric.core.tensors import DTYPES
+from fabric.core.tensors import TensorValue
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -88,36 +87,6 @@ class Requirements:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class StaticTensor:
-    """An output that is always the same."""
-
-    name: str
-    datatype: str
-    """By the Open Inference Protocol's name."""
-    shape: tuple[int, ...]
-    """Sizes of all dimensions, the same whatever the request."""
-    numbers: tuple[float, ...] = ()
-    """The elements in row-major order; of BOOL 0 and 1."""
-    texts: tuple[str, ...] = ()
-    """The elements of BYTES."""
-
-    def __post_init__(self) -> None:
-        if self.datatype not in DTYPES:
-            known = ", ".join(DTYPES)
-            raise ValueError(f"unknown datatype {self.datatype!r}; use one of {known}")
-        if any(size < 0 for size in self.shape):
-            raise ValueError(f"shape is {list(self.shape)}, its sizes cannot be negative")
-        wanted, is_text = math.prod(self.shape), self.datatype == "BYTES"
-        given, other = (self.texts, self.numbers) if is_text else (self.numbers, self.texts)
-        if len(given) != wanted or other:
-            kind = "texts" if is_text else "numbers"
-            raise ValueError(
-                f"an output of {self.datatype} and shape {list(self.shape)} has {wanted} {kind}, "
-                f"got {len(given)} and {len(other)} {'numbers' if is_text else 'texts'}"
-            )
-
-
 FAILURES = ("unavailable", "overloaded", "late", "failed", "invalid")
 """How an attempt fails: nobody is there, there is no room, no answer came in time, the model
 failed, or its answer is against the checks of its card."""
@@ -138,7 +107,7 @@ class ChainEntry:
     cached: float | None = None
     """An answer that one of those before it gave to an equal request, at most so many seconds
     ago; their cards say whether answers are kept."""
-    static: tuple[StaticTensor, ...] = ()
+    static: tuple[TensorValue, ...] = ()
     """The outputs of an answer that needs nobody."""
     weight: float = 1.0
     """Share of first places under the order `weighted`."""

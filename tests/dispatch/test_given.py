@@ -16,12 +16,13 @@ from fabric.core.errors import (
     Unavailable,
 )
 from fabric.core.requests import InferRequest, InferResponse
-from fabric.core.routes import ChainEntry, Route, StaticTensor
+from fabric.core.routes import ChainEntry, Route
+from fabric.core.tensors import TensorValue
 from fabric.dispatch import Dispatcher
 from fabric.dispatch.invoking import Given
 from fabric.testing import FakeInvoker, ManualClock, planner, specialist
 
-OUTPUT = StaticTensor(name="y", datatype="FP32", shape=(0,))
+OUTPUT = TensorValue(name="y", datatype="FP32", shape=(0,))
 
 
 class Gives:

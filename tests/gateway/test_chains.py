@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import aiohttp
 import numpy as np
 import pytest
 import tritonclient.grpc.aio as triton
@@ -11,15 +12,16 @@ from running import Failing, Held, Saying, served, unique, until
 
 import fabric
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferResponse
-from fabric.core.errors import SpecialistFailed
-from fabric.core.routes import ChainEntry, Hedging, Requirements, Route, StaticTensor
+from fabric.core.errors import Overloaded, SpecialistFailed
+from fabric.core.routes import ChainEntry, Hedging, Requirements, Route
+from fabric.core.tensors import TensorValue
 from fabric.wire.parameters import value_of
 
 OUTPUTS = (
-    StaticTensor(name="y", datatype="FP32", shape=(1, 2), numbers=(0.25, 0.75)),
-    StaticTensor(name="half", datatype="BF16", shape=(1,), numbers=(1.5,)),
-    StaticTensor(name="why", datatype="BYTES", shape=(2,), texts=("nobody", "knows")),
-    StaticTensor(name="known", datatype="BOOL", shape=(1,), numbers=(0,)),
+    TensorValue(name="y", datatype="FP32", shape=(1, 2), numbers=(0.25, 0.75)),
+    TensorValue(name="half", datatype="BF16", shape=(1,), numbers=(1.5,)),
+    TensorValue(name="why", datatype="BYTES", shape=(2,), texts=("nobody", "knows")),
+    TensorValue(name="known", datatype="BOOL", shape=(1,), numbers=(0,)),
 )
 FAILS = SpecialistFailed("0/0")
 
@@ -131,3 +133,17 @@ async def test_a_slow_replica_is_overtaken(running, client):
 async def answered(held, response):
     while True:
         (await held.next()).respond(response)
+
+
+async def test_who_is_refused_hears_when_to_come_again(running, client):
+    """Over gRPC and REST alike."""
+    name = unique("full")
+    async with served(running, client, name, Failing(Overloaded("full"))):
+        with pytest.raises(Overloaded) as caught:
+            await client.infer(name, {"x": np.zeros(1, np.float32)})
+        assert caught.value.retry_after == 0.1
+        async with aiohttp.ClientSession() as session:
+            url = f"http://{running.address}/v2/models/{name}/infer"
+            body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [0]}]}
+            async with session.post(url, json=body) as answer:
+                assert (answer.status, answer.headers["Retry-After"]) == (429, "1")

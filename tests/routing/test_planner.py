@@ -18,8 +18,8 @@ from fabric.core.routes import (
     Requirements,
     Retry,
     Route,
-    StaticTensor,
 )
+from fabric.core.tensors import TensorValue
 from fabric.routing.candidates import Known
 from fabric.routing.live import Live
 from fabric.routing.planner import Planner
@@ -383,7 +383,7 @@ def test_an_entry_that_is_a_route_is_entered_at_its_first_and_left_behind_its_la
 
 def test_answers_that_nobody_is_asked_for_stand_behind_all_others():
     """Those of routes within it, too; a route may consist of nothing else."""
-    static = ChainEntry(static=(StaticTensor(name="y", datatype="FP32", shape=(0,)),))
+    static = ChainEntry(static=(TensorValue(name="y", datatype="FP32", shape=(0,)),))
     cached = ChainEntry(cached=9.0)
     inner = Route(name="inner", chain=(ChainEntry(name="all"), cached))
     route = Route(name="r", chain=(ChainEntry(name="inner"), ChainEntry(name="noisy"), static))

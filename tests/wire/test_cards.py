@@ -13,9 +13,11 @@ from fabric.wire.cards import from_message, to_message
 
 PAIRS = [
     (tensors.TensorSpec, card_pb2.TensorSpec),
+    (tensors.TensorValue, card_pb2.TensorValue),
     (tensors.Signature, card_pb2.Signature),
     (cards.Evidence, card_pb2.Evidence),
     (cards.Caching, card_pb2.Caching),
+    (cards.Check, card_pb2.Check),
     (cards.Card, card_pb2.Card),
     (cards.Model, card_pb2.Model),
     (cards.Resources, card_pb2.Resources),
@@ -23,6 +25,7 @@ PAIRS = [
     (cards.Batching, card_pb2.Batching),
     (cards.OnnxRuntime, card_pb2.OnnxRuntime),
     (cards.Timeouts, card_pb2.Timeouts),
+    (cards.Canary, card_pb2.Canary),
     (cards.Hosting, card_pb2.Hosting),
     (cards.Specialist, card_pb2.Specialist),
     (replicas.Status, card_pb2.Status),
@@ -31,7 +34,6 @@ PAIRS = [
     (routes.Requirements, route_pb2.Requirements),
     (routes.TensorNeed, route_pb2.TensorNeed),
     (routes.MinQuality, route_pb2.MinQuality),
-    (routes.StaticTensor, route_pb2.StaticTensor),
     (routes.ChainEntry, route_pb2.ChainEntry),
     (routes.Hedging, route_pb2.Hedging),
     (routes.Preferences, route_pb2.Preferences),
