@@ -56,6 +56,18 @@ class Evidence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Caching:
+    """Gateways keep answers, and give them again to equal requests of the same tenant."""
+
+    ttl: float = 60.0
+    """Seconds for which one is given again."""
+
+    def __post_init__(self) -> None:
+        if not self.ttl > 0:
+            raise ValueError(f"ttl is {self.ttl}, it must be above zero")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Check:
     """What an output must be, or else the answer is not given."""
 
@@ -99,6 +111,8 @@ class Card:
     evidence: tuple[Evidence, ...] = ()
     signature: Signature | None = None
     """Read from the model when it opens; declared, it narrows what the model accepts."""
+    cache: Caching | None = None
+    """Set where equal requests have equal answers, which then may be kept."""
     checks: tuple[Check, ...] = ()
     """What its outputs must be: an answer that is not is a failure, and others are tried."""
 

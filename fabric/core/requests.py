@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,19 @@ from fabric.core.routes import Requirements
 Parameter = bool | int | float | str
 Parameters = Mapping[str, Parameter]
 """Parameters of the Open Inference Protocol, on requests and on answers."""
+
+
+@dataclass(slots=True, eq=False)
+class Content:
+    """What a request asks for, whoever asks whom."""
+
+    digest: bytes
+    """Requests with equal ones have equal answers; empty where there is no other like it."""
+    id: str = ""
+    """The caller's own, which the answer has to have."""
+    priority: int = 0
+    patience: float = math.inf
+    """Seconds that it may wait to be run."""
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +61,20 @@ class InferRequest:
     """Its id, where its outcomes are kept."""
     shadow: str = ""
     """`name:version` of the candidate that is given it too, after somebody else has answered."""
+    tenant: str = ""
+    """Who asks; empty where nobody says."""
+    content: Content | None = None
+    """Read where its answer may be kept, see `fabric.wire.digests`."""
+
+
+@dataclass(slots=True, eq=False)
+class Reused:
+    """How a response that was made for another request is given to this one."""
+
+    age: float
+    """Seconds since it was made."""
+    id: str
+    """That the answer has to have, instead of the other request's."""
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +85,8 @@ class InferResponse:
     """The id of the replica that answered; empty if a replica is not what answered."""
     is_last: bool = True
     """Whether it is the last one of its request; that of a stream may be empty."""
+    reused: Reused | None = None
+    """Set where another request was what it was made for."""
 
 
 @dataclass(slots=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from fabric.core.deadlines import Deadline
@@ -264,7 +265,9 @@ class Together:
         response = heaviest.response
         if one.tensors:
             payload = self._outputs.write(response.payload, one.tensors)
-            response = InferResponse(payload, response.replica)
+            kept = [part.response.reused for part in taken if part.response.reused is not None]
+            oldest = max(kept, key=attrgetter("age"), default=None)
+            response = InferResponse(payload, response.replica, reused=oldest)
         why = {id(parts[place].attempt): reason for place, reason in one.left_out.items()}
         card = heaviest.candidate.card
         return Answer(

@@ -69,6 +69,11 @@ class ReplicaPool:
         """How many replicas of the specialist `name:version` can be sent requests now."""
         return len(self._serving.get(key, ()))
 
+    def models(self, key: str) -> set[str]:
+        """What the replicas of `name:version` run that can be sent requests now: the same where
+        their answers are."""
+        return {link.peer.digest for link in self._serving.get(key, ())}
+
     def fare(self) -> Iterator[tuple[str, float | None, float]]:
         """The key of each specialist that can be sent requests, the seconds within which nine of
         ten of its recent answers came, if there were any, and the requests in flight a replica."""

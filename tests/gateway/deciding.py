@@ -29,6 +29,8 @@ class Pool(FakeInvoker):
         self.away = set()
         self.on_change = lambda: None
         self.payloads = []
+        self.tenants = {}
+        """For whom each was asked last."""
 
     def sync(self, replicas):
         """There are no links."""
@@ -38,6 +40,7 @@ class Pool(FakeInvoker):
 
     def _answer(self, card, request, deadline):
         self.payloads.append((card.name, request.payload))
+        self.tenants[card.name] = request.tenant
         return super()._answer(card, request, deadline)
 
 

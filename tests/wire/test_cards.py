@@ -16,6 +16,7 @@ PAIRS = [
     (tensors.TensorValue, card_pb2.TensorValue),
     (tensors.Signature, card_pb2.Signature),
     (cards.Evidence, card_pb2.Evidence),
+    (cards.Caching, card_pb2.Caching),
     (cards.Check, card_pb2.Check),
     (cards.Card, card_pb2.Card),
     (cards.Model, card_pb2.Model),
@@ -68,6 +69,7 @@ def test_a_specialist_survives_the_wire():
             labels={"team": "vision"},
             cost=0.5,
             evidence=(cards.Evidence(metric="accuracy", value=0.97, domain="rotated"),),
+            cache=cards.Caching(ttl=2.5),
             signature=tensors.Signature(
                 inputs=(tensors.TensorSpec(name="x", datatype="FP32", shape=(-1, 64)),)
             ),

@@ -33,14 +33,16 @@ class TensorValue(_message.Message):
     def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., numbers: _Optional[_Iterable[float]] = ..., texts: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Signature(_message.Message):
-    __slots__ = ("inputs", "outputs", "decoupled")
+    __slots__ = ("inputs", "outputs", "decoupled", "random")
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     DECOUPLED_FIELD_NUMBER: _ClassVar[int]
+    RANDOM_FIELD_NUMBER: _ClassVar[int]
     inputs: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     outputs: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     decoupled: bool
-    def __init__(self, inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., decoupled: bool = ...) -> None: ...
+    random: bool
+    def __init__(self, inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., decoupled: bool = ..., random: bool = ...) -> None: ...
 
 class Evidence(_message.Message):
     __slots__ = ("metric", "value", "dataset", "domain", "rows", "measured")
@@ -58,6 +60,12 @@ class Evidence(_message.Message):
     measured: str
     def __init__(self, metric: _Optional[str] = ..., value: _Optional[float] = ..., dataset: _Optional[str] = ..., domain: _Optional[str] = ..., rows: _Optional[int] = ..., measured: _Optional[str] = ...) -> None: ...
 
+class Caching(_message.Message):
+    __slots__ = ("ttl",)
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    ttl: float
+    def __init__(self, ttl: _Optional[float] = ...) -> None: ...
+
 class Check(_message.Message):
     __slots__ = ("output", "finite", "least", "most", "sums")
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
@@ -73,7 +81,7 @@ class Check(_message.Message):
     def __init__(self, output: _Optional[str] = ..., finite: bool = ..., least: _Optional[float] = ..., most: _Optional[float] = ..., sums: _Optional[float] = ...) -> None: ...
 
 class Card(_message.Message):
-    __slots__ = ("name", "version", "description", "task", "domains", "languages", "modality", "owner", "labels", "cost", "evidence", "signature", "region", "data_classes", "examples", "checks")
+    __slots__ = ("name", "version", "description", "task", "domains", "languages", "modality", "owner", "labels", "cost", "evidence", "signature", "region", "data_classes", "examples", "cache", "checks")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -96,6 +104,7 @@ class Card(_message.Message):
     REGION_FIELD_NUMBER: _ClassVar[int]
     DATA_CLASSES_FIELD_NUMBER: _ClassVar[int]
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    CACHE_FIELD_NUMBER: _ClassVar[int]
     CHECKS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
@@ -112,8 +121,9 @@ class Card(_message.Message):
     region: str
     data_classes: _containers.RepeatedScalarFieldContainer[str]
     examples: _containers.RepeatedScalarFieldContainer[str]
+    cache: Caching
     checks: _containers.RepeatedCompositeFieldContainer[Check]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., description: _Optional[str] = ..., task: _Optional[str] = ..., domains: _Optional[_Iterable[str]] = ..., languages: _Optional[_Iterable[str]] = ..., modality: _Optional[str] = ..., owner: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cost: _Optional[float] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., region: _Optional[str] = ..., data_classes: _Optional[_Iterable[str]] = ..., examples: _Optional[_Iterable[str]] = ..., checks: _Optional[_Iterable[_Union[Check, _Mapping]]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., description: _Optional[str] = ..., task: _Optional[str] = ..., domains: _Optional[_Iterable[str]] = ..., languages: _Optional[_Iterable[str]] = ..., modality: _Optional[str] = ..., owner: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cost: _Optional[float] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., region: _Optional[str] = ..., data_classes: _Optional[_Iterable[str]] = ..., examples: _Optional[_Iterable[str]] = ..., cache: _Optional[_Union[Caching, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[Check, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
     __slots__ = ("uri", "sha256")
