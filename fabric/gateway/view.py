@@ -58,7 +58,11 @@ class View:
         self.decisions = Decisions(self)
         self.cache = Cache(pool, cache)
         dispatcher = Dispatcher(
-            self.planner, self.cache, observe=self.records, outputs=outputs, gives=Giving()
+            self.planner,
+            self.cache,
+            observe=self.records,
+            outputs=outputs,
+            gives=Giving(self.cache),
         )
         self.tallies = dispatcher.tallies
         self.dispatcher = Sequences(dispatcher, self.planner, pool, self.catalog.find)

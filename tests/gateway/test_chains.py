@@ -12,7 +12,8 @@ from running import Failing, Held, Saying, served, unique, until
 
 import fabric
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferResponse
-from fabric.core.errors import Overloaded, SpecialistFailed
+from fabric.core.cards import Caching
+from fabric.core.errors import Overloaded, SpecialistFailed, Unavailable
 from fabric.core.routes import ChainEntry, Hedging, Requirements, Route
 from fabric.core.tensors import TensorValue
 from fabric.wire.parameters import value_of
@@ -147,3 +148,24 @@ async def test_who_is_refused_hears_when_to_come_again(running, client):
             body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [0]}]}
             async with session.post(url, json=body) as answer:
                 assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
+
+
+async def test_an_answer_that_is_kept_comes_where_all_fail(running, client):
+    """Beyond its ttl, as old as the route allows, and with its age; to equal requests alone."""
+    name, route = unique("kept"), unique("route")
+    chain = (ChainEntry(name=name), ChainEntry(cached=3600.0))
+    response = ModelInferResponse(model_name=name, model_version="1").SerializeToString()
+    x, other = {"x": np.zeros(1, np.float32)}, {"x": np.ones(1, np.float32)}
+    async with served(running, client, name, Saying(response), cache=Caching(ttl=1e-4)):
+        await client.apply(routes=[Route(name=route, chain=chain)])
+        first = await client.infer(route, x)
+        assert (first.specialist, first.cached, first.fallback) == (name, False, False)
+    await running.until_linked(client, name, 0)
+    kept = await client.infer(route, x, id="8")
+    assert (kept.specialist, kept.cached, kept.fallback, kept.id) == (name, True, True, "8")
+    assert kept.age > 1e-4
+    assert kept.failed == f"{name}:1 UNAVAILABLE: no replica of '{name}:1' is ready"
+    with pytest.raises(Unavailable):
+        await client.infer(route, other)
+    with pytest.raises(Unavailable):
+        await client.infer(route, x, substitute=False)
