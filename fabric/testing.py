@@ -17,6 +17,7 @@ from fabric.api.catalog.v1.catalog_service_pb2_grpc import (
     add_CatalogServiceServicer_to_server,
 )
 from fabric.core.cards import Card, Hosting, Model, Specialist
+from fabric.core.errors import Unavailable
 from fabric.core.replicas import Replica
 from fabric.core.requests import InferRequest, InferResponse
 from fabric.core.routes import ChainEntry, Route
@@ -56,9 +57,14 @@ class FakeInvoker:
         self.asked: list[tuple[str, Deadline, frozenset[str]]] = []
         self.busy: set[str] = set()
         """Specialists that have no time for a further request."""
+        self.objections: dict[str, str] = {}
+        """Why specialists should not be asked; they are refused where nobody insists."""
 
     def promises(self, card: Card, seconds: float) -> bool:
         return card.name not in self.busy
+
+    def objection(self, card: Card) -> str:
+        return self.objections.get(card.name, "")
 
     async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
         answer = self._answer(card, request, deadline)
@@ -78,6 +84,8 @@ class FakeInvoker:
         yield InferResponse(last, f"{card.name}/0")
 
     def _answer(self, card: Card, request: InferRequest, deadline: Deadline) -> Any:
+        if (objection := self.objection(card)) and not request.insists:
+            return Unavailable(objection)
         self.asked.append((card.name, deadline, request.avoid))
         answer = self.answers.get(card.name.replace("-", "_"), card.name.encode())
         return answer.pop(0) if isinstance(answer, list) else answer

@@ -114,6 +114,8 @@ class DeadlineExceeded(FabricError):
     code = Code.DEADLINE_EXCEEDED
     reason = "DEADLINE_EXCEEDED"
     substitutable = True
+    waited: float = 0.0
+    """Seconds that were waited for whoever was asked."""
 
 
 class Cancelled(FabricError):

@@ -29,6 +29,10 @@ class InferRequest:
     """By which it was admitted, if it was,"""
     place: int = 0
     """and the candidate to ask first: those before it are busy for too long."""
+    objections: Mapping[int, str] | None = None
+    """Why else a candidate before it is not asked, by its index."""
+    insists: bool = False
+    """Nobody else is left to answer: whoever may is asked, however often it has failed."""
     avoid: frozenset[str] = frozenset()
     """Ids of replicas that failed this request already."""
     sequence: str = ""

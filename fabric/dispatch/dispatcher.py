@@ -70,7 +70,8 @@ class Dispatcher:
     def admit(self, request: InferRequest, deadline: Deadline) -> None:
         """Finds who may answer *request* in time, for `infer` to ask first.
 
-        By the plan that it has, or the one that all requests of its kind get.
+        By the plan that it has, or the one that all requests of its kind get. Who fails too often
+        is passed over, unless all do.
 
         Under overload a refusal is what most requests get, and what it costs is taken from those
         that could be answered: this one costs no task and no attempt.
@@ -84,12 +85,21 @@ class Dispatcher:
         if plan is None:
             plan = self._planner.plan(request.model, request.version, request.requirements)
         left = min(deadline.remaining(self._clock()), plan.timeout)
+        last = len(plan.candidates) - 1 if request.substitute else 0
+        objections: dict[int, str] = {}
         for place, candidate in enumerate(plan.candidates):
-            if self._invoker.promises(candidate.card, min(left, candidate.timeout)):
+            if last and (objection := self._invoker.objection(candidate.card)):
+                objections[place] = objection
+            elif self._invoker.promises(candidate.card, min(left, candidate.timeout)):
                 request.plan, request.place = plan, place
+                if place:
+                    request.objections = objections
                 return
-            if not request.substitute:
+            if place == last:
                 break
+        if len(objections) > last and left > 0.0:  # who knows, and there is nobody else to ask
+            request.plan, request.place, request.insists = plan, 0, True
+            return
         if plan.route:
             self._tally(plan.route).failures += 1
         if left <= 0.0:
@@ -143,6 +153,8 @@ class Dispatcher:
             plan = self._planner.plan(request.model, request.version, request.requirements)
         started = self._clock()
         deadline = deadline.within(plan.timeout, started)
+        if not request.substitute or place + 1 == len(plan.candidates):
+            request.insists = True
         if plan.cascade is not None or plan.mixture is not None:
             together = self._answering_together(plan, request)
             if together is not None:
@@ -155,7 +167,7 @@ class Dispatcher:
         try:
             response = await self._attempt(ask, first, request, deadline)
         except FabricError as error:
-            walk = Walk(plan, request.substitute, place, failed=passed(plan, place))
+            walk = Walk(plan, request.substitute, place, failed=passed(plan, request))
             falling = self._fall_back(ask, walk, request, deadline, error, started)
             answer = await (self._counted(plan.route, started, falling) if plan.route else falling)
         else:
@@ -164,7 +176,7 @@ class Dispatcher:
             answer = Answer(
                 *(response, first.card.name, first.card.version, plan.route),
                 fallback=place > 0,
-                attempts=passed(plan, place) if place else (),
+                attempts=passed(plan, request) if place else (),
             )
         if request.shadow and self.shadows is not None:
             self.shadows.follow(plan, request, answer, started)
@@ -261,6 +273,8 @@ class Dispatcher:
                 raise exhausted(walk, late) from error
             candidate, started = following, now
             request.avoid = walk.avoid
+            if walk.is_last:
+                request.insists = True
             try:
                 response = await self._attempt(ask, candidate, request, deadline)
             except FabricError as failure:

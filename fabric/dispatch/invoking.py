@@ -23,6 +23,10 @@ class Invoker(Protocol):
         """Whether the specialist with *card* may answer a further request within *seconds*, which
         then comes in this turn of the event loop or the next."""
 
+    def objection(self, card: Card) -> str:
+        """Why the specialist with *card* should not be asked while others may answer; empty if it
+        may be. A request that does not insist is then refused at once, as unavailable."""
+
     async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
         """The response of the specialist with *card*.
 

@@ -56,7 +56,7 @@ class Shadows:
         if len(self._tasks) >= _MOST or self._bytes + size > _MOST_BYTES:
             self.skipped += 1
             return
-        own = replace(request, trace=b"", avoid=frozenset())
+        own = replace(request, trace=b"", avoid=frozenset(), insists=False)
         task = asyncio.create_task(self._ask(candidate, own, since))
         self._tasks.add(task)
         self._bytes += size

@@ -96,7 +96,7 @@ class Together:
         Raises:
             FabricError: nobody has answered; the last failure, with what the others failed of.
         """
-        walk = Walk(plan, request.substitute, request.place, failed=passed(plan, request.place))
+        walk = Walk(plan, request.substitute, request.place, failed=passed(plan, request))
         candidate: Candidate | None = plan.candidates[request.place]
         following: Candidate | None = None
         given: list[_Given] = []
@@ -122,6 +122,8 @@ class Together:
                 given.append(one)
             request.avoid = walk.avoid
             following, candidate = candidate, self._ready(walk, candidate, deadline)
+            if walk.is_last and not given:
+                request.insists = True
         if given:
             return _answer(walk, max(given, key=lambda each: each.confidence))
         last = walk.last

@@ -69,9 +69,11 @@ class View:
         self.news = asyncio.Event()
 
     async def follow_live(self) -> None:
-        """Makes plans follow how candidates fare, where they do, until cancelled."""
+        """Ejects replicas that are too slow, and makes plans follow how candidates fare, where they
+        do, until cancelled."""
         while True:
             await asyncio.sleep(_REFRESHED + self.planner.live_seconds * _SPARED)
+            self.pool.judge()
             if self.planner.live_seconds:
                 await self.look()
 

@@ -35,6 +35,11 @@ class Walk:
     _made: int = 0
     _here: int = 0
 
+    @property
+    def is_last(self) -> bool:
+        """Whether nobody comes after the candidate that is tried."""
+        return not self.substitute or self.place + 1 >= len(self.plan.candidates)
+
     def after(self, error: FabricError, attempt: Attempt) -> Candidate | None:
         """The candidate to try after *attempt* failed with *error*; None if nothing is left."""
         if error.replica or not self._here:

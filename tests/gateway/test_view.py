@@ -31,6 +31,9 @@ class Pool(FakeInvoker):
     def fare(self):
         return self.fares
 
+    def judge(self):
+        """There are no links."""
+
     def count(self, key):
         linked = (r for r in self.replicas.values() if r.id not in self.unlinked)
         return sum(r.specialist_key == key for r in linked)
