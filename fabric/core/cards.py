@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 
 from fabric.core.tensors import Signature
 
@@ -87,7 +88,7 @@ class Card:
         if self.cost < 0:
             raise ValueError(f"cost is {self.cost}, it cannot be negative")
 
-    @property
+    @cached_property
     def key(self) -> str:
         """`name:version`, unique in a fabric."""
         return f"{self.name}:{self.version}"

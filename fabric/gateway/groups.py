@@ -28,6 +28,8 @@ class Member:
     """Of its specialist."""
     link: Link
     breaker: Breaker
+    is_alone: bool = True
+    """No other replica can be given what it is given."""
     is_counted: bool = False
     """All of its requests failed together, and that was counted as the one failure that it is."""
 
@@ -61,6 +63,8 @@ class Group:
         """All of them are,"""
         self.is_ill = len(self.tripped) == len(heard)
         """or none is."""
+        for member in members:
+            member.is_alone = self.serving == [member]
 
     def chosen(self, key: str, request: InferRequest) -> Member:
         """Whom to ask, the less busy of two drawn at random; of a sequence where that begins.
@@ -68,29 +72,29 @@ class Group:
         Raises:
             Unavailable: all have failed *request* already, or none is well and it does not insist.
         """
+        members = self.serving
         if not self.is_well and not request.sequence:
             if (probed := self._probed(request)) is not None:
                 return probed
             if self.is_ill and not request.insists and (objection := self.objection()):
                 raise Unavailable(objection)
-        members = self.members if request.sequence else self.serving
+        if request.sequence:
+            members = self.members
         if request.avoid:
             members = [each for each in members if each.replica not in request.avoid]
             if not members:
                 raise Unavailable(f"no other replica of '{key}' is ready")
         if len(members) == 1:
             return members[0]
-        return _nearest(members, request.sequence) if request.sequence else _less_busy(members)
+        return _nearest(members, request.sequence) if request.sequence else less_busy(members)
 
     def nearest(self, sequence: str) -> Member:
         """Where *sequence* begins."""
         return _nearest(self.members, sequence)
 
-    def is_alone(self, member: Member, request: InferRequest) -> bool:
-        """Whether nobody but *member* can be given *request*."""
-        if not request.avoid:
-            return len(self.serving) == 1 and self.serving[0] is member
-        return not any(
+    def has_other(self, member: Member, request: InferRequest) -> bool:
+        """Whether another one than *member* can be given *request*."""
+        return any(
             each is not member and each.replica not in request.avoid for each in self.serving
         )
 
@@ -149,7 +153,7 @@ def _nearest(members: Sequence[Member], sequence: str) -> Member:
     return max(members, key=weight)
 
 
-def _less_busy(members: Sequence[Member]) -> Member:
+def less_busy(members: Sequence[Member]) -> Member:
     """Least in flight of two: near the best of all, without looking at all
     (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001)."""
     one, other = random.sample(members, 2)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fabric.core.errors import FabricError, Unavailable
 from fabric.core.requests import InferResponse
-from fabric.gateway.groups import Group, Member
+from fabric.gateway.groups import Group, Member, less_busy
 from fabric.link.client import connect
 from fabric.link.latencies import quantile
 from fabric.resilience.breakers import DEFAULT, Breaker, is_fault
@@ -133,7 +133,7 @@ class ReplicaPool:
         """
         member = self._member(card, request)
         link = member.link
-        is_patient = request.insists and self._is_alone(member, request)
+        is_patient = request.insists and (member.is_alone or self._is_last(member, request))
         if member.breaker.is_tripped:
             deadline = self._begun(member, request, deadline)
         try:
@@ -156,7 +156,7 @@ class ReplicaPool:
         """Asks as `infer` does, for any number of responses."""
         member = self._member(card, request)
         link = member.link
-        is_patient = request.insists and self._is_alone(member, request)
+        is_patient = request.insists and (member.is_alone or self._is_last(member, request))
         if member.breaker.is_tripped:
             deadline = self._begun(member, request, deadline)
         responses = link.stream(request.payload, deadline, request.trace, is_patient=is_patient)
@@ -201,7 +201,10 @@ class ReplicaPool:
         if group is None:
             other = "other " if request.avoid else ""
             raise Unavailable(f"no {other}replica of '{card.key}' is ready")
-        return group.chosen(card.key, request)
+        if request.avoid or request.sequence or not group.is_well:
+            return group.chosen(card.key, request)
+        serving = group.serving
+        return serving[0] if len(serving) == 1 else less_busy(serving)
 
     def _pinned(self, request: InferRequest) -> Member:
         """Also where it drains: what lives there may come to its end."""
@@ -209,11 +212,11 @@ class ReplicaPool:
             raise Unavailable(f"replica {request.replica} is not there")
         return self._members[request.replica]
 
-    def _is_alone(self, member: Member, request: InferRequest) -> bool:
-        """Whether nobody but *member* can answer *request*."""
+    def _is_last(self, member: Member, request: InferRequest) -> bool:
+        """Whether nobody but *member* is left to answer *request*."""
         if request.replica:
             return True
-        return self._groups[member.key].is_alone(member, request)
+        return bool(request.avoid) and not self._groups[member.key].has_other(member, request)
 
     # ------------------------------------------------------------------ breakers
     def _begun(self, member: Member, request: InferRequest, deadline: Deadline) -> Deadline:

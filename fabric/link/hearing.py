@@ -15,6 +15,11 @@ _FORGOTTEN = 0.9
 _FIRST = 1.0
 """Seconds that a peer which has answered nothing so far has at least: first runs take long."""
 
+_EARLY = 0.002
+"""Seconds by which timers of event loops are early,"""
+_TURN = 0.005
+"""and in which one turns at least once."""
+
 
 class Hearing:
     """Decides by what was heard, and when; times are those of one clock that never goes back.
@@ -22,7 +27,7 @@ class Hearing:
     It is looked at as long as there are calls in flight, or the peer is silent.
     """
 
-    __slots__ = ("_asked", "_due", "_limits", "_slowest", "is_silent")
+    __slots__ = ("_asked", "_due", "_is_doubted", "_limits", "_slowest", "is_silent")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -30,6 +35,8 @@ class Hearing:
         """When it was asked, if nothing was heard since."""
         self._due = 0.0
         """When it is looked at next."""
+        self._is_doubted = False
+        """It has had its time."""
         self._slowest = 0.0
         """Seconds that pings took, the slowest of late."""
         self.is_silent = False
@@ -45,23 +52,33 @@ class Hearing:
 
         *heard* is when anything at all came last, and *is_known* whether an answer ever came.
         """
-        late, asks = max(now - self._due, 0.0), False
         if self._asked is not None and heard >= self._asked:
-            self._asked, self.is_silent = None, False
+            self._asked, self.is_silent, self._is_doubted = None, False, False
         if self._asked is None:
-            asks = now - heard >= self._limits.quiet
+            asks = now - heard > self._limits.quiet - _EARLY
             if asks:
                 self._asked = now
+            seconds = self._patience(is_known) if asks else heard + self._limits.quiet - now
         else:
-            self._asked += late  # the loop was busy: nobody could be heard
-            self.is_silent = now - self._asked >= self._patience(is_known)
-        if self._asked is None:
-            self._due = heard + self._limits.quiet
-        elif self.is_silent:
-            self._due = now + self._limits.quiet / 4
-        else:
-            self._due = self._asked + self._patience(is_known)
-        return asks, self._due - now
+            asks, seconds = False, self._waited(now, self._patience(is_known))
+        self._due = now + seconds
+        return asks, seconds
+
+    def _waited(self, now: float, patience: float) -> float:
+        """Seconds until the next look at a peer that has not answered so far.
+
+        Before it is taken for silent it has as long as the look comes late: the loop was busy, may
+        not have asked, and has not read what came meanwhile.
+        """
+        assert self._asked is not None  # noqa: S101 - as the caller knows
+        left = self._asked + patience - now
+        if left >= _EARLY:
+            return left
+        if not self._is_doubted:
+            self._is_doubted = True
+            return max(min(now - self._due, patience), _TURN)
+        self.is_silent = True
+        return self._limits.quiet / 4
 
     def ponged(self, now: float) -> None:
         """A ping was answered."""

@@ -91,7 +91,7 @@ class Standing:
     def __str__(self) -> str:
         if self.state is Circuit.CLOSED:
             return "its breaker is closed"
-        until = f" for {self.again:.1f} s more" if self.again else ""
+        until = f" for {self.again:.1f} s more" if 0.0 < self.again < math.inf else ""
         return f"its breaker is {self.state}{until}: {self.why}"
 
 
