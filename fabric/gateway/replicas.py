@@ -220,11 +220,12 @@ class ReplicaPool:
 
     # ------------------------------------------------------------------ breakers
     def _begun(self, member: Member, request: InferRequest, deadline: Deadline) -> Deadline:
-        """By when *member*, which has failed before, has to answer: if another one is well, in half
-        of the time, so that it may be asked after it."""
+        """By when *member*, which has failed before, has to answer: if this is a probe and another
+        one is well, in half of the time, so that it may be asked after it."""
         member.breaker.begins(request)
         group = self._groups.get(member.key)
-        if group is None or group.is_ill or request.replica:
+        is_probe = member.breaker.is_probed_by(request) and not request.replica
+        if not is_probe or group is None or group.is_ill:
             return deadline
         now = time.monotonic()
         return deadline.within(deadline.remaining(now) / 2, now)
