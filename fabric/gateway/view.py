@@ -73,6 +73,7 @@ class View:
         routes = self.catalog.routes.values()
         self.deciding = {route.name: route for route in routes if is_decided(route)}
         self.pool.sync(self.catalog.replicas)
+        self.pool.limit(self.catalog.specialists)
         self.cache.retain(self.catalog.specialists)
         self._changed()
 
@@ -87,9 +88,11 @@ class View:
         self.news = asyncio.Event()
 
     async def follow_live(self) -> None:
-        """Makes plans follow how candidates fare, where they do, until cancelled."""
+        """Ejects replicas that are too slow, and makes plans follow how candidates fare, where they
+        do, until cancelled."""
         while True:
             await asyncio.sleep(_REFRESHED + self.planner.live_seconds * _SPARED)
+            self.pool.judge()
             if self.planner.live_seconds:
                 await self.look()
 

@@ -81,12 +81,16 @@ class Admission:
     is to be told of by `entered`, and then by `left`.
     """
 
-    __slots__ = ("_asking", "_before", "_by_tenant", "_clock", "_gradient", "_turned", "in_flight")
+    __slots__ = (
+        *("_asking", "_before", "_by_tenant", "_clock", "_concurrency", "_gradient", "_turned"),
+        "in_flight",
+    )
 
     def __init__(
         self, concurrency: Concurrency | None = None, clock: Clock = time.monotonic
     ) -> None:
-        self._gradient = Gradient(concurrency, clock) if concurrency is not None else None
+        self._concurrency: Concurrency | None = None
+        self._gradient: Gradient | None = None
         self._clock = clock
         self.in_flight = 0
         self._by_tenant: Counter[str] = Counter()
@@ -95,6 +99,13 @@ class Admission:
         self._before: set[str] = set()
         """and in the time before it."""
         self._turned = clock()
+        self.reconfigure(concurrency)
+
+    def reconfigure(self, concurrency: Concurrency | None) -> None:
+        """From now on the limit is as *concurrency* says, or what there is room for."""
+        if concurrency != self._concurrency:
+            self._concurrency = concurrency
+            self._gradient = Gradient(concurrency, self._clock) if concurrency else None
 
     def limit(self, room: float = math.inf) -> float:
         """Requests in flight at most, of which there is *room* for at the replicas."""
@@ -112,14 +123,16 @@ class Admission:
         sharing = len(self._asking | self._before)
         return sharing == 1 or self._by_tenant[tenant] < limit / sharing
 
-    def entered(self, tenant: str) -> None:
+    def entered(self, tenant: str) -> float:
+        """One is in flight; gives since when, where that is of use."""
         self.in_flight += 1
         self._by_tenant[tenant] += 1
+        return 0.0 if self._gradient is None else self._clock()
 
-    def left(self, tenant: str, seconds: float | None = None) -> None:
-        """One is in flight no more; it was answered after *seconds*, if it was."""
-        if seconds is not None and self._gradient is not None:
-            self._gradient.answered(seconds, self.in_flight)
+    def left(self, tenant: str, since: float | None = None) -> None:
+        """One is in flight no more; it was answered, if it is said *since* when it was."""
+        if since is not None and self._gradient is not None:
+            self._gradient.answered(self._clock() - since, self.in_flight)
         self.in_flight -= 1
         if self._by_tenant[tenant] == 1:
             del self._by_tenant[tenant]

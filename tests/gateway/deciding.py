@@ -32,6 +32,9 @@ class Pool(FakeInvoker):
         self.tenants = {}
         """For whom each was asked last."""
 
+    def limit(self, specialists):
+        pass
+
     def sync(self, replicas):
         """There are no links."""
 

@@ -35,7 +35,7 @@ class Pool:
     def models(self, key):
         return set(self.running)
 
-    def promises(self, card, seconds):
+    def promises(self, card, seconds, tenant=""):
         return not self.busy
 
     async def infer(self, card, request, deadline):

@@ -84,7 +84,7 @@ class Server:
             since, tenant = self.queue.popleft()
             self.answered[tenant] += 1
             self.waits.append(self.clock() - since)
-            self.admission.left(tenant, self.clock() - since)
+            self.admission.left(tenant, since)
 
 
 def test_under_overload_answers_stay_quick_and_nothing_is_lost():
@@ -150,7 +150,7 @@ def test_no_more_are_let_in_than_there_is_room_for(steps):
             admission.entered(tenant)
             inside.append(tenant)
         elif inside:
-            admission.left(inside.pop(0), 0.01)
+            admission.left(inside.pop(0), clock())
         clock.advance(0.1)
         assert admission.in_flight == len(inside) <= 8
         assert admission._by_tenant == Counter(inside)
