@@ -46,7 +46,7 @@ class Path:
         """Returns when no trace of any request is left on the way."""
         await until(lambda: not self.cache._sharing._tasks)
         await until(lambda: not any(server.in_flight for server in self.servers))
-        assert not any(link.calls for _, link in self.pool._links.values())
+        assert not any(member.link.calls for member in self.pool._members.values())
         assert not self.cache._sharing._calls
         await until(lambda: asyncio.all_tasks() == self.before)
 
