@@ -13,7 +13,7 @@ from fabric.wire.cards import from_message, to_message
 
 PAIRS = [
     (tensors.TensorSpec, card_pb2.TensorSpec),
-    (tensors.TensorValue, card_pb2.TensorValue),
+    (tensors.TensorValue, route_pb2.TensorValue),
     (tensors.Signature, card_pb2.Signature),
     (cards.Evidence, card_pb2.Evidence),
     (cards.Caching, card_pb2.Caching),

@@ -1,3 +1,4 @@
+from fabric.api.routing.v1 import route_pb2 as _route_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -17,20 +18,6 @@ class TensorSpec(_message.Message):
     shape: _containers.RepeatedScalarFieldContainer[int]
     optional: bool
     def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., optional: bool = ...) -> None: ...
-
-class TensorValue(_message.Message):
-    __slots__ = ("name", "datatype", "shape", "numbers", "texts")
-    NAME_FIELD_NUMBER: _ClassVar[int]
-    DATATYPE_FIELD_NUMBER: _ClassVar[int]
-    SHAPE_FIELD_NUMBER: _ClassVar[int]
-    NUMBERS_FIELD_NUMBER: _ClassVar[int]
-    TEXTS_FIELD_NUMBER: _ClassVar[int]
-    name: str
-    datatype: str
-    shape: _containers.RepeatedScalarFieldContainer[int]
-    numbers: _containers.RepeatedScalarFieldContainer[float]
-    texts: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., numbers: _Optional[_Iterable[float]] = ..., texts: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Signature(_message.Message):
     __slots__ = ("inputs", "outputs", "decoupled", "random")
@@ -241,11 +228,11 @@ class Canary(_message.Message):
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     TOLERANCE_FIELD_NUMBER: _ClassVar[int]
     EVERY_FIELD_NUMBER: _ClassVar[int]
-    inputs: _containers.RepeatedCompositeFieldContainer[TensorValue]
-    outputs: _containers.RepeatedCompositeFieldContainer[TensorValue]
+    inputs: _containers.RepeatedCompositeFieldContainer[_route_pb2.TensorValue]
+    outputs: _containers.RepeatedCompositeFieldContainer[_route_pb2.TensorValue]
     tolerance: float
     every: float
-    def __init__(self, inputs: _Optional[_Iterable[_Union[TensorValue, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorValue, _Mapping]]] = ..., tolerance: _Optional[float] = ..., every: _Optional[float] = ...) -> None: ...
+    def __init__(self, inputs: _Optional[_Iterable[_Union[_route_pb2.TensorValue, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_route_pb2.TensorValue, _Mapping]]] = ..., tolerance: _Optional[float] = ..., every: _Optional[float] = ...) -> None: ...
 
 class Hosting(_message.Message):
     __slots__ = ("model", "python", "arguments", "resources", "replicas", "batching", "onnxruntime", "timeouts", "sequences", "classes", "loaded", "canary", "concurrency")
