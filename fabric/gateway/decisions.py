@@ -135,7 +135,7 @@ class Decisions:
             _, explorer, _ = self._explorers.get(kept.decision.route, (None, None, 0))
             if explorer is None or len(kept.heard) >= _MOST_HEARD:
                 continue
-            kept.heard.add(about)
+            self._view.records.hear(kept, about)
             query = kept.decision.query
             for key, success in from_message(said, Feedback).rewards(kept.outcomes):
                 if key in kept.expected and explorer.learn(query, key, success, kept.expected[key]):

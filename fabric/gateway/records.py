@@ -48,7 +48,7 @@ _REFUSALS = frozenset(
 _NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Kept:
     """One decision with the plan that it made, and what came of it so far."""
 
@@ -60,6 +60,8 @@ class Kept:
     outcomes: list[Outcome] = field(default_factory=list)
     heard: set[tuple[str, str]] = field(default_factory=set)
     """What was said of it: the id of the feedback, or else whom it was about."""
+    bytes: int = 0
+    """In memory, about."""
 
 
 class Records:
@@ -89,13 +91,24 @@ class Records:
         expected: Mapping[str, float] = _NOTHING,
     ) -> None:
         """Keeps *decision*, and has it and its outcomes reported if *is_reported*."""
-        self._kept[decision.request] = Kept(decision, plan, is_reported, expected)
-        self._kept_bytes += _size(decision)
-        while len(self._kept) > self._most or self._kept_bytes > self._most_bytes:
-            _, oldest = self._kept.popitem(last=False)
-            self._kept_bytes -= _size(oldest.decision)
+        kept = Kept(decision, plan, is_reported, expected)
+        self._kept[decision.request] = kept
+        self._grow(kept, _size(decision))
         if is_reported:
             self._report(decision)
+
+    def hear(self, kept: Kept, said: tuple[str, str]) -> None:
+        """Remembers that this was *said* of a decision that is kept."""
+        kept.heard.add(said)
+        self._grow(kept, 200 + sum(map(len, said)))
+
+    def _grow(self, kept: Kept, size: int) -> None:
+        """*kept* holds so many bytes more; the oldest are let go of for it."""
+        kept.bytes += size
+        self._kept_bytes += size
+        while len(self._kept) > self._most or self._kept_bytes > self._most_bytes:
+            _, oldest = self._kept.popitem(last=False)
+            self._kept_bytes -= oldest.bytes
 
     def __call__(
         self,
@@ -123,6 +136,7 @@ class Records:
             is_shadow=is_shadow,
         )
         kept.outcomes.append(outcome)
+        self._grow(kept, _size(outcome))
         if kept.is_reported:
             self._report(outcome)
 

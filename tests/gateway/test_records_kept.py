@@ -83,6 +83,22 @@ def test_the_oldest_are_forgotten():
     assert [records.find(each) is not None for each in "012"] == [False, True, True]
 
 
+def test_what_is_said_of_a_decision_takes_room():
+    """So does what came of it: the oldest go for it, and are worth what they held."""
+    records = of(*range(4), most_bytes=10_000)
+    for each in range(64):
+        records.hear(records.find("0"), (str(each), "x" * 256))
+        if records.find("0") is None:
+            break
+    assert [records.find(each) is not None for each in "0123"] == [False, True, True, True]
+
+    records.decided(decision(4), PLAN, is_reported=False)
+    assert records.find("1") is not None
+    for _ in range(20):
+        observe(records, 2, classified())
+    assert [records.find(each) is not None for each in "1234"] == [False, False, True, True]
+
+
 def test_what_waits_is_bounded():
     """The oldest is dropped, and counted."""
     records = of(*range(25))
