@@ -69,8 +69,13 @@ class Walk:
 
 
 def exhausted(walk: Walk, last: FabricError) -> FabricError:
-    """What the caller is told when nobody answered: the last error, and how the others failed."""
-    if len(walk.failed) <= 1:
-        return last
-    tried = "; ".join(f"{a.specialist}:{a.version}: {a.message}" for a in walk.failed)
-    return type(last)(f"{len(walk.failed)} attempts failed: {tried}", replica=last.replica)
+    """What the caller is told when nobody answered: the last error, and how the others failed.
+
+    It is never *last* itself, which whoever raises it holds on to: its traceback would hold whoever
+    that is, and the request with it, until somebody looks for such cycles.
+    """
+    message = last.message
+    if len(walk.failed) > 1:
+        tried = "; ".join(f"{a.specialist}:{a.version}: {a.message}" for a in walk.failed)
+        message = f"{len(walk.failed)} attempts failed: {tried}"
+    return type(last)(message, replica=last.replica)
