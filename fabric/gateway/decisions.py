@@ -105,17 +105,18 @@ class Decisions:
             explorer = self._explorer(route, judged.version if judged is not None else 0)
             if doubt:
                 seen = replace(seen, doubts=(*seen.doubts, doubt))
+        expected: Mapping[str, float] = {}
         try:
             # Who wants the first candidate or nobody is not used to try another one.
             trying = explorer if request.substitute else None
-            made, decision = decided(frame, seen, judged, trying)
+            expected = {} if explorer is None else likely(frame, judged)
+            made, decision = decided(frame, seen, judged, trying, expected)
         except Exception as error:
             log.exception("evidence decides for route %s", route.name)
             doubt = f"deciding failed: {type(error).__name__}"
             seen = replace(seen, similarities=None, doubts=(*seen.doubts, doubt))
             made, decision = decided(frame, seen, None, None)
         request.plan, request.place, request.shadow = made, 0, decision.shadow
-        expected = {} if explorer is None else likely(frame, judged)
         self._view.records.decided(decision, made, is_reported=route.learns, expected=expected)
         return deadline
 
