@@ -160,13 +160,14 @@ def decided(
     kind = "policy" if taken.policy else "evidence"
     if choice is not None and choice.kind:
         kind = choice.kind
+    scores = taken.scores.tolist()
     decision = Decision(
         request=seen.request,
         route=frame.plan.route,
         time=seen.time,
         query=seen.query,
         candidates=tuple([frame.keys[place] for place in order]),
-        scores=tuple(taken.scores[order].tolist()),
+        scores=tuple([scores[place] for place in order]),
         propensities=tuple([propensities[frame.keys[place]] for place in order]),
         policy=taken.policy,
         kind=kind,
@@ -189,9 +190,8 @@ def _expected(judged: Judged) -> Floats:
     Who is not known is taken to be as good as the worst, and nobody to be better than whom the
     policy would ask: its guard may stay with one whom it expects less of, see `Learned.choose`.
     """
-    is_known = ~np.isnan(judged.success)
+    is_known, order = ~np.isnan(judged.success), np.array(judged.order)
     success = np.where(is_known, judged.success, judged.success[is_known].min())
-    order = list(judged.order)
     expected: Floats = np.minimum(success, success[order[0]])
     expected[order] -= _AHEAD * np.arange(len(order))
     return expected

@@ -79,8 +79,8 @@ def hashed(data: bytes, bits: int) -> NDArray[np.intp]:
     edges = folded == 32
     starts = np.flatnonzero(edges[:-1] & ~edges[1:]) + 1
     ends = np.flatnonzero(~edges[:-1] & edges[1:]) + 1
-    spans = [_spans(prefix, starts, ends), _spans(prefix, starts[:-1], ends[1:])]
-    return (np.concatenate(spans) >> np.uint64(64 - bits)).astype(np.intp)
+    spans = _spans(prefix, np.concatenate((starts, starts[:-1])), np.concatenate((ends, ends[1:])))
+    return (spans >> np.uint64(64 - bits)).astype(np.intp)
 
 
 def counted(data: bytes, bits: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
