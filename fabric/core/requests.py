@@ -23,6 +23,8 @@ class InferRequest:
     """What the caller asks for beyond the route's own requirements."""
     substitute: bool = True
     """Whether a candidate other than the first may answer."""
+    idempotent: bool = True
+    """Whether nothing is lost if a model answers it twice."""
     trace: bytes = b""
     """W3C trace context, see `fabric.telemetry.pack`; empty when nobody traces."""
     plan: Plan | None = None
@@ -39,6 +41,8 @@ class InferRequest:
     """It is the last of its sequence."""
     replica: str = ""
     """The id of the replica that has to answer; empty if any of the specialist may."""
+    asked: str = ""
+    """The id of the replica that was asked last."""
     request: str = ""
     """Its id, where its outcomes are kept."""
     shadow: str = ""

@@ -35,4 +35,8 @@ def busy(candidate: Candidate) -> Attempt:
 
 def passed(plan: Plan, place: int) -> list[Attempt]:
     """What became of those before *place*, who were not asked."""
-    return [busy(candidate) for candidate in plan.candidates[:place]]
+    return [
+        busy(candidate)
+        for each, candidate in enumerate(plan.candidates[:place])
+        if not each or Overloaded.condition in candidate.terms.on
+    ]

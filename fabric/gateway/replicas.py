@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from contextlib import aclosing
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from fabric.core.errors import FabricError, Unavailable
 from fabric.core.requests import InferResponse
 from fabric.link.client import connect
-from fabric.link.latencies import quantile
+from fabric.link.latencies import quantile as among
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Container, Iterator, Mapping
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 _FIRST_WAIT = 0.05
 _LONGEST_WAIT = 2.0
+_USUAL = 1.0
+_MOST_USUAL = 1024
 
 
 class ReplicaPool:
@@ -44,6 +47,8 @@ class ReplicaPool:
         """Called when other links than before can be sent requests."""
         self._serving: dict[str, list[Link]] = {}
         """What may be chosen, by the specialist's key."""
+        self._usual: dict[tuple[str, float], tuple[float | None, float]] = {}
+        """Seconds and until when they hold, by the specialist's key and quantile."""
 
     async def __aenter__(self) -> ReplicaPool:
         await self._tasks.__aenter__()
@@ -68,7 +73,7 @@ class ReplicaPool:
         """The key of each specialist that can be sent requests, the seconds within which nine of
         ten of its recent answers came, if there were any, and the requests in flight a replica."""
         for key, links in self._serving.items():
-            seconds = quantile([link.latencies.recent() for link in links], 0.9)
+            seconds = among([link.latencies.recent() for link in links], 0.9)
             yield key, seconds, sum(link.in_flight for link in links) / len(links)
 
     def holds(self, replica: str) -> bool:
@@ -92,6 +97,23 @@ class ReplicaPool:
             return links[0].promises(seconds)
         return any(link.promises(seconds) for link in links)
 
+    def usual(self, card: Card, quantile: float) -> float | None:
+        """Seconds within which that share of the recent answers of *card* came, as it was within
+        the last second; None if there were none."""
+        asked, now = (card.key, quantile), time.monotonic()
+        seconds, until = self._usual.get(asked, (None, 0.0))
+        if until < now:
+            if len(self._usual) >= _MOST_USUAL:
+                self._usual.clear()
+            histograms = [link.latencies.recent() for link in self._serving.get(card.key, ())]
+            seconds = among(histograms, quantile)
+            self._usual[asked] = seconds, now + _USUAL
+        return seconds
+
+    def others(self, card: Card, avoid: frozenset[str]) -> bool:
+        """Whether *card* has a replica that can be sent requests, and is not one to *avoid*."""
+        return any(link.peer.replica not in avoid for link in self._serving.get(card.key, ()))
+
     async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
         """Asks a replica of *card*, the less busy of two drawn at random; a request of a sequence
         the one that it names, or that its sequence begins at.
@@ -101,6 +123,7 @@ class ReplicaPool:
             FabricError: what the replica answers.
         """
         link = self._link(card, request)
+        request.asked = link.peer.replica
         return InferResponse(
             await link.call(request.payload, deadline, request.trace), link.peer.replica
         )

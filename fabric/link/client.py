@@ -130,6 +130,9 @@ class Link(FramedProtocol):
             self.latencies.add(2 * (time.monotonic() - begun))
             raise
         except asyncio.CancelledError:
+            waited = time.monotonic() - begun
+            if waited > self._pace.wait(ahead):  # or nobody would know how long it can take
+                self.latencies.add(waited)
             answer.cancel()
             self.send(CANCEL, request_id)
             raise
@@ -290,7 +293,9 @@ class Link(FramedProtocol):
 
     def _lost(self) -> Unavailable:
         who = self.peer.specialist or "the replica"
-        return Unavailable(f"the link to a replica of {who} is lost", replica=self.peer.replica)
+        error = Unavailable(f"the link to a replica of {who} is lost", replica=self.peer.replica)
+        error.begun = True
+        return error
 
     async def greeted(self) -> Hello:
         """The replica's greeting."""

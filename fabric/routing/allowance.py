@@ -36,12 +36,13 @@ class Allowance:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Takes away what the block takes. Raises Overloaded before it if nothing is left."""
+        """Takes away what the block takes. Raises Overloaded before it if nothing is left, with the
+        seconds until something is."""
         now = self._clock()
         self._left = min(self._most, self._left + (now - self._at) * self._share)
         self._at = now
         if self._left <= 0:
-            raise Overloaded(self._refusal)
+            raise Overloaded(self._refusal, retry_after=-self._left / self._share)
         begun = self._cpu()
         try:
             yield

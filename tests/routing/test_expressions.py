@@ -94,8 +94,9 @@ def test_expressions_of_requests_have_a_share_of_the_time():
     assert check(CARD) == ""
     with given.taken():
         cpu.advance(0.3)
-    with pytest.raises(Overloaded, match="state them in a route"):
+    with pytest.raises(Overloaded, match="state them in a route") as refused:
         check(CARD)
+    assert refused.value.retry_after == pytest.approx(2.0)
     with pytest.raises(Overloaded):
         check_of_asked("card.cost < 3.0", given)
     clock.advance(2.5)
