@@ -116,6 +116,7 @@ def planner(
         {route.name: route for route in routes},
         lambda name, version: by_key.get(f"{name}:{version}") if version else by_name.get(name),
         lambda: by_name,
+        lambda: [s.card for s in by_key.values()],
         **said,
     )
     return Planner(lambda: known)

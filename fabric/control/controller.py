@@ -116,10 +116,12 @@ class Controller:
         prune: bool = False,
         dry_run: bool = False,
     ) -> Applied:
-        """Declares *specialists* and *routes*, all or nothing; raises what `decide` raises."""
+        """Declares *specialists* and *routes*, all or nothing; raises what `decide` raises, and
+        `Ledger.check_pinned`."""
 
         async def work() -> Applied:
             decision = decide(self._ledger.declared, specialists, routes, prune)
+            self._ledger.check_pinned(decision)
             if not dry_run:
                 await self._make(self._ledger.declaring(decision))
             return Applied(decision.changes, self.catalog.revision)

@@ -156,12 +156,7 @@ class LearningServicer(LearningServiceServicer):
         self, request: learning_pb.RecordRequest, _context: Any
     ) -> learning_pb.RecordResponse:
         check_recorded(request)
-        routes = self._controller.catalog.routes
-        gone = {each.request for each in request.decisions if each.route not in routes}
-        await self._records.record(
-            [each for each in request.decisions if each.request not in gone],
-            [each for each in request.outcomes if each.request not in gone],
-        )
+        await self._records.record(request.decisions, request.outcomes)
         return learning_pb.RecordResponse()
 
     async def SubmitFeedback(

@@ -105,17 +105,18 @@ class Decisions:
             explorer = self._explorer(route, judged.version if judged is not None else 0)
             if doubt:
                 seen = replace(seen, doubts=(*seen.doubts, doubt))
+        expected: Mapping[str, float] = {}
         try:
             # Who wants the first candidate or nobody is not used to try another one.
             trying = explorer if request.substitute else None
-            made, decision = decided(frame, seen, judged, trying)
+            expected = {} if explorer is None else likely(frame, judged)
+            made, decision = decided(frame, seen, judged, trying, expected)
         except Exception as error:
             log.exception("evidence decides for route %s", route.name)
             doubt = f"deciding failed: {type(error).__name__}"
             seen = replace(seen, similarities=None, doubts=(*seen.doubts, doubt))
             made, decision = decided(frame, seen, None, None)
         request.plan, request.place, request.shadow = made, 0, decision.shadow
-        expected = {} if explorer is None else likely(frame, judged)
         self._view.records.decided(decision, made, is_reported=route.learns, expected=expected)
         return deadline
 
@@ -135,7 +136,7 @@ class Decisions:
             _, explorer, _ = self._explorers.get(kept.decision.route, (None, None, 0))
             if explorer is None or len(kept.heard) >= _MOST_HEARD:
                 continue
-            kept.heard.add(about)
+            self._view.records.hear(kept, about)
             query = kept.decision.query
             for key, success in from_message(said, Feedback).rewards(kept.outcomes):
                 if key in kept.expected and explorer.learn(query, key, success, kept.expected[key]):

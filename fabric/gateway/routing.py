@@ -14,6 +14,7 @@ from fabric.core.errors import InvalidRequest
 from fabric.core.routes import Requirements
 from fabric.gateway.grpc import decoded
 from fabric.gateway.mirror import AWAY
+from fabric.routing.allowance import Allowance
 from fabric.wire.cards import from_message, to_message
 from fabric.wire.status import from_rpc
 
@@ -28,14 +29,25 @@ if TYPE_CHECKING:
 
 _PATIENCE = 3.0
 """Seconds for the control plane to remember."""
+_SHARE = 0.1
+"""Of the time, for explaining plans, which name all cards and are made for each call,"""
+_MOST_SAVED = 1.0
+"""and the seconds of it that are saved."""
+_TOO_OFTEN = (
+    "plans are explained too often for the time that there is: ask again later, or for what was "
+    "decided by the id of a request"
+)
 
 
 class Routing:
     """How this gateway decides, and has decided."""
 
-    def __init__(self, view: View, learning: LearningServiceStub) -> None:
+    def __init__(
+        self, view: View, learning: LearningServiceStub, allowance: Allowance | None = None
+    ) -> None:
         self._view = view
         self._learning = learning
+        self._allowance = allowance or Allowance(_SHARE, _MOST_SAVED, _TOO_OFTEN)
 
     def handlers(self) -> dict[str, Handler]:
         return {"/fabric.api.routing.v1.RoutingService/Explain": self.explain}
@@ -43,14 +55,19 @@ class Routing:
     async def explain(self, payload: bytes, scope: Scope) -> Parts:
         request = decoded(pb.ExplainRequest, payload)
         if not request.request_id:
-            asked = _read(request.requirements) if request.HasField("requirements") else None
-            plan = self._view.planner.explained(request.model, request.version, asked)
-            response = self._planned(plan, request.model)
-        elif (kept := self._view.records.find(request.request_id)) is not None:
+            with self._allowance.taken():
+                return (self._explained(request).SerializeToString(),)
+        if (kept := self._view.records.find(request.request_id)) is not None:
             response = self._kept(kept)
         else:
             response = await self._recorded(request.request_id)
         return (response.SerializeToString(),)
+
+    def _explained(self, request: pb.ExplainRequest) -> pb.ExplainResponse:
+        """What a request of this kind would meet now."""
+        asked = _read(request.requirements) if request.HasField("requirements") else None
+        plan = self._view.planner.explained(request.model, request.version, asked)
+        return self._planned(plan, request.model)
 
     def _planned(self, plan: Plan, model: str) -> pb.ExplainResponse:
         candidates = [

@@ -103,8 +103,13 @@ class Walk:
 
 
 def exhausted(failed: Sequence[Attempt], last: FabricError) -> FabricError:
-    """What the caller is told when nobody answered: the *last* error, and how the others failed."""
-    if len(failed) <= 1:
-        return last
-    tried = "; ".join(f"{a.specialist}:{a.version}: {a.message}" for a in failed)
-    return type(last)(f"{len(failed)} attempts failed: {tried}", replica=last.replica)
+    """What the caller is told when nobody answered: the *last* error, and how the others failed.
+
+    It is never *last* itself, which whoever raises it holds on to: its traceback would hold whoever
+    that is, and the request with it, until somebody looks for such cycles.
+    """
+    message = last.message
+    if len(failed) > 1:
+        tried = "; ".join(f"{a.specialist}:{a.version}: {a.message}" for a in failed)
+        message = f"{len(failed)} attempts failed: {tried}"
+    return type(last)(message, replica=last.replica, retry_after=last.retry_after)

@@ -208,6 +208,15 @@ def test_who_is_tried_comes_first():
     assert plan.candidates[0].reason.endswith("tried to learn of it")
 
 
+def test_what_is_expected_already_is_not_asked_again():
+    """Of the policy nor of the evidence."""
+    explores = Explores(Choice("a:1", (1.0, 0.0, 0.0)))
+
+    decided(frame(learning()), seen(), None, explores, dict.fromkeys(KEYS, 0.3))
+
+    assert explores.asked[2] == dict.fromkeys(KEYS, 0.3)
+
+
 def test_a_shadow_is_told():
     """Who answers stays who it is."""
     explores = Explores(Choice("a:1", (1.0, 0.0, 0.0), shadow="c:1"))
@@ -265,7 +274,7 @@ def test_all_parts_of_a_mixture_have_their_scores():
     success = np.linspace(0.1, 0.9, 40)
     policy = Judged(3, success, list(range(40))[::-1])
 
-    for mixture, told in ((Mixture(top=0), 40), (None, 16)):
+    for mixture, told in ((Mixture(top=0), 40), (None, 8)):
         plan = Plan("r", candidates, (), Retry(), 1.0, mixture=mixture)
         plan, decision = decided(Frame(plan, learning(), lambda key: True), seen(), policy, None)
         scores = [candidate.score for candidate in plan.candidates]
