@@ -47,9 +47,9 @@ class ManualClock:
 class FakeInvoker:
     """Answers as it is told, by name of the specialist, and remembers who was asked.
 
-    `answers[name]` is a response, an error to raise, or a list of these for one call each; a
-    specialist without any answers with its own name. Where a stream is asked for, a tuple is its
-    responses, and an error among them ends it; anything else is a stream of one.
+    `answers[name]` is a response, an error to raise, a future of either, or a list of these for one
+    call each; a specialist without any answers with its own name. Where a stream is asked for, a
+    tuple is its responses, and an error among them ends it; anything else is a stream of one.
     """
 
     def __init__(self, **answers: Any) -> None:
@@ -59,6 +59,10 @@ class FakeInvoker:
         """Specialists that have no time for a further request."""
         self.objections: dict[str, str] = {}
         """Why specialists should not be asked; they are refused where nobody insists."""
+        self.seconds: dict[str, float] = {}
+        """What answers usually take, by name of the specialist."""
+        self.replicas = 1
+        """Of every specialist, `name/0` and so on."""
 
     def promises(self, card: Card, seconds: float) -> bool:
         return card.name not in self.busy
@@ -66,11 +70,21 @@ class FakeInvoker:
     def objection(self, card: Card) -> str:
         return self.objections.get(card.name, "")
 
+    def usual(self, card: Card, quantile: float) -> float | None:
+        return self.seconds.get(card.name)
+
+    def others(self, card: Card, avoid: frozenset[str]) -> bool:
+        return any(f"{card.name}/{n}" not in avoid for n in range(self.replicas))
+
     async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
         answer = self._answer(card, request, deadline)
+        replicas = [f"{card.name}/{n}" for n in range(self.replicas)]
+        request.asked = next((each for each in replicas if each not in request.avoid), replicas[0])
+        if isinstance(answer, asyncio.Future):
+            answer = await answer
         if isinstance(answer, BaseException):
             raise answer
-        return InferResponse(answer, f"{card.name}/0")
+        return InferResponse(answer, request.asked)
 
     async def stream(
         self, card: Card, request: InferRequest, deadline: Deadline

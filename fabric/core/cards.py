@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 
-from fabric.core.tensors import Signature
+from fabric.core.tensors import Signature, TensorValue
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?")
 """Names are used in URLs, application names and metric labels."""
@@ -56,6 +56,25 @@ class Evidence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Check:
+    """What an output must be, or else the answer is not given."""
+
+    output: str
+    finite: bool = True
+    """Every number of it."""
+    least: float | None = None
+    """That an element may be."""
+    most: float | None = None
+    """That an element may be."""
+    sums: float | None = None
+    """What the last dimension adds up to, to a thousandth: 1 for probabilities."""
+
+    def __post_init__(self) -> None:
+        if self.least is not None and self.most is not None and self.least > self.most:
+            raise ValueError(f"least is {self.least}, it cannot be above most, {self.most}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Card:
     """The capability card: everything that routing may know of a specialist."""
 
@@ -80,6 +99,8 @@ class Card:
     evidence: tuple[Evidence, ...] = ()
     signature: Signature | None = None
     """Read from the model when it opens; declared, it narrows what the model accepts."""
+    checks: tuple[Check, ...] = ()
+    """What its outputs must be: an answer that is not is a failure, and others are tried."""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -142,14 +163,21 @@ class Batching:
     """Rows in one run at most; 1 runs every request alone, with shapes taken literally."""
     max_queue: int = 1024
     """Requests waiting at most; one more is refused as overloaded."""
+    max_queue_bytes: int = 1 << 30
+    """Bytes of all that wait, at most; one that waits alone may be larger."""
+    queue_timeout: float = 0.0
+    """Seconds until a request that names no `timeout` of its own is run at the latest, or refused;
+    0 for as long as it has."""
     priorities: int = 0
     """Levels of priority, of which 1 is served first; 0 for none."""
     default_priority: int = 0
     """The level of requests that name none; 0 for the lowest."""
 
     def __post_init__(self) -> None:
-        if self.max_size < 1 or self.max_queue < 1:
-            raise ValueError("max_size and max_queue are at least 1")
+        if min(self.max_size, self.max_queue, self.max_queue_bytes) < 1:
+            raise ValueError("max_size, max_queue and max_queue_bytes are at least 1")
+        if self.queue_timeout < 0:
+            raise ValueError(f"queue_timeout is {self.queue_timeout}, it cannot be negative")
         if not 0 <= self.default_priority <= self.priorities:
             raise ValueError(
                 f"default_priority is {self.default_priority}, "
@@ -246,6 +274,26 @@ class Sequences:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Canary:
+    """A request whose right answer is known."""
+
+    inputs: tuple[TensorValue, ...]
+    outputs: tuple[TensorValue, ...]
+    """That it must have; others may be what they like."""
+    tolerance: float = 1e-3
+    """How far an element may be off: absolutely, and as a share of it."""
+    every: float = 0.0
+    """Seconds from one time that it is asked to the next; 0 for the start alone."""
+
+    def __post_init__(self) -> None:
+        if not self.inputs or not self.outputs:
+            raise ValueError("inputs and outputs have at least one tensor each")
+        for name in ("tolerance", "every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, it cannot be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hosting:
     """How the replicas of a specialist run. Exactly one of `model` and `python` is given."""
 
@@ -265,8 +313,12 @@ class Hosting:
     """Files with the names of classes, one a line, by output: any fsspec URI."""
     loaded: bool = True
     """False keeps it declared, and without replicas until it is loaded."""
+    canary: Canary | None = None
+    """What a replica must answer right to be ready, and to stay so."""
 
     def __post_init__(self) -> None:
+        if self.canary is not None and self.sequences is not None:
+            raise ValueError("canary is for specialists without sequences")
         if bool(self.python) == (self.model is not None):
             raise ValueError("give exactly one of 'model' and 'python'")
         if self.python and not re.fullmatch(r"[\w.]+:\w+", self.python):

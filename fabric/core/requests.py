@@ -23,14 +23,16 @@ class InferRequest:
     """What the caller asks for beyond the route's own requirements."""
     substitute: bool = True
     """Whether a candidate other than the first may answer."""
+    idempotent: bool = True
+    """Whether nothing is lost if a model answers it twice."""
     trace: bytes = b""
     """W3C trace context, see `fabric.telemetry.pack`; empty when nobody traces."""
     plan: Plan | None = None
     """By which it was admitted, if it was,"""
     place: int = 0
-    """and the candidate to ask first: those before it are busy for too long."""
-    objections: Mapping[int, str] | None = None
-    """Why else a candidate before it is not asked, by its index."""
+    """and the candidate to ask first."""
+    passed: Mapping[int, str] | None = None
+    """Who before it is not asked, by index: what speaks against it, or empty where it is busy."""
     insists: bool = False
     """Nobody else is left to answer: whoever may is asked, however often it has failed."""
     avoid: frozenset[str] = frozenset()
@@ -43,6 +45,8 @@ class InferRequest:
     """It is the last of its sequence."""
     replica: str = ""
     """The id of the replica that has to answer; empty if any of the specialist may."""
+    asked: str = ""
+    """The id of the replica that was asked last."""
     request: str = ""
     """Its id, where its outcomes are kept."""
     shadow: str = ""

@@ -35,11 +35,10 @@ def busy(candidate: Candidate) -> Attempt:
 
 
 def passed(plan: Plan, request: InferRequest) -> list[Attempt]:
-    """What became of those before the place of *request*, who were not asked."""
-    objections = request.objections or {}
+    """What became of those who were not asked when *request* was admitted."""
     return [
-        made(candidate, "", 0.0, Unavailable.reason, objections[place])
-        if place in objections
-        else busy(candidate)
-        for place, candidate in enumerate(plan.candidates[: request.place])
+        made(plan.candidates[place], "", 0.0, Unavailable.reason, objection)
+        if objection
+        else busy(plan.candidates[place])
+        for place, objection in (request.passed or {}).items()
     ]

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fabric import telemetry
-from fabric.core.errors import DeadlineExceeded, FabricError, InvalidRequest, Overloaded
+from fabric.core.errors import (
+    DeadlineExceeded,
+    FabricError,
+    InvalidRequest,
+    Overloaded,
+    Unavailable,
+)
 from fabric.core.requests import Answer
 from fabric.dispatch.attempts import SHORTEST, failed, passed
+from fabric.dispatch.hedging import Hedges
 from fabric.dispatch.shadows import Shadows
 from fabric.dispatch.together import Together
-from fabric.resilience.fallback import Walk, exhausted
+from fabric.resilience.budgets import Budgets
+from fabric.resilience.fallback import Walk, exhausted, is_last
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from fabric.core.cards import Card
     from fabric.core.deadlines import Clock, Deadline
-    from fabric.core.plans import Candidate, Plan
+    from fabric.core.plans import Attempt, Candidate, Plan
     from fabric.core.requests import InferRequest, InferResponse
-    from fabric.dispatch.invoking import Ask, Invoker, Observe, Outputs
+    from fabric.core.routes import Hedging
+    from fabric.dispatch.invoking import Ask, Gives, Invoker, Observe, Outputs
     from fabric.routing.planner import Planner
 
 _MOST_TALLIES = 4096
@@ -45,7 +57,7 @@ class Dispatcher:
 
     *observe* is told of each attempt at requests with an id. Close it where requests have shadows.
     Without *outputs* nobody can tell how sure an answer is, nor make one of several: routes with
-    a cascade or a mixture are answered as others are.
+    a cascade or a mixture are answered as others are. *gives* has the answers that chains end with.
     """
 
     def __init__(
@@ -55,15 +67,22 @@ class Dispatcher:
         clock: Clock = time.monotonic,
         observe: Observe | None = None,
         outputs: Outputs | None = None,
+        gives: Gives | None = None,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         self._planner = planner
         self._invoker = invoker
         self._clock = clock
         self._observe = observe
+        self._gives = gives
+        self._draw = draw
+        self.budgets = Budgets()
         self.shadows = Shadows(invoker, observe, clock) if observe is not None else None
+        attempt = partial(self._attempt, invoker.infer)
+        self._hedges = Hedges(attempt, invoker, self.budgets, clock)
         self._together: Together | None = None
         if outputs is not None:
-            self._together = Together(invoker, self._attempt, outputs, clock)
+            self._together = Together(attempt, invoker, self.budgets, outputs, self._give, clock)
         self.tallies: dict[str, Tally] = {}
         """By route; a request that no candidate could answer is in none."""
 
@@ -85,20 +104,27 @@ class Dispatcher:
         if plan is None:
             plan = self._planner.plan(request.model, request.version, request.requirements)
         left = min(deadline.remaining(self._clock()), plan.timeout)
-        last = len(plan.candidates) - 1 if request.substitute else 0
-        objections: dict[int, str] = {}
+        has_others = len(plan.candidates) > 1 or bool(plan.given)
+        condition, over = "", dict[int, str]()
         for place, candidate in enumerate(plan.candidates):
-            if last and (objection := self._invoker.objection(candidate.card)):
-                objections[place] = objection
-            elif self._invoker.promises(candidate.card, min(left, candidate.timeout)):
+            if place and condition not in candidate.terms.on:
+                continue
+            objection = self._invoker.objection(candidate.card) if has_others else ""
+            if not objection and self._invoker.promises(candidate.card, candidate.seconds(left)):
                 request.plan, request.place = plan, place
                 if place:
-                    request.objections = objections
+                    request.passed = over
                 return
-            if place == last:
+            over[place] = objection
+            condition = Unavailable.condition if objection else Overloaded.condition
+            if not request.substitute or not candidate.terms.substitute:
                 break
-        if len(objections) > last and left > 0.0:  # who knows, and there is nobody else to ask
-            request.plan, request.place, request.insists = plan, 0, True
+        if left > 0.0 and over and all(over.values()):  # who knows, and nobody else is asked
+            request.plan, request.place = plan, 0
+            request.insists = not (plan.given and request.substitute)
+            return
+        if left > 0.0 and self._may_give(plan, request):
+            request.plan, request.place, request.passed = plan, len(plan.candidates), over
             return
         if plan.route:
             self._tally(plan.route).failures += 1
@@ -129,7 +155,7 @@ class Dispatcher:
         Raises:
             FabricError: what `infer` raises, after any number of answers.
         """
-        responses: AsyncGenerator[InferResponse, None]
+        responses: AsyncGenerator[InferResponse, None] | None = None
 
         async def first(card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
             nonlocal responses
@@ -142,6 +168,9 @@ class Dispatcher:
             return
         answer = await self._answer(first, request, deadline)
         request.payload = b""  # nobody else is asked, and it may be large
+        if responses is None:  # nobody was
+            yield answer
+            return
         async with aclosing(responses):
             yield answer
             async for response in responses:
@@ -153,7 +182,9 @@ class Dispatcher:
             plan = self._planner.plan(request.model, request.version, request.requirements)
         started = self._clock()
         deadline = deadline.within(plan.timeout, started)
-        if not request.substitute or place + 1 == len(plan.candidates):
+        if place == len(plan.candidates):
+            return await self._counted(plan.route, started, self._spared(plan, request))
+        if is_last(plan, request, place):
             request.insists = True
         if plan.cascade is not None or plan.mixture is not None:
             together = self._answering_together(plan, request)
@@ -164,29 +195,90 @@ class Dispatcher:
                     self.shadows.follow(plan, request, answer, started)
                 return answer
         first = plan.candidates[place]
+        self.budgets.asked(first.card.key, plan.retry.budget)
         try:
-            response = await self._attempt(ask, first, request, deadline)
+            if plan.hedging is not None and self._may_hedge(ask, request):
+                answer = await self._hedged(plan.hedging, plan, place, request, deadline)
+            else:
+                response = await self._attempt(ask, first, request, deadline)
+                answer = Answer(
+                    *(response, first.card.name, first.card.version, plan.route),
+                    fallback=place > 0,
+                    attempts=passed(plan, request) if place else (),
+                )
         except FabricError as error:
-            walk = Walk(plan, request.substitute, place, failed=passed(plan, request))
-            falling = self._fall_back(ask, walk, request, deadline, error, started)
+            walk = Walk(plan, request, self.budgets, place, failed=passed(plan, request))
+            falling = self._fall_back(ask, walk, deadline, error, started)
             answer = await (self._counted(plan.route, started, falling) if plan.route else falling)
         else:
             if plan.route:
                 self._count(plan.route, started)
-            answer = Answer(
-                *(response, first.card.name, first.card.version, plan.route),
-                fallback=place > 0,
-                attempts=passed(plan, request) if place else (),
-            )
         if request.shadow and self.shadows is not None:
             self.shadows.follow(plan, request, answer, started)
         return answer
 
     def _answering_together(self, plan: Plan, request: InferRequest) -> Together | None:
-        """A sequence is answered by one alone, since only who began it knows it."""
+        """A sequence is answered by one alone, since only who began it knows it, and so is what
+        must not be answered twice."""
         if request.sequence or (plan.cascade is None and plan.mixture is None):
             return None
-        return self._together
+        return self._together if request.idempotent else None
+
+    def _may_hedge(self, ask: Ask, request: InferRequest) -> bool:
+        """A stream is not asked for twice."""
+        return request.idempotent and not request.sequence and ask == self._invoker.infer
+
+    async def _hedged(
+        self, hedging: Hedging, plan: Plan, place: int, request: InferRequest, deadline: Deadline
+    ) -> Answer:
+        found = await self._hedges.infer(hedging, plan, place, request, deadline)
+        attempts = passed(plan, request)
+        if found.overtaken is not None:
+            attempts.append(found.overtaken)
+        return Answer(
+            *(found.response, found.candidate.card.name, found.candidate.card.version, plan.route),
+            fallback=found.candidate is not plan.candidates[0],
+            attempts=attempts,
+        )
+
+    def _may_give(self, plan: Plan, request: InferRequest) -> bool:
+        """Whether *plan* has answers for when all who could be asked are busy."""
+        return (
+            bool(plan.given)
+            and request.substitute
+            and not request.sequence
+            and any(Overloaded.condition in entry.conditions for entry in plan.given)
+        )
+
+    async def _spared(self, plan: Plan, request: InferRequest) -> Answer:
+        """The answer to a request for which nobody has time.
+
+        Raises:
+            Overloaded: there is none.
+        """
+        attempts = passed(plan, request)
+        if (answer := self._give(plan, request, Overloaded.condition, attempts)) is not None:
+            return answer
+        busy = Overloaded(f"nobody can answer for '{request.model}' now: all are busy for longer")
+        raise exhausted(attempts, busy)
+
+    def _give(
+        self, plan: Plan, request: InferRequest, condition: str, attempts: list[Attempt]
+    ) -> Answer | None:
+        """The first answer on *condition* that nobody has to be asked for, if there is one."""
+        if self._gives is None or not request.substitute or request.sequence:
+            return None
+        for entry in plan.given:
+            if (
+                condition in entry.conditions
+                and (found := self._gives.given(entry, plan, request)) is not None
+            ):
+                return Answer(
+                    *(found.response, found.specialist, found.version, plan.route),
+                    fallback=True,
+                    attempts=attempts,
+                )
+        return None
 
     async def close(self) -> None:
         """Ends the shadow calls."""
@@ -224,7 +316,8 @@ class Dispatcher:
     async def _attempt(
         self, ask: Ask, candidate: Candidate, request: InferRequest, deadline: Deadline
     ) -> InferResponse:
-        deadline = deadline.within(candidate.timeout, self._clock())
+        now = self._clock()
+        deadline = deadline.within(candidate.seconds(deadline.at - now), now)
         if request.request and self._observe is not None:
             return await self._observed(self._observe, ask, candidate, request, deadline)
         if telemetry.is_recorded(request.trace):
@@ -255,25 +348,33 @@ class Dispatcher:
         self,
         ask: Ask,
         walk: Walk,
-        request: InferRequest,
         deadline: Deadline,
         error: FabricError,
         started: float,
     ) -> Answer:
         """The answer of whoever *walk* leads to after the *error* of whom it has come to."""
-        plan = walk.plan
+        plan, request = walk.plan, walk.request
         candidate = plan.candidates[walk.place]
         while True:
             now = self._clock()
             following = walk.after(error, failed(candidate, error, now - started))
-            if following is None:
-                raise exhausted(walk, walk.last) from error
-            if deadline.remaining(now) < SHORTEST:
-                late = DeadlineExceeded("the deadline passed", replica=error.replica)
-                raise exhausted(walk, late) from error
-            candidate, started = following, now
+            wait = walk.wait(error, self._draw())
+            if following is None or deadline.remaining(now) < wait + SHORTEST:
+                last = walk.last
+                if following is not None:
+                    last = DeadlineExceeded("the deadline passed", replica=error.replica)
+                if error.substitutable and candidate.terms.substitute:
+                    answer = self._give(plan, request, last.condition, walk.failed)
+                    if answer is not None:
+                        return answer
+                raise exhausted(walk.failed, last) from error
+            if wait:
+                await asyncio.sleep(wait)
+            if following is not candidate:
+                self.budgets.asked(following.card.key, plan.retry.budget)
+            candidate, started = following, self._clock()
             request.avoid = walk.avoid
-            if walk.is_last:
+            if is_last(plan, request, walk.place):
                 request.insists = True
             try:
                 response = await self._attempt(ask, candidate, request, deadline)

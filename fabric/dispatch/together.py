@@ -13,7 +13,7 @@ from fabric.core.plans import UNLIKE, UNSURE, Attempt, Candidate
 from fabric.core.requests import Answer, InferResponse
 from fabric.core.tensors import Tensors
 from fabric.dispatch.attempts import SHORTEST, busy, failed, made, passed
-from fabric.resilience.fallback import Walk, exhausted
+from fabric.resilience.fallback import Walk, exhausted, is_last
 from fabric.routing.confidence import Confidence, confidence
 from fabric.routing.mixing import mixed
 
@@ -24,15 +24,18 @@ if TYPE_CHECKING:
     from fabric.core.plans import Plan
     from fabric.core.requests import InferRequest
     from fabric.core.routes import Cascade, Mixture
-    from fabric.dispatch.invoking import Ask, Invoker, Outputs
+    from fabric.dispatch.invoking import Invoker, Outputs
+    from fabric.resilience.budgets import Budgets
 
 _KEPT_BACK = 0.1
 """Of the time that is left, for giving an answer that is there already"""
 _MOST_KEPT_BACK = 0.02
 """seconds at most."""
 
-Attempting = Callable[["Ask", Candidate, "InferRequest", Deadline], Awaitable[InferResponse]]
+Attempting = Callable[[Candidate, "InferRequest", Deadline], Awaitable[InferResponse]]
 """How one candidate is tried, within its own timeout."""
+Give = Callable[["Plan", "InferRequest", str, list[Attempt]], Answer | None]
+"""What is given on a condition where nobody's answer is, after these attempts."""
 
 
 @dataclass(slots=True, eq=False)
@@ -68,11 +71,19 @@ class Together:
     """Answers by the cascade or the mixture of a plan."""
 
     def __init__(
-        self, invoker: Invoker, attempting: Attempting, outputs: Outputs, clock: Clock
+        self,
+        attempting: Attempting,
+        invoker: Invoker,
+        budgets: Budgets,
+        outputs: Outputs,
+        give: Give,
+        clock: Clock,
     ) -> None:
-        self._invoker = invoker
         self._attempt = attempting
+        self._invoker = invoker
+        self._budgets = budgets
         self._outputs = outputs
+        self._give = give
         self._clock = clock
 
     def answer(
@@ -96,7 +107,8 @@ class Together:
         Raises:
             FabricError: nobody has answered; the last failure, with what the others failed of.
         """
-        walk = Walk(plan, request.substitute, request.place, failed=passed(plan, request))
+        attempts = passed(plan, request)
+        walk = Walk(plan, request, self._budgets, request.place, failed=attempts)
         candidate: Candidate | None = plan.candidates[request.place]
         following: Candidate | None = None
         given: list[_Given] = []
@@ -105,7 +117,7 @@ class Together:
             started = self._clock()
             by = _earlier(deadline, started) if given else deadline
             try:
-                response = await self._attempt(self._invoker.infer, candidate, request, by)
+                response = await self._attempt(candidate, request, by)
             except FabricError as error:
                 seconds = self._clock() - started
                 candidate = walk.after(error, failed(candidate, error, seconds))
@@ -118,18 +130,31 @@ class Together:
                 one.attempt = _unsure(cascade, candidate, response, sure, seconds)
                 candidate = walk.past(one.attempt)
                 if candidate is None:
-                    return _answer(walk, one)
+                    return self._unsure(walk, one)
                 given.append(one)
             request.avoid = walk.avoid
             following, candidate = candidate, self._ready(walk, candidate, deadline)
-            if walk.is_last and not given:
+            if not given and is_last(plan, request, walk.place):
                 request.insists = True
         if given:
-            return _answer(walk, max(given, key=lambda each: each.confidence))
+            return self._unsure(walk, max(given, key=lambda each: each.confidence))
         last = walk.last
         if following is not None and deadline.remaining(self._clock()) < SHORTEST:
             last = DeadlineExceeded("the deadline passed", replica=last.replica)
-        raise exhausted(walk, last)
+        if (answer := self._given(walk.failed, plan, request, last)) is not None:
+            return answer
+        raise exhausted(walk.failed, last)
+
+    def _unsure(self, walk: Walk, given: _Given) -> Answer:
+        """What is given where nobody is sure: what the route says, or else what there is."""
+        answer = self._give(walk.plan, walk.request, "unsure", walk.failed)
+        return _answer(walk, given) if answer is None else answer
+
+    def _given(
+        self, attempts: list[Attempt], plan: Plan, request: InferRequest, last: FabricError
+    ) -> Answer | None:
+        """What is given where nobody has answered."""
+        return self._give(plan, request, last.condition, attempts) if last.substitutable else None
 
     def _judged(
         self,
@@ -158,7 +183,7 @@ class Together:
     def _has_time(self, candidate: Candidate, left: float) -> bool:
         if left < SHORTEST:
             return False
-        return self._invoker.promises(candidate.card, min(left, candidate.timeout))
+        return self._invoker.promises(candidate.card, candidate.seconds(left))
 
     async def _mix(
         self, mixture: Mixture, plan: Plan, request: InferRequest, deadline: Deadline
@@ -190,7 +215,10 @@ class Together:
             if not all(loss.error.substitutable for loss in losses):
                 break
             budget -= len(asked)
-        raise exhausted(Walk(plan, request.substitute, failed=attempts), losses[0].error)
+        last = losses[0].error
+        if (answer := self._given(attempts, plan, request, last)) is not None:
+            return answer
+        raise exhausted(attempts, last)
 
     def _chosen(
         self,
@@ -221,7 +249,7 @@ class Together:
         try:
             # Each has its own request: an attempt writes its trace context into it.
             own = replace(request)
-            response = await self._attempt(self._invoker.infer, candidate, own, deadline)
+            response = await self._attempt(candidate, own, deadline)
             outputs = self._outputs.read(response.payload)
         except FabricError as error:
             return _Loss(failed(candidate, error, self._clock() - started), error)

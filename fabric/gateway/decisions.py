@@ -93,8 +93,8 @@ class Decisions:
             plan = self._view.planner.plan(request.model, request.version, request.requirements)
         route = self._view.catalog.routes.get(plan.route)
         deadline = deadline.within(plan.timeout, time.monotonic())
-        if route is None:
-            return deadline  # it was deleted just now; the plan stands
+        if route is None or not plan.candidates:
+            return deadline  # it was deleted just now, or there is nothing to decide
         frame = self._frame(plan, route)
         request.request = uuid.uuid4().hex
         seen = await self._seen(frame, request, deadline)

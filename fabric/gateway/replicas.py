@@ -14,7 +14,7 @@ from fabric.core.errors import FabricError, Unavailable
 from fabric.core.requests import InferResponse
 from fabric.gateway.groups import Group, Member, less_busy
 from fabric.link.client import connect
-from fabric.link.latencies import quantile
+from fabric.link.latencies import quantile as among
 from fabric.resilience.breakers import DEFAULT, Breaker, is_fault
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 _FIRST_WAIT = 0.05
 _LONGEST_WAIT = 2.0
+_USUAL = 1.0
+_MOST_USUAL = 1024
 
 
 class ReplicaPool:
@@ -50,6 +52,8 @@ class ReplicaPool:
         """Called when other links than before can be sent requests."""
         self._groups: dict[str, Group] = {}
         """What may be chosen from, by the specialist's key."""
+        self._usual: dict[tuple[str, float], tuple[float | None, float]] = {}
+        """Seconds and until when they hold, by the specialist's key and quantile."""
 
     async def __aenter__(self) -> ReplicaPool:
         await self._tasks.__aenter__()
@@ -77,7 +81,7 @@ class ReplicaPool:
         ten of its recent answers came, if there were any, and the requests in flight a replica."""
         for key, group in self._groups.items():
             links = [member.link for member in group.serving]
-            seconds = quantile([link.latencies.recent() for link in links], 0.9)
+            seconds = among([link.latencies.recent() for link in links], 0.9)
             yield key, seconds, sum(link.in_flight for link in links) / len(links)
 
     def standings(self) -> Iterator[tuple[str, Standing, Mapping[str, Standing]]]:
@@ -122,6 +126,25 @@ class ReplicaPool:
         group = self._groups.get(card.key)
         return group.objection() if group is not None and group.is_ill else ""
 
+    def usual(self, card: Card, quantile: float) -> float | None:
+        """Seconds within which that share of the recent answers of *card* came, as it was within
+        the last second; None if there were none."""
+        asked, now = (card.key, quantile), time.monotonic()
+        seconds, until = self._usual.get(asked, (None, 0.0))
+        if until < now:
+            if len(self._usual) >= _MOST_USUAL:
+                self._usual.clear()
+            group = self._groups.get(card.key)
+            members = () if group is None else group.serving
+            seconds = among([each.link.latencies.recent() for each in members], quantile)
+            self._usual[asked] = seconds, now + _USUAL
+        return seconds
+
+    def others(self, card: Card, avoid: frozenset[str]) -> bool:
+        """Whether *card* has a replica that can be sent requests, and is not one to *avoid*."""
+        group = self._groups.get(card.key)
+        return group is not None and any(each.replica not in avoid for each in group.serving)
+
     async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
         """Asks a replica of *card*, the less busy of two drawn at random; a request of a sequence
         the one that it names, or that its sequence begins at.
@@ -133,7 +156,8 @@ class ReplicaPool:
         """
         member = self._member(card, request)
         link = member.link
-        is_patient = request.insists and (member.is_alone or self._is_last(member, request))
+        request.asked = link.peer.replica
+        is_patient = self._is_patient(member, request)
         if member.breaker.is_tripped:
             deadline = self._begun(member, request, deadline)
         try:
@@ -156,7 +180,7 @@ class ReplicaPool:
         """Asks as `infer` does, for any number of responses."""
         member = self._member(card, request)
         link = member.link
-        is_patient = request.insists and (member.is_alone or self._is_last(member, request))
+        is_patient = self._is_patient(member, request)
         if member.breaker.is_tripped:
             deadline = self._begun(member, request, deadline)
         responses = link.stream(request.payload, deadline, request.trace, is_patient=is_patient)
@@ -212,20 +236,21 @@ class ReplicaPool:
             raise Unavailable(f"replica {request.replica} is not there")
         return self._members[request.replica]
 
-    def _is_last(self, member: Member, request: InferRequest) -> bool:
-        """Whether nobody but *member* is left to answer *request*."""
-        if request.replica:
+    def _is_patient(self, member: Member, request: InferRequest) -> bool:
+        """Whether *request* waits for *member* though it is silent: nobody else may answer it."""
+        if not request.insists:
+            return not request.idempotent
+        if member.is_alone or request.replica:
             return True
         return bool(request.avoid) and not self._groups[member.key].has_other(member, request)
 
     # ------------------------------------------------------------------ breakers
     def _begun(self, member: Member, request: InferRequest, deadline: Deadline) -> Deadline:
-        """By when *member*, which has failed before, has to answer: if this is a probe and another
-        one is well, in half of the time, so that it may be asked after it."""
+        """By when *member*, which has failed before, has to answer: if this is a probe, in half of
+        the time, so that another one that is well may be asked after it."""
         member.breaker.begins(request)
         group = self._groups.get(member.key)
-        is_probe = member.breaker.is_probed_by(request) and not request.replica
-        if not is_probe or group is None or group.is_ill:
+        if not _is_spare(member, request) or group is None or group.is_ill:
             return deadline
         now = time.monotonic()
         return deadline.within(deadline.remaining(now) / 2, now)
@@ -237,7 +262,7 @@ class ReplicaPool:
             Unavailable: instead of it, where it was but a probe and another replica is well.
         """
         link, breaker = member.link, member.breaker
-        is_probe = breaker.is_probed_by(request) and not request.replica
+        is_spare = _is_spare(member, request)
         is_one_of_many = isinstance(error, Unavailable) and (link.is_silent or not link.is_open)
         if not is_fault(error, link.usual) or (is_one_of_many and member.is_counted):
             breaker.left(request)
@@ -247,7 +272,7 @@ class ReplicaPool:
                 log.warning("replica %s of %s: %s", member.replica, member.key, breaker.standing())
                 self._sort(member.key)
         group = self._groups.get(member.key)
-        if is_probe and error.substitutable and group is not None and not group.is_ill:
+        if is_spare and error.substitutable and group is not None and not group.is_ill:
             why = f"it is tried again and fails: {error.message}"
             raise Unavailable(why, replica=member.replica) from error
 
@@ -300,3 +325,9 @@ class ReplicaPool:
             for key, members in serving.items()
         }
         self.on_change()
+
+
+def _is_spare(member: Member, request: InferRequest) -> bool:
+    """Whether *request* is a probe of *member*, and another replica may answer it as well."""
+    is_bound = request.replica or not request.idempotent
+    return not is_bound and member.breaker.is_probed_by(request)

@@ -10,6 +10,7 @@ from fabric.catalog.catalog import Catalog
 from fabric.core.errors import Unavailable
 from fabric.dispatch import Dispatcher
 from fabric.gateway.decisions import Decisions
+from fabric.gateway.giving import Giving
 from fabric.gateway.records import Records
 from fabric.gateway.sequences import Sequences
 from fabric.routing.candidates import Known
@@ -51,7 +52,9 @@ class View:
         pool.on_change = self._changed
         self.records = Records()
         self.decisions = Decisions(self)
-        dispatcher = Dispatcher(self.planner, pool, observe=self.records, outputs=outputs)
+        dispatcher = Dispatcher(
+            self.planner, pool, observe=self.records, outputs=outputs, gives=Giving()
+        )
         self.tallies = dispatcher.tallies
         self.dispatcher = Sequences(dispatcher, self.planner, pool, self.catalog.find)
         self.news = asyncio.Event()
@@ -119,6 +122,8 @@ class View:
             plan = self.planner.plan(model, version, None)
         except Unavailable:
             return False  # it is unloaded
+        if any(entry.static for entry in plan.given):
+            return True
         return any(self.pool.count(candidate.card.key) for candidate in plan.candidates)
 
     def _seen(self) -> Known:

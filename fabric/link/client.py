@@ -155,6 +155,9 @@ class Link(FramedProtocol):
             self.latencies.add(2 * error.waited)
             raise
         except asyncio.CancelledError:
+            waited = time.monotonic() - begun
+            if waited > self._pace.wait(ahead):  # or nobody would know how long it can take
+                self.latencies.add(waited)
             answer.cancel()
             self.send(CANCEL, request_id)
             raise
@@ -341,7 +344,9 @@ class Link(FramedProtocol):
         log.warning("replica %s owes answers and says nothing", self.peer.replica)
         for request_id, answer in self.calls.items():
             if request_id not in self._patient and not answer.done():
-                answer.set_exception(self._unheard())
+                error = self._unheard()
+                error.begun = True
+                answer.set_exception(error)
                 self.send(CANCEL, request_id)
 
     def closed(self) -> None:
@@ -358,7 +363,9 @@ class Link(FramedProtocol):
 
     def _lost(self) -> Unavailable:
         who = self.peer.specialist or "the replica"
-        return Unavailable(f"the link to a replica of {who} is lost", replica=self.peer.replica)
+        error = Unavailable(f"the link to a replica of {who} is lost", replica=self.peer.replica)
+        error.begun = True
+        return error
 
     def _unheard(self) -> Unavailable:
         who = self.peer.specialist or "the replica"

@@ -13,8 +13,10 @@ from fabric.wire.cards import from_message, to_message
 
 PAIRS = [
     (tensors.TensorSpec, card_pb2.TensorSpec),
+    (tensors.TensorValue, card_pb2.TensorValue),
     (tensors.Signature, card_pb2.Signature),
     (cards.Evidence, card_pb2.Evidence),
+    (cards.Check, card_pb2.Check),
     (cards.Card, card_pb2.Card),
     (cards.Model, card_pb2.Model),
     (cards.Resources, card_pb2.Resources),
@@ -22,6 +24,7 @@ PAIRS = [
     (cards.Batching, card_pb2.Batching),
     (cards.OnnxRuntime, card_pb2.OnnxRuntime),
     (cards.Timeouts, card_pb2.Timeouts),
+    (cards.Canary, card_pb2.Canary),
     (cards.Hosting, card_pb2.Hosting),
     (cards.Specialist, card_pb2.Specialist),
     (replicas.Status, card_pb2.Status),
@@ -31,6 +34,7 @@ PAIRS = [
     (routes.TensorNeed, route_pb2.TensorNeed),
     (routes.MinQuality, route_pb2.MinQuality),
     (routes.ChainEntry, route_pb2.ChainEntry),
+    (routes.Hedging, route_pb2.Hedging),
     (routes.Preferences, route_pb2.Preferences),
     (routes.Content, route_pb2.Content),
     (routes.Learning, route_pb2.Learning),

@@ -27,6 +27,8 @@ def test_requirements_and_sequences_are_read():
     )
     assert request.requirements == Requirements(task="t")
     assert not request.substitute
+    assert request.idempotent
+    assert not read(fabric_idempotent=False).idempotent
     assert (request.sequence, request.starts, request.ends) == ("7", False, True)
 
 
