@@ -121,7 +121,7 @@ class Dispatcher:
                 break
         if left > 0.0 and over and all(over.values()):  # who knows, and nobody else is asked
             request.plan, request.place = plan, 0
-            request.insists = not (plan.given and request.substitute)
+            request.insists = is_last(plan, request, place)
             return
         if left > 0.0 and self._may_give(plan, request):
             request.plan, request.place, request.passed = plan, len(plan.candidates), over

@@ -96,10 +96,14 @@ class Walk:
 
 
 def is_last(plan: Plan, request: InferRequest, place: int) -> bool:
-    """Whether nobody answers *request* if the candidate at *place* does not."""
+    """Whether nothing is sure to answer *request* if the candidate at *place* does not."""
     if not request.substitute or not plan.candidates[place].terms.substitute:
         return True
-    return place + 1 >= len(plan.candidates) and not plan.given
+    if place + 1 < len(plan.candidates):
+        return False
+    return not any(
+        entry.static and Unavailable.condition in entry.conditions for entry in plan.given
+    )
 
 
 def exhausted(failed: Sequence[Attempt], last: FabricError) -> FabricError:
