@@ -24,7 +24,7 @@ from fabric.dispatch.hedging import Hedges
 from fabric.dispatch.shadows import Shadows
 from fabric.dispatch.together import Together
 from fabric.resilience.budgets import Budgets
-from fabric.resilience.fallback import Walk, exhausted
+from fabric.resilience.fallback import Walk, exhausted, is_last
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -104,29 +104,29 @@ class Dispatcher:
         if plan is None:
             plan = self._planner.plan(request.model, request.version, request.requirements)
         left = min(deadline.remaining(self._clock()), plan.timeout)
-        last = len(plan.candidates) - 1 if request.substitute else 0
+        has_others = len(plan.candidates) > 1 or bool(plan.given)
         condition = ""
-        passed_over: list[tuple[Candidate, str]] = []
+        over: dict[int, str] = {}
         for place, candidate in enumerate(plan.candidates):
             if place and condition not in candidate.terms.on:
                 continue
-            objection = self._invoker.objection(candidate.card) if last else ""
+            objection = self._invoker.objection(candidate.card) if has_others else ""
             seconds = candidate.seconds(left)
             if not objection and self._invoker.promises(candidate.card, seconds, request.tenant):
                 request.plan, request.place = plan, place
-                request.passed = passed_over
+                if place:
+                    request.passed = over
                 return
-            passed_over.append((candidate, objection))
+            over[place] = objection
             condition = Unavailable.condition if objection else Overloaded.condition
-            if place == last or not candidate.terms.substitute:
+            if not request.substitute or not candidate.terms.substitute:
                 break
-        if left > 0.0 and self._may_give(plan, request, condition or Unavailable.condition):
-            request.plan, request.place = plan, len(plan.candidates)
-            request.passed = passed_over
+        if left > 0.0 and over and all(over.values()):  # who knows, and nobody else is asked
+            request.plan, request.place = plan, 0
+            request.insists = is_last(plan, request, place)
             return
-        if left > 0.0 and passed_over and all(objection for _, objection in passed_over):
-            # Who knows whether they are well again, and there is nobody else to ask.
-            request.plan, request.place, request.insists = plan, 0, True
+        if left > 0.0 and self._may_give(plan, request):
+            request.plan, request.place, request.passed = plan, len(plan.candidates), over
             return
         if plan.route:
             self._tally(plan.route).failures += 1
@@ -186,8 +186,7 @@ class Dispatcher:
         deadline = deadline.within(plan.timeout, started)
         if place == len(plan.candidates):
             return await self._counted(plan.route, started, self._spared(plan, request))
-        first = plan.candidates[place]
-        if not (request.substitute and first.terms.substitute) or first is plan.candidates[-1]:
+        if is_last(plan, request, place):
             request.insists = True
         if plan.cascade is not None or plan.mixture is not None:
             together = self._answering_together(plan, request)
@@ -197,6 +196,7 @@ class Dispatcher:
                 if request.shadow and self.shadows is not None:
                     self.shadows.follow(plan, request, answer, started)
                 return answer
+        first = plan.candidates[place]
         self.budgets.asked(first.card.key, plan.retry.budget)
         try:
             if plan.hedging is not None and self._may_hedge(ask, request):
@@ -206,10 +206,10 @@ class Dispatcher:
                 answer = Answer(
                     *(response, first.card.name, first.card.version, plan.route),
                     fallback=place > 0,
-                    attempts=passed(request) if place else (),
+                    attempts=passed(plan, request) if place else (),
                 )
         except FabricError as error:
-            walk = Walk(plan, request, self.budgets, place, failed=passed(request))
+            walk = Walk(plan, request, self.budgets, place, failed=passed(plan, request))
             falling = self._fall_back(ask, walk, deadline, error, started)
             answer = await (self._counted(plan.route, started, falling) if plan.route else falling)
         else:
@@ -234,7 +234,7 @@ class Dispatcher:
         self, hedging: Hedging, plan: Plan, place: int, request: InferRequest, deadline: Deadline
     ) -> Answer:
         found = await self._hedges.infer(hedging, plan, place, request, deadline)
-        attempts = passed(request)
+        attempts = passed(plan, request)
         if found.overtaken is not None:
             attempts.append(found.overtaken)
         return Answer(
@@ -243,24 +243,21 @@ class Dispatcher:
             attempts=attempts,
         )
 
-    def _may_give(self, plan: Plan, request: InferRequest, condition: str) -> bool:
-        """Whether *plan* has answers for when none of its candidates may be asked; where they are
-        but not well, one that there is in any case."""
+    def _may_give(self, plan: Plan, request: InferRequest) -> bool:
+        """Whether *plan* has answers for when all whom it names are busy."""
         if not plan.given or not request.substitute or request.sequence:
             return False
-        is_busy = condition == Overloaded.condition
-        return any(condition in e.conditions and (is_busy or e.static) for e in plan.given)
+        condition = _spared_on(plan)
+        return any(condition in entry.conditions for entry in plan.given)
 
     async def _spared(self, plan: Plan, request: InferRequest) -> Answer:
-        """The answer to a request for which nobody has time, or is well.
+        """The answer to a request for which nobody has time, or nobody is named.
 
         Raises:
             Overloaded: there is none.
         """
-        attempts = passed(request)
-        is_busy = bool(request.passed) and not request.passed[-1][1]
-        condition = Overloaded.condition if is_busy else Unavailable.condition
-        if (answer := self._give(plan, request, condition, attempts)) is not None:
+        attempts = passed(plan, request)
+        if (answer := self._give(plan, request, _spared_on(plan), attempts)) is not None:
             return answer
         busy = Overloaded(f"nobody can answer for '{request.model}' now: all are busy for longer")
         raise exhausted(attempts, busy)
@@ -377,7 +374,7 @@ class Dispatcher:
                 self.budgets.asked(following.card.key, plan.retry.budget)
             candidate, started = following, self._clock()
             request.avoid = walk.avoid
-            if walk.is_last:
+            if is_last(plan, request, walk.place):
                 request.insists = True
             try:
                 response = await self._attempt(ask, candidate, request, deadline)
@@ -392,6 +389,11 @@ class Dispatcher:
                 fallback=walk.place > 0,
                 attempts=walk.failed,
             )
+
+
+def _spared_on(plan: Plan) -> str:
+    """Why nobody is asked who is not ill."""
+    return Overloaded.condition if plan.candidates else Unavailable.condition
 
 
 async def _traced(

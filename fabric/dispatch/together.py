@@ -14,7 +14,7 @@ from fabric.core.plans import UNLIKE, UNSURE, Attempt, Candidate
 from fabric.core.requests import Answer, InferResponse
 from fabric.core.tensors import Tensors
 from fabric.dispatch.attempts import SHORTEST, busy, failed, made, passed
-from fabric.resilience.fallback import Walk, exhausted
+from fabric.resilience.fallback import Walk, exhausted, is_last
 from fabric.routing.confidence import Confidence, confidence
 from fabric.routing.mixing import mixed
 
@@ -108,7 +108,8 @@ class Together:
         Raises:
             FabricError: nobody has answered; the last failure, with what the others failed of.
         """
-        walk = Walk(plan, request, self._budgets, request.place, failed=passed(request))
+        attempts = passed(plan, request)
+        walk = Walk(plan, request, self._budgets, request.place, failed=attempts)
         candidate: Candidate | None = plan.candidates[request.place]
         following: Candidate | None = None
         given: list[_Given] = []
@@ -134,7 +135,7 @@ class Together:
                 given.append(one)
             request.avoid = walk.avoid
             following, candidate = candidate, self._ready(walk, candidate, deadline)
-            if walk.is_last and not given:
+            if not given and is_last(plan, request, walk.place):
                 request.insists = True
         if given:
             return self._unsure(walk, max(given, key=lambda each: each.confidence))

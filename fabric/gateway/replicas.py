@@ -181,7 +181,7 @@ class ReplicaPool:
         member = self._member(card, request)
         link = member.link
         request.asked = member.replica
-        is_patient = request.insists and (member.is_alone or self._is_last(member, request))
+        is_patient = self._is_patient(member, request)
         if member.breaker.is_tripped:
             deadline = self._begun(member, request, deadline)
         begun = member.admission.entered(request.tenant)
@@ -208,7 +208,7 @@ class ReplicaPool:
         """Asks as `infer` does, for any number of responses."""
         member = self._member(card, request)
         link = member.link
-        is_patient = request.insists and (member.is_alone or self._is_last(member, request))
+        is_patient = self._is_patient(member, request)
         if member.breaker.is_tripped:
             deadline = self._begun(member, request, deadline)
         responses = link.stream(request.payload, deadline, request.trace, is_patient=is_patient)
@@ -267,20 +267,21 @@ class ReplicaPool:
             raise Unavailable(f"replica {request.replica} is not there")
         return self._members[request.replica]
 
-    def _is_last(self, member: Member, request: InferRequest) -> bool:
-        """Whether nobody but *member* is left to answer *request*."""
-        if request.replica:
+    def _is_patient(self, member: Member, request: InferRequest) -> bool:
+        """Whether *request* waits for *member* though it is silent: nobody else may answer it."""
+        if not request.insists:
+            return not request.idempotent
+        if member.is_alone or request.replica:
             return True
         return bool(request.avoid) and not self._groups[member.key].has_other(member, request)
 
     # ------------------------------------------------------------------ breakers
     def _begun(self, member: Member, request: InferRequest, deadline: Deadline) -> Deadline:
-        """By when *member*, which has failed before, has to answer: if this is a probe and another
-        one is well, in half of the time, so that it may be asked after it."""
+        """By when *member*, which has failed before, has to answer: if this is a probe, in half of
+        the time, so that another one that is well may be asked after it."""
         member.breaker.begins(request)
         group = self._groups.get(member.key)
-        is_probe = member.breaker.is_probed_by(request) and not request.replica
-        if not is_probe or group is None or group.is_ill:
+        if not _is_spare(member, request) or group is None or group.is_ill:
             return deadline
         now = time.monotonic()
         return deadline.within(deadline.remaining(now) / 2, now)
@@ -292,7 +293,7 @@ class ReplicaPool:
             Unavailable: instead of it, where it was but a probe and another replica is well.
         """
         link, breaker = member.link, member.breaker
-        is_probe = breaker.is_probed_by(request) and not request.replica
+        is_spare = _is_spare(member, request)
         is_one_of_many = isinstance(error, Unavailable) and (link.is_silent or not link.is_open)
         if not is_fault(error, link.usual) or (is_one_of_many and member.is_counted):
             breaker.left(request)
@@ -302,7 +303,7 @@ class ReplicaPool:
                 log.warning("replica %s of %s: %s", member.replica, member.key, breaker.standing())
                 self._sort(member.key)
         group = self._groups.get(member.key)
-        if is_probe and error.substitutable and group is not None and not group.is_ill:
+        if is_spare and error.substitutable and group is not None and not group.is_ill:
             why = f"it is tried again and fails: {error.message}"
             raise Unavailable(why, replica=member.replica) from error
 
@@ -361,3 +362,9 @@ class ReplicaPool:
                 member.is_counted &= member.link.is_silent
         self._groups = {key: self._group(key, members) for key, members in serving.items()}
         self.on_change()
+
+
+def _is_spare(member: Member, request: InferRequest) -> bool:
+    """Whether *request* is a probe of *member*, and another replica may answer it as well."""
+    is_bound = request.replica or not request.idempotent
+    return not is_bound and member.breaker.is_probed_by(request)
