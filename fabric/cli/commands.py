@@ -276,6 +276,8 @@ def infer(
     pairs = _pairs(input, "--input")
     required = _pairs(require, "--require")
     with connected(server) as client:
+        if save is not None:
+            tensors.make_folder(save)
         answer = client.infer(
             name,
             tensors.read(pairs, lambda: client.metadata(name, version=version).inputs),
@@ -284,8 +286,8 @@ def infer(
             timeout=timeout,
             substitute=substitute,
         )
-    if save is not None:
-        tensors.save(answer.outputs, save)
+        if save is not None:
+            tensors.save(answer.outputs, save)
     if output is Output.TABLE:
         out.table(*views.answer(answer))
         out.console(sys.stdout).print(views.provenance(answer))

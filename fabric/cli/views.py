@@ -181,4 +181,5 @@ def provenance(given: Answer) -> str:
     way = f" by route {given.route}" if given.route else ""
     tries = "1 attempt" if given.attempts == 1 else f"{given.attempts} attempts"
     why = f": {given.failed}" if given.failed else ""
-    return f"answered by {by}{way} after {tries}{', as a fallback' if given.fallback else ''}{why}"
+    said = f"answered by {by}{way} after {tries}{', as a fallback' if given.fallback else ''}{why}"
+    return f"{said}; request {given.request}" if given.request else said
