@@ -226,6 +226,11 @@ class Routing(routing_grpc.RoutingServiceServicer):
                         "is_shadow": True,
                     },
                 ],
+                feedback=[
+                    {"request": request.request_id, "label": "7"},
+                    {"request": request.request_id, "specialist": "noisy:1", "score": 0.5},
+                    {"request": request.request_id, "preferred": "[noisy]:1"},
+                ],
             )
         if request.model == "ranked":
             return routing_pb2.ExplainResponse(

@@ -218,9 +218,9 @@ async def test_a_plan_is_shown_with_its_refusals(fabric):
 
 
 async def test_a_request_is_shown_with_what_came_of_it(fabric, gateway):
-    """Who was asked, how likely that was, and how it went."""
+    """Who was asked, how likely that was, how it went, and what was said of it later."""
     shown = await fabric("explain", "0123456789abcdef" * 2)
-    _, first, decided, _, answered, shadow = shown.stdout.splitlines()
+    _, first, decided, _, answered, shadow, *said = shown.stdout.splitlines()
     assert gateway.requests[-1].request_id == "0123456789abcdef" * 2
     assert first.split()[:3] == ["1", "rotated", "1"]
     assert decided == (
@@ -229,6 +229,11 @@ async def test_a_request_is_shown_with_what_came_of_it(fabric, gateway):
     )
     assert answered.split() == ["rotated:1", "1.5", "0", "7", "0.50"]
     assert shadow.split() == ["noisy:1", "0.0", "0", "UNAVAILABLE", "shadow"]
+    assert said == [
+        "said later: the right label is 7",
+        "said of noisy:1 later: score 0.5",
+        "said later: [noisy]:1 did better",
+    ]
 
 
 @pytest.mark.parametrize("arguments", [("policies",), ("policies", "digits"), ("policy", "digits")])

@@ -319,6 +319,8 @@ def explain(
         if plan.decision is not None:
             out.console(sys.stdout).print(views.decided(plan.decision))
             out.table(*views.outcomes(plan.outcomes))
+            for said in plan.feedback:
+                out.console(sys.stdout).print(views.feedback(said), markup=False)
     else:
         out.write(plan, output)
 

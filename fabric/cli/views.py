@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fabric.client import Answer, Explanation
     from fabric.config.triton import Finding
     from fabric.core.changes import Hosted
-    from fabric.core.decisions import Decision, Outcome
+    from fabric.core.decisions import Decision, Feedback, Outcome
     from fabric.core.policies import Policy
     from fabric.core.replicas import Replica
     from fabric.core.routes import Requirements, Route
@@ -148,6 +148,17 @@ def outcomes(found: Iterable[Outcome]) -> View:
         )
         for each in found
     )
+
+
+def feedback(said: Feedback) -> str:
+    """What was said of a request later, in a sentence."""
+    of = f"of {said.specialist} " if said.specialist else ""
+    what = f"score {said.score}"
+    if said.label:
+        what = f"the right label is {said.label}"
+    elif said.preferred:
+        what = f"{said.preferred} did better"
+    return f"said {of}later: {what}"
 
 
 def findings(found: Iterable[Finding]) -> View:
