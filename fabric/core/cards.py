@@ -163,14 +163,21 @@ class Batching:
     """Rows in one run at most; 1 runs every request alone, with shapes taken literally."""
     max_queue: int = 1024
     """Requests waiting at most; one more is refused as overloaded."""
+    max_queue_bytes: int = 1 << 30
+    """Bytes of all that wait, at most; one that waits alone may be larger."""
+    queue_timeout: float = 0.0
+    """Seconds until a request that names no `timeout` of its own is run at the latest, or refused;
+    0 for as long as it has."""
     priorities: int = 0
     """Levels of priority, of which 1 is served first; 0 for none."""
     default_priority: int = 0
     """The level of requests that name none; 0 for the lowest."""
 
     def __post_init__(self) -> None:
-        if self.max_size < 1 or self.max_queue < 1:
-            raise ValueError("max_size and max_queue are at least 1")
+        if min(self.max_size, self.max_queue, self.max_queue_bytes) < 1:
+            raise ValueError("max_size, max_queue and max_queue_bytes are at least 1")
+        if self.queue_timeout < 0:
+            raise ValueError(f"queue_timeout is {self.queue_timeout}, it cannot be negative")
         if not 0 <= self.default_priority <= self.priorities:
             raise ValueError(
                 f"default_priority is {self.default_priority}, "

@@ -281,7 +281,8 @@ class Replica:
         card = self.specialist.card
         rows = self._batching.max_size
         lends = self.specialist.hosting.model is not None  # each run gives new arrays
-        return Codec(self._signature, card.name, card.version, rows, self._labels, lends=lends)
+        named = (self._signature, card.name, card.version, rows, self._labels)
+        return Codec(*named, queue_timeout=self._batching.queue_timeout, lends=lends)
 
     # ------------------------------------------------------------------ lease
     def _begin_lease(self) -> None:

@@ -117,16 +117,18 @@ def _check_kind(base: Specialist, config: ModelConfig) -> None:
 def _batching(base: Batching, config: ModelConfig, said: Collection[str]) -> Batching:
     if config.max_batch_size < 0:
         raise ValueError(f"max_batch_size is {config.max_batch_size}, it cannot be negative")
-    changes: dict[str, int] = {}
+    changes: dict[str, float] = {}
     if config.max_batch_size or "max_batch_size" in said:
         changes["max_size"] = max(config.max_batch_size, 1)
     dynamic = config.dynamic_batching
     if size := dynamic.default_queue_policy.max_queue_size:
         changes["max_queue"] = size
+    if microseconds := dynamic.default_queue_policy.default_timeout_microseconds:
+        changes["queue_timeout"] = microseconds / 1e6
     if levels := dynamic.priority_levels:
         changes["priorities"] = levels
         changes["default_priority"] = dynamic.default_priority_level
-    return replace(base, **changes)
+    return replace(base, **changes)  # type: ignore[arg-type] # only `queue_timeout` is no int
 
 
 # ------------------------------------------------------------------ tensors

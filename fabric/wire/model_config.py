@@ -110,6 +110,7 @@ def _dynamic_batching(batching: Batching) -> ModelDynamicBatching:
         default_priority_level=batching.default_priority or batching.priorities,
     )
     made.default_queue_policy.max_queue_size = batching.max_queue
+    made.default_queue_policy.default_timeout_microseconds = round(batching.queue_timeout * 1e6)
     made.default_queue_policy.allow_timeout_override = True
     return made
 

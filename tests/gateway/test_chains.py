@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import aiohttp
 import numpy as np
 import pytest
 import tritonclient.grpc.aio as triton
@@ -11,7 +12,7 @@ from running import Failing, Held, Saying, served, unique, until
 
 import fabric
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferResponse
-from fabric.core.errors import SpecialistFailed
+from fabric.core.errors import Overloaded, SpecialistFailed
 from fabric.core.routes import ChainEntry, Hedging, Requirements, Route
 from fabric.core.tensors import TensorValue
 from fabric.wire.parameters import value_of
@@ -132,3 +133,17 @@ async def test_a_slow_replica_is_overtaken(running, client):
 async def answered(held, response):
     while True:
         (await held.next()).respond(response)
+
+
+async def test_who_is_refused_hears_when_to_come_again(running, client):
+    """Over gRPC and REST alike."""
+    name = unique("full")
+    async with served(running, client, name, Failing(Overloaded("full"))):
+        with pytest.raises(Overloaded) as caught:
+            await client.infer(name, {"x": np.zeros(1, np.float32)})
+        assert caught.value.retry_after == 0.1
+        async with aiohttp.ClientSession() as session:
+            url = f"http://{running.address}/v2/models/{name}/infer"
+            body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [0]}]}
+            async with session.post(url, json=body) as answer:
+                assert (answer.status, answer.headers["Retry-After"]) == (429, "1")

@@ -142,16 +142,20 @@ class Replicas(_message.Message):
     def __init__(self, min: _Optional[int] = ..., max: _Optional[int] = ..., target_load: _Optional[float] = ...) -> None: ...
 
 class Batching(_message.Message):
-    __slots__ = ("max_size", "max_queue", "priorities", "default_priority")
+    __slots__ = ("max_size", "max_queue", "priorities", "default_priority", "max_queue_bytes", "queue_timeout")
     MAX_SIZE_FIELD_NUMBER: _ClassVar[int]
     MAX_QUEUE_FIELD_NUMBER: _ClassVar[int]
     PRIORITIES_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    MAX_QUEUE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     max_size: int
     max_queue: int
     priorities: int
     default_priority: int
-    def __init__(self, max_size: _Optional[int] = ..., max_queue: _Optional[int] = ..., priorities: _Optional[int] = ..., default_priority: _Optional[int] = ...) -> None: ...
+    max_queue_bytes: int
+    queue_timeout: float
+    def __init__(self, max_size: _Optional[int] = ..., max_queue: _Optional[int] = ..., priorities: _Optional[int] = ..., default_priority: _Optional[int] = ..., max_queue_bytes: _Optional[int] = ..., queue_timeout: _Optional[float] = ...) -> None: ...
 
 class OnnxRuntime(_message.Message):
     __slots__ = ("providers", "intra_op_threads", "inter_op_threads", "graph_optimization")
