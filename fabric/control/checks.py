@@ -56,6 +56,11 @@ def check_feedback(request: pb.SubmitFeedbackRequest) -> None:
         _check_name(f"feedback {place}: request", each.request)
         for name in ("specialist", "preferred", "id"):
             _check_name(f"feedback {place}: {name}", getattr(each, name) or "-")
+        for name in ("specialist", "preferred"):
+            if (said := getattr(each, name)) and not all(said.partition(":")):
+                raise InvalidRequest(
+                    f"feedback {place}: {name} is '{said}', it must read name:version"
+                )
 
 
 def limit_of(request: pb.ListDecisionsRequest) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -10,7 +11,7 @@ from fabric.api.routing.v1 import learning_service_pb2 as learning_pb
 from fabric.api.routing.v1 import route_pb2 as route_pb
 from fabric.api.routing.v1 import routing_service_pb2 as pb
 from fabric.core.decisions import Decision
-from fabric.core.errors import InvalidRequest
+from fabric.core.errors import FabricError, InvalidRequest
 from fabric.core.routes import Requirements
 from fabric.gateway.grpc import decoded
 from fabric.gateway.mirror import AWAY
@@ -59,6 +60,9 @@ class Routing:
                 return (self._explained(request).SerializeToString(),)
         if (kept := self._view.records.find(request.request_id)) is not None:
             response = self._kept(kept)
+            if kept.is_reported:
+                with suppress(FabricError):  # the rest is known here
+                    response.feedback.extend((await self._record(request.request_id)).feedback)
         else:
             response = await self._recorded(request.request_id)
         return (response.SerializeToString(),)
@@ -108,17 +112,11 @@ class Routing:
         return response
 
     async def _recorded(self, request: str) -> pb.ExplainResponse:
-        """What the control plane knows of a decision, which may be another gateway's.
+        """What there is to say of a decision that this gateway does not remember.
 
-        Raises:
-            NotFound: it knows none.
-            Unavailable: it is away.
+        Raises as `_record`.
         """
-        asked = learning_pb.ListDecisionsRequest(request=request, limit=1)
-        try:
-            (record,) = (await self._learning.ListDecisions(asked, timeout=_PATIENCE)).records
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc(error, AWAY) from None
+        record = await self._record(request)
         decision = from_message(record.decision, Decision)
         candidates = [
             pb.Candidate(
@@ -137,6 +135,21 @@ class Routing:
             outcomes=record.outcomes,
             feedback=record.feedback,
         )
+
+    async def _record(self, request: str) -> learning_pb.Record:
+        """What the control plane knows of a decision, which may be another gateway's.
+
+        Raises:
+            NotFound: it knows none.
+            Unavailable: it is away.
+        """
+        asked = learning_pb.ListDecisionsRequest(request=request, limit=1)
+        try:
+            listed = await self._learning.ListDecisions(asked, timeout=_PATIENCE)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error, AWAY) from None
+        record: learning_pb.Record = listed.records[0]
+        return record
 
 
 def _read(message: Message) -> Requirements:

@@ -57,6 +57,9 @@ async def test_a_decision_is_explained_as_it_was_made(running, client):
         failed, answered = (f"{ill}:1", "SPECIALIST_FAILED", "", 0.0), (f"{name}:1", "", "7", 2.0)
         assert said == [failed, answered]
         await until(lambda: recorded(client, answer.request))
+        await client.feedback(answer.request, label="7")
+        said = (await client.explain(request=answer.request)).feedback
+        assert [each.label for each in said] == ["7"]
 
         other = free_port()
         folder = running.folder / unique("other")
