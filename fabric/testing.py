@@ -57,24 +57,24 @@ class FakeInvoker:
         self.asked: list[tuple[str, Deadline, frozenset[str]]] = []
         self.busy: set[str] = set()
         """Specialists that have no time for a further request."""
-        self.objections: dict[str, str] = {}
-        """Why specialists should not be asked; they are refused where nobody insists."""
         self.seconds: dict[str, float] = {}
         """What answers usually take, by name of the specialist."""
         self.replicas = 1
         """Of every specialist, `name/0` and so on."""
+        self.objections: dict[str, str] = {}
+        """Why specialists should not be asked; they are refused where nobody insists."""
 
-    def promises(self, card: Card, seconds: float) -> bool:
+    def promises(self, card: Card, seconds: float, tenant: str = "") -> bool:
         return card.name not in self.busy
-
-    def objection(self, card: Card) -> str:
-        return self.objections.get(card.name, "")
 
     def usual(self, card: Card, quantile: float) -> float | None:
         return self.seconds.get(card.name)
 
     def others(self, card: Card, avoid: frozenset[str]) -> bool:
         return any(f"{card.name}/{n}" not in avoid for n in range(self.replicas))
+
+    def objection(self, card: Card) -> str:
+        return self.objections.get(card.name, "")
 
     async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
         answer = self._answer(card, request, deadline)

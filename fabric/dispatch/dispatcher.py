@@ -104,27 +104,31 @@ class Dispatcher:
         if plan is None:
             plan = self._planner.plan(request.model, request.version, request.requirements)
         left = min(deadline.remaining(self._clock()), plan.timeout)
-        has_others = len(plan.candidates) > 1 or bool(plan.given)
-        condition, over = "", dict[int, str]()
+        last = len(plan.candidates) - 1 if request.substitute else 0
+        has_others = last > 0 or bool(plan.given)
+        condition = ""
+        passed_over: list[tuple[Candidate, str]] = []
         for place, candidate in enumerate(plan.candidates):
             if place and condition not in candidate.terms.on:
                 continue
             objection = self._invoker.objection(candidate.card) if has_others else ""
-            if not objection and self._invoker.promises(candidate.card, candidate.seconds(left)):
+            seconds = candidate.seconds(left)
+            if not objection and self._invoker.promises(candidate.card, seconds, request.tenant):
                 request.plan, request.place = plan, place
-                if place:
-                    request.passed = over
+                request.passed = passed_over
                 return
-            over[place] = objection
+            passed_over.append((candidate, objection))
             condition = Unavailable.condition if objection else Overloaded.condition
-            if not request.substitute or not candidate.terms.substitute:
+            if place == last or not candidate.terms.substitute:
                 break
-        if left > 0.0 and over and all(over.values()):  # who knows, and nobody else is asked
+        if left > 0.0 and passed_over and all(objection for _, objection in passed_over):
+            # Who knows whether they are well again, and there is nobody else to ask.
             request.plan, request.place = plan, 0
             request.insists = is_last(plan, request, place)
             return
-        if left > 0.0 and self._may_give(plan, request):
-            request.plan, request.place, request.passed = plan, len(plan.candidates), over
+        if left > 0.0 and self._may_give(plan, request, condition or Unavailable.condition):
+            request.plan, request.place = plan, len(plan.candidates)
+            request.passed = passed_over
             return
         if plan.route:
             self._tally(plan.route).failures += 1
@@ -184,6 +188,7 @@ class Dispatcher:
         deadline = deadline.within(plan.timeout, started)
         if place == len(plan.candidates):
             return await self._counted(plan.route, started, self._spared(plan, request))
+        first = plan.candidates[place]
         if is_last(plan, request, place):
             request.insists = True
         if plan.cascade is not None or plan.mixture is not None:
@@ -194,7 +199,6 @@ class Dispatcher:
                 if request.shadow and self.shadows is not None:
                     self.shadows.follow(plan, request, answer, started)
                 return answer
-        first = plan.candidates[place]
         self.budgets.asked(first.card.key, plan.retry.budget)
         try:
             if plan.hedging is not None and self._may_hedge(ask, request):
@@ -204,10 +208,10 @@ class Dispatcher:
                 answer = Answer(
                     *(response, first.card.name, first.card.version, plan.route),
                     fallback=place > 0,
-                    attempts=passed(plan, request) if place else (),
+                    attempts=passed(request) if place else (),
                 )
         except FabricError as error:
-            walk = Walk(plan, request, self.budgets, place, failed=passed(plan, request))
+            walk = Walk(plan, request, self.budgets, place, failed=passed(request))
             falling = self._fall_back(ask, walk, deadline, error, started)
             answer = await (self._counted(plan.route, started, falling) if plan.route else falling)
         else:
@@ -232,7 +236,7 @@ class Dispatcher:
         self, hedging: Hedging, plan: Plan, place: int, request: InferRequest, deadline: Deadline
     ) -> Answer:
         found = await self._hedges.infer(hedging, plan, place, request, deadline)
-        attempts = passed(plan, request)
+        attempts = passed(request)
         if found.overtaken is not None:
             attempts.append(found.overtaken)
         return Answer(
@@ -241,23 +245,24 @@ class Dispatcher:
             attempts=attempts,
         )
 
-    def _may_give(self, plan: Plan, request: InferRequest) -> bool:
-        """Whether *plan* has answers for when all who could be asked are busy."""
-        return (
-            bool(plan.given)
-            and request.substitute
-            and not request.sequence
-            and any(Overloaded.condition in entry.conditions for entry in plan.given)
-        )
+    def _may_give(self, plan: Plan, request: InferRequest, condition: str) -> bool:
+        """Whether *plan* has answers for when none of its candidates may be asked; where they are
+        but not well, one that there is in any case."""
+        if not plan.given or not request.substitute or request.sequence:
+            return False
+        is_busy = condition == Overloaded.condition
+        return any(condition in e.conditions and (is_busy or e.static) for e in plan.given)
 
     async def _spared(self, plan: Plan, request: InferRequest) -> Answer:
-        """The answer to a request for which nobody has time.
+        """The answer to a request for which nobody has time, or is well.
 
         Raises:
             Overloaded: there is none.
         """
-        attempts = passed(plan, request)
-        if (answer := self._give(plan, request, Overloaded.condition, attempts)) is not None:
+        attempts = passed(request)
+        is_busy = bool(request.passed) and not request.passed[-1][1]
+        condition = Overloaded.condition if is_busy else Unavailable.condition
+        if (answer := self._give(plan, request, condition, attempts)) is not None:
             return answer
         busy = Overloaded(f"nobody can answer for '{request.model}' now: all are busy for longer")
         raise exhausted(attempts, busy)

@@ -74,7 +74,7 @@ class Shadows:
         started = self._clock()
         deadline = NEVER.within(candidate.timeout, since)
         patience = deadline.remaining(started) * _PATIENCE
-        if patience <= 0.0 or not self._invoker.promises(candidate.card, patience):
+        if patience <= 0.0 or not self._invoker.promises(candidate.card, patience, request.tenant):
             self.skipped += 1
             return
         response = error = None

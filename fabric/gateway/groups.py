@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fabric.core.errors import Unavailable
 from fabric.link.client import Link
 from fabric.link.latencies import quantile
+from fabric.resilience.admission import Admission
 from fabric.resilience.breakers import Breaker, Circuit, Standing, ejected, slow, together
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class Member:
     """Of its specialist."""
     link: Link
     breaker: Breaker
+    admission: Admission
+    """That of its specialist."""
     is_alone: bool = True
     """No other replica can be given what it is given."""
     is_counted: bool = False
@@ -47,16 +50,21 @@ class Member:
 class Group:
     """The *members* that can be sent requests, one at least, as they are now: if a breaker opens or
     closes, or one falls silent or is heard again, there is another group. *known* is how many there
-    should be."""
+    should be, *room* what may wait at each."""
 
-    __slots__ = ("is_ill", "is_well", "members", "serving", "tripped")
+    __slots__ = ("admission", "is_ill", "is_well", "members", "room", "serving", "tripped")
 
-    def __init__(self, members: Sequence[Member], known: int, breaking: Breaking) -> None:
+    def __init__(
+        self, members: Sequence[Member], known: int, breaking: Breaking, room: int
+    ) -> None:
         heard = [member for member in members if not member.link.is_silent]
         out = ejected([member.breaker for member in heard], known, breaking)
         self.members = members
         self.serving = [member for member in heard if member.breaker not in out] or members
         """Who is given requests."""
+        self.admission = members[0].admission
+        self.room = room * len(self.serving)
+        """Requests that may wait at them."""
         self.tripped = [member for member in heard if member.breaker.is_tripped]
         """Who is given probes."""
         self.is_well = len(heard) == len(members) and not self.tripped

@@ -15,12 +15,13 @@ from fabric.core.requests import InferResponse
 from fabric.gateway.groups import Group, Member, less_busy
 from fabric.link.client import connect
 from fabric.link.latencies import quantile as among
+from fabric.resilience.admission import Admission
 from fabric.resilience.breakers import DEFAULT, Breaker, is_fault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Container, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Container, Iterator, Mapping, Sequence
 
-    from fabric.core.cards import Card
+    from fabric.core.cards import Card, Specialist
     from fabric.core.deadlines import Deadline
     from fabric.core.replicas import Replica
     from fabric.core.requests import InferRequest
@@ -32,6 +33,8 @@ _FIRST_WAIT = 0.05
 _LONGEST_WAIT = 2.0
 _USUAL = 1.0
 _MOST_USUAL = 1024
+_ROOM = 1024
+"""What may wait at a replica of a specialist that is not in the catalog any more."""
 
 
 class ReplicaPool:
@@ -50,6 +53,9 @@ class ReplicaPool:
         """With an open link, by replica id."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when other links than before can be sent requests."""
+        self._admissions: dict[str, Admission] = {}
+        self._rooms: dict[str, int] = {}
+        """What may wait at one replica, both by the specialist's key."""
         self._groups: dict[str, Group] = {}
         """What may be chosen from, by the specialist's key."""
         self._usual: dict[tuple[str, float], tuple[float | None, float]] = {}
@@ -71,10 +77,25 @@ class ReplicaPool:
         for new in replicas.keys() - self._keepers.keys():
             self._keepers[new] = self._tasks.create_task(self._keep(replicas[new]))
 
+    def limit(self, specialists: Mapping[str, Specialist]) -> None:
+        """From now on as many are let in as *specialists* say, by key."""
+        for gone in self._admissions.keys() - specialists.keys():
+            del self._admissions[gone]
+        self._rooms = {key: each.hosting.batching.max_queue for key, each in specialists.items()}
+        for key, each in specialists.items():
+            self._admission(key).reconfigure(each.hosting.concurrency)
+        self._choose()
+
     def count(self, key: str) -> int:
         """How many replicas of the specialist `name:version` can be sent requests now."""
         group = self._groups.get(key)
         return 0 if group is None else len(group.serving)
+
+    def models(self, key: str) -> set[str]:
+        """What the replicas of `name:version` run that can be sent requests now: the same where
+        their answers are."""
+        group = self._groups.get(key)
+        return set() if group is None else {member.link.peer.digest for member in group.serving}
 
     def fare(self) -> Iterator[tuple[str, float | None, float]]:
         """The key of each specialist that can be sent requests, the seconds within which nine of
@@ -106,14 +127,17 @@ class ReplicaPool:
         group = self._groups.get(key)
         return "" if group is None else group.nearest(sequence).replica
 
-    def promises(self, card: Card, seconds: float) -> bool:
-        """Whether a replica of *card* may answer within *seconds*; also where there is none.
+    def promises(self, card: Card, seconds: float, tenant: str = "") -> bool:
+        """Whether a replica of *card* may answer *tenant* within *seconds*; also where there is
+        none.
 
-        See `Link.promises`.
+        See `Link.promises`, and `Admission` for who is let in.
         """
         group = self._groups.get(card.key)
         if group is None:
             return True
+        if not group.admission.admits(tenant, group.room):
+            return False
         if len(group.serving) == 1:
             return group.serving[0].link.promises(seconds)
         return any(member.link.promises(seconds) for member in group.serving)
@@ -135,8 +159,8 @@ class ReplicaPool:
             if len(self._usual) >= _MOST_USUAL:
                 self._usual.clear()
             group = self._groups.get(card.key)
-            members = () if group is None else group.serving
-            seconds = among([each.link.latencies.recent() for each in members], quantile)
+            serving = () if group is None else group.serving
+            seconds = among([member.link.latencies.recent() for member in serving], quantile)
             self._usual[asked] = seconds, now + _USUAL
         return seconds
 
@@ -156,20 +180,24 @@ class ReplicaPool:
         """
         member = self._member(card, request)
         link = member.link
-        request.asked = link.peer.replica
+        request.asked = member.replica
         is_patient = self._is_patient(member, request)
         if member.breaker.is_tripped:
             deadline = self._begun(member, request, deadline)
+        begun = member.admission.entered(request.tenant)
         try:
             payload = await link.call(
                 request.payload, deadline, request.trace, is_patient=is_patient
             )
         except FabricError as error:
+            member.admission.left(request.tenant)
             self._failed(member, request, error)
             raise
         except BaseException:
+            member.admission.left(request.tenant)
             member.breaker.left(request)
             raise
+        member.admission.left(request.tenant, begun)
         if member.breaker.answered(request):
             self._sort(member.key)
         return InferResponse(payload, link.peer.replica)
@@ -184,6 +212,7 @@ class ReplicaPool:
         if member.breaker.is_tripped:
             deadline = self._begun(member, request, deadline)
         responses = link.stream(request.payload, deadline, request.trace, is_patient=is_patient)
+        member.admission.entered(request.tenant)
         try:
             async with aclosing(responses):
                 async for payload, is_last in responses:
@@ -196,6 +225,8 @@ class ReplicaPool:
         except BaseException:
             member.breaker.left(request)
             raise
+        finally:
+            member.admission.left(request.tenant)
 
     async def statistics(
         self, wanted: Container[str], deadline: Deadline
@@ -246,8 +277,8 @@ class ReplicaPool:
 
     # ------------------------------------------------------------------ breakers
     def _begun(self, member: Member, request: InferRequest, deadline: Deadline) -> Deadline:
-        """By when *member*, which has failed before, has to answer: if this is a probe, in half of
-        the time, so that another one that is well may be asked after it."""
+        """By when *member*, which has failed before, has to answer: if this is a probe and another
+        one is well, in half of the time, so that it may be asked after it."""
         member.breaker.begins(request)
         group = self._groups.get(member.key)
         if not _is_spare(member, request) or group is None or group.is_ill:
@@ -280,7 +311,15 @@ class ReplicaPool:
         """Chooses anew among the replicas of one specialist."""
         members = [m for m in self._members.values() if m.key == key and m.link.can_serve]
         if members:
-            self._groups[key] = Group(members, self._known[key], self._breaking)
+            self._groups[key] = self._group(key, members)
+
+    def _group(self, key: str, members: Sequence[Member]) -> Group:
+        return Group(members, self._known[key], self._breaking, self._rooms.get(key, _ROOM))
+
+    def _admission(self, key: str) -> Admission:
+        if (found := self._admissions.get(key)) is None:
+            found = self._admissions[key] = Admission()
+        return found
 
     async def _keep(self, replica: Replica) -> None:
         """Holds a link to *replica*, anew whenever it is lost, until cancelled."""
@@ -298,7 +337,8 @@ class ReplicaPool:
                 wait = min(2 * wait, _LONGEST_WAIT)
                 continue
             wait = _FIRST_WAIT
-            await self._hold(Member(replica.specialist_key, link, breaker))
+            key = replica.specialist_key
+            await self._hold(Member(key, link, breaker, self._admission(key)))
 
     async def _hold(self, member: Member) -> None:
         """Offers *member* for as long as it lasts; when cancelled, what is in flight finishes."""
@@ -320,10 +360,7 @@ class ReplicaPool:
             if member.link.can_serve:
                 serving.setdefault(member.key, []).append(member)
                 member.is_counted &= member.link.is_silent
-        self._groups = {
-            key: Group(members, self._known[key], self._breaking)
-            for key, members in serving.items()
-        }
+        self._groups = {key: self._group(key, members) for key, members in serving.items()}
         self.on_change()
 
 

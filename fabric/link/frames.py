@@ -102,6 +102,7 @@ class Hello:
     specialist: str = ""
     version: str = ""
     digest: str = ""
+    """Of what its answers follow from, the same for all that answer alike."""
     protocol: int = PROTOCOL
 
 

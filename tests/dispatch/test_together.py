@@ -53,7 +53,7 @@ class Slow(FakeInvoker):
         self.clock = clock
         self.promised = []
 
-    def promises(self, card, seconds):
+    def promises(self, card, seconds, tenant=""):
         self.promised.append((card.name, seconds))
         return super().promises(card, seconds)
 
