@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fabric.core.plans import Attempt, Plan
+from fabric.core.plans import Attempt, Candidate, Plan
 from fabric.core.routes import Requirements
 
 Parameter = bool | int | float | str
@@ -44,9 +44,9 @@ class InferRequest:
     plan: Plan | None = None
     """By which it was admitted, if it was,"""
     place: int = 0
-    """and the candidate to ask first."""
-    passed: Mapping[int, str] | None = None
-    """Who before it is not asked, by index: what speaks against it, or empty where it is busy."""
+    """and the candidate to ask first: those before it are busy for too long."""
+    passed: Sequence[tuple[Candidate, str]] = ()
+    """Those before it that may not be asked, and why, where they are not busy."""
     insists: bool = False
     """Nobody else is left to answer: whoever may is asked, however often it has failed."""
     avoid: frozenset[str] = frozenset()

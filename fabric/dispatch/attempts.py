@@ -9,7 +9,7 @@ from fabric.core.plans import Attempt
 
 if TYPE_CHECKING:
     from fabric.core.errors import FabricError
-    from fabric.core.plans import Candidate, Plan
+    from fabric.core.plans import Candidate
     from fabric.core.requests import InferRequest
 
 SHORTEST = 0.002
@@ -34,11 +34,9 @@ def busy(candidate: Candidate) -> Attempt:
     return made(candidate, "", 0.0, Overloaded.reason, why)
 
 
-def passed(plan: Plan, request: InferRequest) -> list[Attempt]:
-    """What became of those who were not asked when *request* was admitted."""
+def passed(request: InferRequest) -> list[Attempt]:
+    """What became of those who were passed over when *request* was admitted."""
     return [
-        made(plan.candidates[place], "", 0.0, Unavailable.reason, objection)
-        if objection
-        else busy(plan.candidates[place])
-        for place, objection in (request.passed or {}).items()
+        made(candidate, "", 0.0, Unavailable.reason, objection) if objection else busy(candidate)
+        for candidate, objection in request.passed
     ]

@@ -104,9 +104,10 @@ class Dispatcher:
         if plan is None:
             plan = self._planner.plan(request.model, request.version, request.requirements)
         left = min(deadline.remaining(self._clock()), plan.timeout)
-        has_others = len(plan.candidates) > 1 or bool(plan.given)
+        last = len(plan.candidates) - 1 if request.substitute else 0
+        has_others = last > 0 or bool(plan.given)
         condition = ""
-        over: dict[int, str] = {}
+        passed_over: list[tuple[Candidate, str]] = []
         for place, candidate in enumerate(plan.candidates):
             if place and condition not in candidate.terms.on:
                 continue
@@ -114,19 +115,20 @@ class Dispatcher:
             seconds = candidate.seconds(left)
             if not objection and self._invoker.promises(candidate.card, seconds, request.tenant):
                 request.plan, request.place = plan, place
-                if place:
-                    request.passed = over
+                request.passed = passed_over
                 return
-            over[place] = objection
+            passed_over.append((candidate, objection))
             condition = Unavailable.condition if objection else Overloaded.condition
-            if not request.substitute or not candidate.terms.substitute:
+            if place == last or not candidate.terms.substitute:
                 break
-        if left > 0.0 and over and all(over.values()):  # who knows, and nobody else is asked
+        if left > 0.0 and passed_over and all(objection for _, objection in passed_over):
+            # Who knows whether they are well again, and there is nobody else to ask.
             request.plan, request.place = plan, 0
             request.insists = is_last(plan, request, place)
             return
         if left > 0.0 and self._may_give(plan, request):
-            request.plan, request.place, request.passed = plan, len(plan.candidates), over
+            request.plan, request.place = plan, len(plan.candidates)
+            request.passed = passed_over
             return
         if plan.route:
             self._tally(plan.route).failures += 1
@@ -186,6 +188,7 @@ class Dispatcher:
         deadline = deadline.within(plan.timeout, started)
         if place == len(plan.candidates):
             return await self._counted(plan.route, started, self._spared(plan, request))
+        first = plan.candidates[place]
         if is_last(plan, request, place):
             request.insists = True
         if plan.cascade is not None or plan.mixture is not None:
@@ -206,10 +209,10 @@ class Dispatcher:
                 answer = Answer(
                     *(response, first.card.name, first.card.version, plan.route),
                     fallback=place > 0,
-                    attempts=passed(plan, request) if place else (),
+                    attempts=passed(request) if place else (),
                 )
         except FabricError as error:
-            walk = Walk(plan, request, self.budgets, place, failed=passed(plan, request))
+            walk = Walk(plan, request, self.budgets, place, failed=passed(request))
             falling = self._fall_back(ask, walk, deadline, error, started)
             answer = await (self._counted(plan.route, started, falling) if plan.route else falling)
         else:
@@ -234,7 +237,7 @@ class Dispatcher:
         self, hedging: Hedging, plan: Plan, place: int, request: InferRequest, deadline: Deadline
     ) -> Answer:
         found = await self._hedges.infer(hedging, plan, place, request, deadline)
-        attempts = passed(plan, request)
+        attempts = passed(request)
         if found.overtaken is not None:
             attempts.append(found.overtaken)
         return Answer(
@@ -256,7 +259,7 @@ class Dispatcher:
         Raises:
             Overloaded: there is none.
         """
-        attempts = passed(plan, request)
+        attempts = passed(request)
         if (answer := self._give(plan, request, _spared_on(plan), attempts)) is not None:
             return answer
         busy = Overloaded(f"nobody can answer for '{request.model}' now: all are busy for longer")

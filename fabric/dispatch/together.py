@@ -108,8 +108,7 @@ class Together:
         Raises:
             FabricError: nobody has answered; the last failure, with what the others failed of.
         """
-        attempts = passed(plan, request)
-        walk = Walk(plan, request, self._budgets, request.place, failed=attempts)
+        walk = Walk(plan, request, self._budgets, request.place, failed=passed(request))
         candidate: Candidate | None = plan.candidates[request.place]
         following: Candidate | None = None
         given: list[_Given] = []
@@ -135,7 +134,7 @@ class Together:
                 given.append(one)
             request.avoid = walk.avoid
             following, candidate = candidate, self._ready(walk, candidate, deadline)
-            if not given and is_last(plan, request, walk.place):
+            if is_last(plan, request, walk.place) and not given:
                 request.insists = True
         if given:
             return self._unsure(walk, max(given, key=lambda each: each.confidence))

@@ -277,8 +277,8 @@ class ReplicaPool:
 
     # ------------------------------------------------------------------ breakers
     def _begun(self, member: Member, request: InferRequest, deadline: Deadline) -> Deadline:
-        """By when *member*, which has failed before, has to answer: if this is a probe, in half of
-        the time, so that another one that is well may be asked after it."""
+        """By when *member*, which has failed before, has to answer: if this is a probe and another
+        one is well, in half of the time, so that it may be asked after it."""
         member.breaker.begins(request)
         group = self._groups.get(member.key)
         if not _is_spare(member, request) or group is None or group.is_ill:

@@ -101,7 +101,7 @@ def is_last(plan: Plan, request: InferRequest, place: int) -> bool:
         return True
     if place + 1 < len(plan.candidates):
         return False
-    return not any(
+    return not plan.given or not any(
         entry.static and Unavailable.condition in entry.conditions for entry in plan.given
     )
 
