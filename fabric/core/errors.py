@@ -132,6 +132,8 @@ class DeadlineExceeded(FabricError):
     substitutable = True
     condition = "late"
     begun = True
+    waited: float = 0.0
+    """Seconds that were waited for whoever was asked."""
 
 
 class Cancelled(FabricError):

@@ -54,6 +54,8 @@ def to_config(specialist: Specialist, signature: Signature) -> ModelConfig:
         instance_group=[_instances(specialist)],
     )
     _write_tensors(config, specialist, signature)
+    if specialist.card.cache is not None:
+        config.response_cache.enable = True
     if hosting.sequences is not None:
         config.sequence_batching.CopyFrom(_sequence_batching(hosting.sequences))
     elif hosting.batching.max_size > 1 or hosting.batching.priorities:

@@ -12,6 +12,7 @@ from google.protobuf.json_format import MessageToJson
 from fabric.api.inference.v2.model_config_pb2 import ModelConfig
 from fabric.core.cards import (
     Batching,
+    Caching,
     Control,
     Model,
     OnnxRuntime,
@@ -98,6 +99,7 @@ FULL = specialist(
         graph_optimization="extended",
     ),
     classes={"y": "/models/m/labels.txt"},
+    cache=Caching(ttl=5),
 )
 SEQUENTIAL = specialist(
     "m",
@@ -129,6 +131,7 @@ def test_what_is_written_changes_nothing_when_it_comes_back(of):
     again = overridden(of, "m", MessageToJson(config))
     assert again.hosting == of.hosting
     assert again.card.signature == (of.card.signature or signature(-1))
+    assert again.card.cache == of.card.cache
 
 
 # ------------------------------------------------------------------ read
@@ -312,6 +315,14 @@ def test_an_override_changes_what_it_says():
     assert changed.hosting.replicas == Replicas(min=3, max=4)
     assert changed.hosting.onnxruntime.intra_op_threads == 2
     assert changed.card == FULL.card
+
+
+def test_an_override_says_whether_answers_are_kept():
+    """For how long is not Triton's to say."""
+    on, off = '{"response_cache": {"enable": true}}', '{"response_cache": {"enable": false}}'
+    assert overridden(FULL, "m", on).card.cache == Caching(ttl=5)
+    assert overridden(FULL, "m", off).card.cache is None
+    assert overridden(SEQUENTIAL, "m", on).card.cache == Caching()
 
 
 def test_an_override_may_turn_batching_off():
