@@ -17,6 +17,7 @@ from fabric.api.catalog.v1.catalog_service_pb2_grpc import (
     add_CatalogServiceServicer_to_server,
 )
 from fabric.core.cards import Card, Hosting, Model, Specialist
+from fabric.core.errors import Unavailable
 from fabric.core.replicas import Replica
 from fabric.core.requests import InferRequest, InferResponse
 from fabric.core.routes import ChainEntry, Route
@@ -60,8 +61,10 @@ class FakeInvoker:
         """What answers usually take, by name of the specialist."""
         self.replicas = 1
         """Of every specialist, `name/0` and so on."""
+        self.objections: dict[str, str] = {}
+        """Why specialists should not be asked; they are refused where nobody insists."""
 
-    def promises(self, card: Card, seconds: float) -> bool:
+    def promises(self, card: Card, seconds: float, tenant: str = "") -> bool:
         return card.name not in self.busy
 
     def usual(self, card: Card, quantile: float) -> float | None:
@@ -69,6 +72,9 @@ class FakeInvoker:
 
     def others(self, card: Card, avoid: frozenset[str]) -> bool:
         return any(f"{card.name}/{n}" not in avoid for n in range(self.replicas))
+
+    def objection(self, card: Card) -> str:
+        return self.objections.get(card.name, "")
 
     async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
         answer = self._answer(card, request, deadline)
@@ -92,6 +98,8 @@ class FakeInvoker:
         yield InferResponse(last, f"{card.name}/0")
 
     def _answer(self, card: Card, request: InferRequest, deadline: Deadline) -> Any:
+        if (objection := self.objection(card)) and not request.insists:
+            return Unavailable(objection)
         self.asked.append((card.name, deadline, request.avoid))
         answer = self.answers.get(card.name.replace("-", "_"), card.name.encode())
         return answer.pop(0) if isinstance(answer, list) else answer

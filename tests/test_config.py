@@ -12,6 +12,7 @@ from fabric.cli.output import plain
 from fabric.config import PortfolioError, load, schema
 from fabric.config.writing import written
 from fabric.core.cards import (
+    Caching,
     Card,
     Control,
     Hosting,
@@ -75,6 +76,7 @@ GOOD = """\
         domains: [rotated]
         labels: {tier: 1}
         cost: 0.5
+        cache: {ttl: 300}
         evidence:
           - {metric: accuracy, value: 0.97, domain: rotated}
         model: rotated.onnx
@@ -101,6 +103,7 @@ def test_a_file_is_read_into_the_dataclasses_of_core(write, folder):
     rotated, general = portfolio.specialists
     assert rotated.key == "rotated:1.10"
     assert (rotated.card.owner, rotated.card.labels) == ("no", {"tier": "1"})
+    assert rotated.card.cache == Caching(ttl=300)
     assert rotated.hosting.model == Model(uri=str(folder / "rotated.onnx"))
     assert rotated.hosting.classes == {"y": str(folder / "labels.txt"), "z": "s3://labels.txt"}
     assert (rotated.hosting.batching.max_size, rotated.hosting.replicas.max) == (8, 3)

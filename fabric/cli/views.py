@@ -180,5 +180,7 @@ def provenance(given: Answer) -> str:
         by += f", {given.confidence:.0%} sure,"
     way = f" by route {given.route}" if given.route else ""
     tries = "1 attempt" if given.attempts == 1 else f"{given.attempts} attempts"
+    ago = f", {given.age:.3g} s ago" if given.cached else ""
     why = f": {given.failed}" if given.failed else ""
-    return f"answered by {by}{way} after {tries}{', as a fallback' if given.fallback else ''}{why}"
+    last = ", as a fallback" if given.fallback else ""
+    return f"answered by {by}{way} after {tries}{last}{ago}{why}"

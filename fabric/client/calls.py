@@ -61,6 +61,8 @@ _WHO_ANSWERED = (
     names.MIXTURE,
     names.ATTEMPTS,
     names.FALLBACK,
+    names.CACHED,
+    names.AGE,
     names.FAILED,
     names.REQUEST,
 )

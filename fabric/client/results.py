@@ -37,6 +37,10 @@ class Answer(Mapping[str, "NDArray[Any]"]):
     """Whether a candidate other than the first answered."""
     failed: str = ""
     """Why those who were asked before did not answer."""
+    cached: bool = False
+    """Whether it was made for an equal request before,"""
+    age: float = 0.0
+    """so many seconds ago."""
     id: str = ""
     request: str = ""
     """By which the decision who answers is remembered, for feedback and for `explain`; empty where

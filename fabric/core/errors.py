@@ -61,9 +61,16 @@ class FabricError(Exception):
     begun: bool = False
     """Whether the model may have begun, so that who may not be asked twice is not asked again."""
 
-    def __init__(self, message: str, *, replica: str = "") -> None:
+    retry_after: float = 0.0
+    """Seconds after which the same request may succeed; 0 where it will not for having waited."""
+
+    def __init__(
+        self, message: str, *, replica: str = "", retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
+        if retry_after is not None:
+            self.retry_after = retry_after
         self.replica = replica
         """The id of the replica that failed, so that the next try avoids it; empty if none did."""
 
@@ -108,6 +115,7 @@ class Unavailable(FabricError):
     reason = "UNAVAILABLE"
     substitutable = True
     condition = "unavailable"
+    retry_after = 1.0
 
 
 class Overloaded(FabricError):
@@ -115,6 +123,7 @@ class Overloaded(FabricError):
     reason = "OVERLOADED"
     substitutable = True
     condition = "overloaded"
+    retry_after = 0.1
 
 
 class DeadlineExceeded(FabricError):
@@ -123,6 +132,8 @@ class DeadlineExceeded(FabricError):
     substitutable = True
     condition = "late"
     begun = True
+    waited: float = 0.0
+    """Seconds that were waited for whoever was asked."""
 
 
 class Cancelled(FabricError):

@@ -114,3 +114,5 @@ class Signature:
     outputs: tuple[TensorSpec, ...] = field(default=())
     decoupled: bool = False
     """A request has any number of responses, also none."""
+    random: bool = False
+    """Equal requests have different answers, which are never kept."""

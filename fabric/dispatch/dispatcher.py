@@ -11,7 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fabric import telemetry
-from fabric.core.errors import DeadlineExceeded, FabricError, InvalidRequest, Overloaded
+from fabric.core.errors import (
+    DeadlineExceeded,
+    FabricError,
+    InvalidRequest,
+    Overloaded,
+    Unavailable,
+)
 from fabric.core.requests import Answer
 from fabric.dispatch.attempts import SHORTEST, failed, passed
 from fabric.dispatch.hedging import Hedges
@@ -83,7 +89,8 @@ class Dispatcher:
     def admit(self, request: InferRequest, deadline: Deadline) -> None:
         """Finds who may answer *request* in time, for `infer` to ask first.
 
-        By the plan that it has, or the one that all requests of its kind get.
+        By the plan that it has, or the one that all requests of its kind get. Who fails too often
+        is passed over, unless all do.
 
         Under overload a refusal is what most requests get, and what it costs is taken from those
         that could be answered: this one costs no task and no attempt.
@@ -97,16 +104,29 @@ class Dispatcher:
         if plan is None:
             plan = self._planner.plan(request.model, request.version, request.requirements)
         left = min(deadline.remaining(self._clock()), plan.timeout)
+        last = len(plan.candidates) - 1 if request.substitute else 0
+        condition = ""
+        passed_over: list[tuple[Candidate, str]] = []
         for place, candidate in enumerate(plan.candidates):
-            if place and Overloaded.condition not in candidate.terms.on:
+            if place and condition not in candidate.terms.on:
                 continue
-            if self._invoker.promises(candidate.card, candidate.seconds(left)):
+            objection = self._invoker.objection(candidate.card) if last else ""
+            seconds = candidate.seconds(left)
+            if not objection and self._invoker.promises(candidate.card, seconds, request.tenant):
                 request.plan, request.place = plan, place
+                request.passed = passed_over
                 return
-            if not request.substitute or not candidate.terms.substitute:
+            passed_over.append((candidate, objection))
+            condition = Unavailable.condition if objection else Overloaded.condition
+            if place == last or not candidate.terms.substitute:
                 break
-        if left > 0.0 and self._may_give(plan, request):
+        if left > 0.0 and self._may_give(plan, request, condition or Unavailable.condition):
             request.plan, request.place = plan, len(plan.candidates)
+            request.passed = passed_over
+            return
+        if left > 0.0 and passed_over and all(objection for _, objection in passed_over):
+            # Who knows whether they are well again, and there is nobody else to ask.
+            request.plan, request.place, request.insists = plan, 0, True
             return
         if plan.route:
             self._tally(plan.route).failures += 1
@@ -166,6 +186,9 @@ class Dispatcher:
         deadline = deadline.within(plan.timeout, started)
         if place == len(plan.candidates):
             return await self._counted(plan.route, started, self._spared(plan, request))
+        first = plan.candidates[place]
+        if not (request.substitute and first.terms.substitute) or first is plan.candidates[-1]:
+            request.insists = True
         if plan.cascade is not None or plan.mixture is not None:
             together = self._answering_together(plan, request)
             if together is not None:
@@ -174,7 +197,6 @@ class Dispatcher:
                 if request.shadow and self.shadows is not None:
                     self.shadows.follow(plan, request, answer, started)
                 return answer
-        first = plan.candidates[place]
         self.budgets.asked(first.card.key, plan.retry.budget)
         try:
             if plan.hedging is not None and self._may_hedge(ask, request):
@@ -184,10 +206,10 @@ class Dispatcher:
                 answer = Answer(
                     *(response, first.card.name, first.card.version, plan.route),
                     fallback=place > 0,
-                    attempts=passed(plan, place) if place else (),
+                    attempts=passed(request) if place else (),
                 )
         except FabricError as error:
-            walk = Walk(plan, request, self.budgets, place, failed=passed(plan, place))
+            walk = Walk(plan, request, self.budgets, place, failed=passed(request))
             falling = self._fall_back(ask, walk, deadline, error, started)
             answer = await (self._counted(plan.route, started, falling) if plan.route else falling)
         else:
@@ -212,7 +234,7 @@ class Dispatcher:
         self, hedging: Hedging, plan: Plan, place: int, request: InferRequest, deadline: Deadline
     ) -> Answer:
         found = await self._hedges.infer(hedging, plan, place, request, deadline)
-        attempts = passed(plan, place)
+        attempts = passed(request)
         if found.overtaken is not None:
             attempts.append(found.overtaken)
         return Answer(
@@ -221,23 +243,24 @@ class Dispatcher:
             attempts=attempts,
         )
 
-    def _may_give(self, plan: Plan, request: InferRequest) -> bool:
-        """Whether *plan* has answers for when all who could be asked are busy."""
-        return (
-            bool(plan.given)
-            and request.substitute
-            and not request.sequence
-            and any(Overloaded.condition in entry.conditions for entry in plan.given)
-        )
+    def _may_give(self, plan: Plan, request: InferRequest, condition: str) -> bool:
+        """Whether *plan* has answers for when none of its candidates may be asked; where they are
+        but not well, one that there is in any case."""
+        if not plan.given or not request.substitute or request.sequence:
+            return False
+        is_busy = condition == Overloaded.condition
+        return any(condition in e.conditions and (is_busy or e.static) for e in plan.given)
 
     async def _spared(self, plan: Plan, request: InferRequest) -> Answer:
-        """The answer to a request for which nobody has time.
+        """The answer to a request for which nobody has time, or is well.
 
         Raises:
             Overloaded: there is none.
         """
-        attempts = passed(plan, len(plan.candidates))
-        if (answer := self._give(plan, request, Overloaded.condition, attempts)) is not None:
+        attempts = passed(request)
+        is_busy = bool(request.passed) and not request.passed[-1][1]
+        condition = Overloaded.condition if is_busy else Unavailable.condition
+        if (answer := self._give(plan, request, condition, attempts)) is not None:
             return answer
         busy = Overloaded(f"nobody can answer for '{request.model}' now: all are busy for longer")
         raise exhausted(attempts, busy)
@@ -354,6 +377,8 @@ class Dispatcher:
                 self.budgets.asked(following.card.key, plan.retry.budget)
             candidate, started = following, self._clock()
             request.avoid = walk.avoid
+            if walk.is_last:
+                request.insists = True
             try:
                 response = await self._attempt(ask, candidate, request, deadline)
             except FabricError as failure:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class Invoker(Protocol):
     """Anything that can answer."""
 
-    def promises(self, card: Card, seconds: float) -> bool:
-        """Whether the specialist with *card* may answer a further request within *seconds*, which
-        then comes in this turn of the event loop or the next."""
+    def promises(self, card: Card, seconds: float, tenant: str = "") -> bool:
+        """Whether the specialist with *card* may answer a further request of *tenant* within
+        *seconds*, which then comes in this turn of the event loop or the next."""
 
     def usual(self, card: Card, quantile: float) -> float | None:
         """Seconds within which that share of the recent answers of the specialist with *card* came;
@@ -33,6 +33,10 @@ class Invoker(Protocol):
 
     def others(self, card: Card, avoid: frozenset[str]) -> bool:
         """Whether the specialist with *card* has a replica that is not one to *avoid*."""
+
+    def objection(self, card: Card) -> str:
+        """Why the specialist with *card* should not be asked while others may answer; empty if it
+        may be. A request that does not insist is then refused at once, as unavailable."""
 
     async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
         """The response of the specialist with *card*; *request* says whom it has `asked`.

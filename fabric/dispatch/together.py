@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from fabric.core.deadlines import Deadline
-from fabric.core.errors import DeadlineExceeded, FabricError
+from fabric.core.errors import DeadlineExceeded, FabricError, Overloaded
 from fabric.core.plans import UNLIKE, UNSURE, Attempt, Candidate
 from fabric.core.requests import Answer, InferResponse
 from fabric.core.tensors import Tensors
@@ -107,8 +108,7 @@ class Together:
         Raises:
             FabricError: nobody has answered; the last failure, with what the others failed of.
         """
-        attempts = passed(plan, request.place)
-        walk = Walk(plan, request, self._budgets, request.place, failed=attempts)
+        walk = Walk(plan, request, self._budgets, request.place, failed=passed(request))
         candidate: Candidate | None = plan.candidates[request.place]
         following: Candidate | None = None
         given: list[_Given] = []
@@ -134,6 +134,8 @@ class Together:
                 given.append(one)
             request.avoid = walk.avoid
             following, candidate = candidate, self._ready(walk, candidate, deadline)
+            if walk.is_last and not given:
+                request.insists = True
         if given:
             return self._unsure(walk, max(given, key=lambda each: each.confidence))
         last = walk.last
@@ -174,14 +176,15 @@ class Together:
         """*candidate*, or the next one who can answer in time; None if nobody can."""
         now = self._clock()
         left = _earlier(deadline, now).remaining(now)
-        while candidate is not None and not self._has_time(candidate, left):
-            candidate = walk.past(busy(candidate), is_made=False)
+        while candidate is not None and not self._has_time(candidate, left, walk.request):
+            candidate = walk.past(busy(candidate), Overloaded.condition, is_made=False)
         return candidate
 
-    def _has_time(self, candidate: Candidate, left: float) -> bool:
+    def _has_time(self, candidate: Candidate, left: float, request: InferRequest) -> bool:
         if left < SHORTEST:
             return False
-        return self._invoker.promises(candidate.card, candidate.seconds(left))
+        seconds = candidate.seconds(left)
+        return self._invoker.promises(candidate.card, seconds, request.tenant)
 
     async def _mix(
         self, mixture: Mixture, plan: Plan, request: InferRequest, deadline: Deadline
@@ -199,10 +202,9 @@ class Together:
         by = _earlier(deadline, self._clock())
         rest = iter(plan.candidates if request.substitute else plan.candidates[:1])
         top, budget = mixture.top or len(plan.candidates), plan.retry.attempts
-        admitted = plan.candidates[request.place]
         attempts: list[Attempt] = []
         losses: list[_Loss] = []
-        while asked := self._chosen(rest, min(top, budget), admitted, by, attempts):
+        while asked := self._chosen(rest, min(top, budget), request, by, attempts):
             async with asyncio.TaskGroup() as tasks:
                 asking = [tasks.create_task(self._part(each, request, by)) for each in asked]
             results = [task.result() for task in asking]
@@ -222,18 +224,19 @@ class Together:
         self,
         rest: Iterator[Candidate],
         most: int,
-        admitted: Candidate,
+        request: InferRequest,
         by: Deadline,
         attempts: list[Attempt],
     ) -> list[Candidate]:
         """Whom of the *rest* to ask next; those who have no time are added to *attempts*.
 
-        One that was admitted has.
+        One by whom *request* was admitted has.
         """
         left = by.remaining(self._clock())
+        admitted = request.plan.candidates[request.place] if request.plan is not None else None
         chosen: list[Candidate] = []
         while len(chosen) < most and (candidate := next(rest, None)) is not None:
-            if candidate is admitted or self._has_time(candidate, left):
+            if candidate is admitted or self._has_time(candidate, left, request):
                 chosen.append(candidate)
             else:
                 attempts.append(busy(candidate))
@@ -264,7 +267,9 @@ class Together:
         response = heaviest.response
         if one.tensors:
             payload = self._outputs.write(response.payload, one.tensors)
-            response = InferResponse(payload, response.replica)
+            kept = [part.response.reused for part in taken if part.response.reused is not None]
+            oldest = max(kept, key=attrgetter("age"), default=None)
+            response = InferResponse(payload, response.replica, reused=oldest)
         why = {id(parts[place].attempt): reason for place, reason in one.left_out.items()}
         card = heaviest.candidate.card
         return Answer(

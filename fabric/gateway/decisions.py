@@ -156,7 +156,7 @@ class Decisions:
             numbers = () if found.is_text else found.numbers()
             embedding: Embedding | None = None
             if content.encoder:
-                embedding, doubts = await self._embedded(content, found, request.trace, deadline)
+                embedding, doubts = await self._embedded(content, found, request, deadline)
                 numbers = embedding.numbers if embedding is not None else ()
             if frame.similarity_weight:
                 similarities = self._similarities(frame.plan, embedding, text)
@@ -176,11 +176,11 @@ class Decisions:
         )
 
     async def _embedded(
-        self, content: Content, found: Input, trace: bytes, deadline: Deadline
+        self, content: Content, found: Input, request: InferRequest, deadline: Deadline
     ) -> tuple[Embedding | None, tuple[str, ...]]:
         """The embedding, or what is to be said where there is none."""
         try:
-            return await self._encoders.embed(content, found, trace, deadline), ()
+            return await self._encoders.embed(content, found, request, deadline), ()
         except FabricError as error:
             why = error.message
         except Exception as error:

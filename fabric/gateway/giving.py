@@ -14,17 +14,30 @@ if TYPE_CHECKING:
     from fabric.core.plans import Plan
     from fabric.core.requests import InferRequest
     from fabric.core.routes import ChainEntry
+    from fabric.gateway.cache import Cache
 
 STATIC = "static"
 
 
 class Giving:
-    """Says what routes say that is given."""
+    """Gives what routes state, and what is in *cache*."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
 
     def given(self, entry: ChainEntry, plan: Plan, request: InferRequest) -> Given | None:
-        """The static answer of *entry*, of the outputs that *request* asks for."""
-        if not entry.static:
-            return None
+        """The static answer of *entry*, or one that is kept of a candidate of *plan*."""
+        if entry.cached is None:
+            return self._static(entry, request)
+        for candidate in plan.candidates:
+            card = candidate.card
+            response = self._cache.stale(card, request, entry.cached)
+            if response is not None:
+                return Given(response, card.name, card.version)
+        return None
+
+    def _static(self, entry: ChainEntry, request: InferRequest) -> Given:
+        """Of the outputs that *request* asks for."""
         head = head_of(request.payload)
         wanted = {output.name for output in head.outputs} or {each.name for each in entry.static}
         response = ModelInferResponse(model_name=request.model, id=head.id)

@@ -41,6 +41,13 @@ class Walk:
     """Attempts that were made at the candidate that is tried."""
     _made: int = 0
 
+    @property
+    def is_last(self) -> bool:
+        """Whether nobody comes after the candidate that is tried."""
+        candidates = self.plan.candidates
+        may_follow = self.request.substitute and candidates[self.place].terms.substitute
+        return not may_follow or self.place + 1 >= len(candidates)
+
     def after(self, error: FabricError, attempt: Attempt) -> Candidate | None:
         """The candidate to try after *attempt* failed with *error*; None if nothing is left."""
         if error.replica or not self.here:

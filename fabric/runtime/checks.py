@@ -118,6 +118,7 @@ class _Trial:
     """A job of nobody's but the replica's own."""
 
     is_gone = False
+    size = 0
 
     def __init__(self, inputs: Inputs, timeout: float) -> None:
         self.inputs = inputs

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import math
 import os
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import asdict
+from functools import partial, reduce
+from hashlib import sha256
+from operator import getitem
 from typing import TYPE_CHECKING, Any, Self
 
 from fabric import telemetry
+from fabric.catalog.declaring import REPLACING
 from fabric.core.errors import (
     Conflict,
     DeadlineExceeded,
@@ -271,7 +276,10 @@ class Replica:
             *(self._codec(), self._runner, self._timeouts.request, attributes), checks=card.checks
         )
         hello = Hello(
-            replica=self.id, specialist=card.name, version=card.version, digest=self._digest
+            replica=self.id,
+            specialist=card.name,
+            version=card.version,
+            digest=_likeness(self.specialist, self._digest),
         )
         self._link = LinkServer(hello, self._serving, self._serving.limits)
         self._exit.push_async_callback(self._link.close)
@@ -281,7 +289,8 @@ class Replica:
         card = self.specialist.card
         rows = self._batching.max_size
         lends = self.specialist.hosting.model is not None  # each run gives new arrays
-        return Codec(self._signature, card.name, card.version, rows, self._labels, lends=lends)
+        named = (self._signature, card.name, card.version, rows, self._labels)
+        return Codec(*named, queue_timeout=self._batching.queue_timeout, lends=lends)
 
     # ------------------------------------------------------------------ lease
     def _begin_lease(self) -> None:
@@ -310,6 +319,14 @@ class Replica:
         await asyncio.wait((keeping,))
         await self._lease.withdraw()
         await self._lease.close()
+
+
+def _likeness(specialist: Specialist, model: str) -> str:
+    """A digest of what the answers of a replica follow from: its *model*, and what it read of its
+    *specialist* when it started."""
+    told = asdict(specialist)
+    read = [reduce(getitem, path.split("."), told) for path in REPLACING]
+    return sha256(json.dumps([model, *read], sort_keys=True).encode()).hexdigest()
 
 
 def _labels(classes: Mapping[str, str]) -> dict[str, Sequence[str]]:

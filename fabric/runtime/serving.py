@@ -74,13 +74,14 @@ class Serving:
 class Request:
     """One call; once it has its inputs, a `Job` for the runner."""
 
-    __slots__ = ("_call", "_serving", "_span", "arrived", "expires", "inputs")
+    __slots__ = ("_call", "_serving", "_span", "arrived", "expires", "inputs", "size")
 
     inputs: Inputs
 
     def __init__(self, serving: Serving, call: Call) -> None:
         self.arrived = now = serving.clock()
         self.expires = min(call.expires, now + serving.timeout)
+        self.size = len(call.payload)
         self._serving = serving
         self._call = call
         self._span: Span | None = None

@@ -10,25 +10,28 @@ answerer than the first candidate with `fabric_substitute` = false, and to be an
 those who were asked before, `fabric_failed` (text); those of a cascade how sure they are,
 `fabric_confidence` (double), those of a mixture who had a part in them, `fabric_mixture`
 ("a:1,b:2", the heaviest first, who is also the `fabric_specialist`), and those that were decided
-one by one the id under which that is remembered, `fabric_request` (text).
+one by one the id under which that is remembered, `fabric_request` (text). Those that were made for
+an equal request before say `fabric_cached` (bool) and how many seconds ago, `fabric_age` (double).
 """
 
 from __future__ import annotations
 
 import difflib
 import math
+import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fabric.api.inference.v2.open_inference_pb2 import InferParameter, ModelInferResponse
 from fabric.core.errors import InvalidRequest
 from fabric.core.routes import MinQuality, Requirements
+from fabric.wire.heads import varint
 from fabric.wire.reserved import step_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fabric.core.plans import Attempt
-    from fabric.core.requests import Answer, InferRequest, Parameter
+    from fabric.core.requests import Answer, InferRequest, Parameter, Reused
 
 PREFIX = "fabric_"
 SUBSTITUTE = "fabric_substitute"
@@ -43,7 +46,11 @@ FAILED = "fabric_failed"
 REQUEST = "fabric_request"
 CONFIDENCE = "fabric_confidence"
 MIXTURE = "fabric_mixture"
+CACHED = "fabric_cached"
+AGE = "fabric_age"
 
+_DOUBLE = struct.Struct("<d")
+_ID = b"\x1a"  # id = 3, length-delimited
 _LABEL = "fabric_label."
 _MOST = 4096
 """Characters in all of fabric's parameters of a request."""
@@ -245,3 +252,20 @@ def remembered(request: str) -> bytes:
     message = ModelInferResponse()
     message.parameters[REQUEST].string_param = request
     return bytes(message.SerializeToString())
+
+
+def given_again(how: Reused) -> bytes:
+    """That an answer was made for another request, and the id of this one, encoded likewise."""
+    name = how.id.encode()
+    return b"".join((_ID, varint(len(name)), name, _CACHED, _DOUBLE.pack(how.age)))
+
+
+def _cached() -> bytes:
+    message, age = ModelInferResponse(), ModelInferResponse()
+    message.parameters[CACHED].bool_param = True
+    age.parameters[AGE].double_param = 0.0
+    return bytes(message.SerializeToString() + age.SerializeToString())[: -_DOUBLE.size]
+
+
+_CACHED = _cached()
+"""What ends with a double, of which that is missing."""

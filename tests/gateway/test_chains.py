@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
+import aiohttp
 import numpy as np
 import pytest
 import tritonclient.grpc.aio as triton
 from running import Failing, Held, Saying, served, unique, until
+from tritonclient.utils import InferenceServerException
 
 import fabric
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferResponse
-from fabric.core.errors import SpecialistFailed
+from fabric.core.cards import Batching, Caching, Concurrency
+from fabric.core.errors import Overloaded, SpecialistFailed, Unavailable
 from fabric.core.routes import ChainEntry, Hedging, Requirements, Route
 from fabric.core.tensors import TensorValue
 from fabric.wire.parameters import value_of
@@ -132,3 +135,89 @@ async def test_a_slow_replica_is_overtaken(running, client):
 async def answered(held, response):
     while True:
         (await held.next()).respond(response)
+
+
+async def test_who_is_refused_hears_when_to_come_again(running, client):
+    """Over gRPC and REST alike."""
+    name = unique("full")
+    async with served(running, client, name, Failing(Overloaded("full"))):
+        with pytest.raises(Overloaded) as caught:
+            await client.infer(name, {"x": np.zeros(1, np.float32)})
+        assert caught.value.retry_after == 0.1
+        async with aiohttp.ClientSession() as session:
+            url = f"http://{running.address}/v2/models/{name}/infer"
+            body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [0]}]}
+            async with session.post(url, json=body) as answer:
+                assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
+
+
+async def test_an_answer_that_is_kept_comes_where_all_fail(running, client):
+    """Beyond its ttl, as old as the route allows, and with its age; to equal requests alone."""
+    name, route = unique("kept"), unique("route")
+    chain = (ChainEntry(name=name), ChainEntry(cached=3600.0))
+    response = ModelInferResponse(model_name=name, model_version="1").SerializeToString()
+    x, other = {"x": np.zeros(1, np.float32)}, {"x": np.ones(1, np.float32)}
+    async with served(running, client, name, Saying(response), cache=Caching(ttl=1e-4)):
+        await client.apply(routes=[Route(name=route, chain=chain)])
+        first = await client.infer(route, x)
+        assert (first.specialist, first.cached, first.fallback) == (name, False, False)
+    await running.until_linked(client, name, 0)
+    kept = await client.infer(route, x, id="8")
+    assert (kept.specialist, kept.cached, kept.fallback, kept.id) == (name, True, True, "8")
+    assert kept.age > 1e-4
+    assert kept.failed == f"{name}:1 UNAVAILABLE: no replica of '{name}:1' is ready"
+    with pytest.raises(Unavailable):
+        await client.infer(route, other)
+    with pytest.raises(Unavailable):
+        await client.infer(route, x, substitute=False)
+
+
+async def test_a_tenant_does_not_keep_out_another(running, client):
+    """Half of what may wait is anybody's; of the rest each who asks has a share."""
+    name = unique("shared")
+    held = Held()
+    async with (
+        served(running, client, name, held, batching=Batching(max_queue=8)),
+        triton.InferenceServerClient(running.address) as server,
+    ):
+
+        def asked(tenant):
+            headers = {"fabric-tenant": tenant}
+            return asyncio.create_task(server.infer(name, inputs(), headers=headers))
+
+        async def refused(tenant):
+            with pytest.raises(InferenceServerException, match="all are busy for longer"):
+                await asked(tenant)
+
+        modest = [asked("modest")]
+        greedy = [asked("greedy") for _ in range(3)]
+        calls = [await held.next() for _ in range(4)]
+        greedy.append(asked("greedy"))
+        calls.append(await held.next())
+        await refused("greedy")
+        modest += [asked("modest") for _ in range(3)]
+        calls += [await held.next() for _ in range(3)]
+        await refused("modest")
+        for call in calls:
+            call.respond(ModelInferResponse(model_name=name).SerializeToString())
+        await asyncio.gather(*modest, *greedy)
+
+
+async def test_a_limit_that_follows_latency_lets_in_so_many(running, client):
+    """Until something is known of it, as many as it says; the others are refused at once."""
+    name = unique("limited")
+    held = Held()
+    concurrency = Concurrency(first=2, least=1)
+    async with served(running, client, name, held, concurrency=concurrency):
+        x = {"x": np.zeros(1, np.float32)}
+        asking = []
+        for _ in range(2):
+            asking.append(asyncio.create_task(client.infer(name, x)))
+            await asyncio.sleep(0)
+        calls = [await held.next() for _ in range(2)]
+        with pytest.raises(Overloaded) as caught:
+            await client.infer(name, x)
+        assert caught.value.retry_after == 0.1
+        for call in calls:
+            call.respond(ModelInferResponse(model_name=name).SerializeToString())
+        await asyncio.gather(*asking)

@@ -13,15 +13,17 @@ from fabric.wire.cards import from_message, to_message
 
 PAIRS = [
     (tensors.TensorSpec, card_pb2.TensorSpec),
-    (tensors.TensorValue, card_pb2.TensorValue),
+    (tensors.TensorValue, route_pb2.TensorValue),
     (tensors.Signature, card_pb2.Signature),
     (cards.Evidence, card_pb2.Evidence),
+    (cards.Caching, card_pb2.Caching),
     (cards.Check, card_pb2.Check),
     (cards.Card, card_pb2.Card),
     (cards.Model, card_pb2.Model),
     (cards.Resources, card_pb2.Resources),
     (cards.Replicas, card_pb2.Replicas),
     (cards.Batching, card_pb2.Batching),
+    (cards.Concurrency, card_pb2.Concurrency),
     (cards.OnnxRuntime, card_pb2.OnnxRuntime),
     (cards.Timeouts, card_pb2.Timeouts),
     (cards.Canary, card_pb2.Canary),
@@ -67,6 +69,7 @@ def test_a_specialist_survives_the_wire():
             labels={"team": "vision"},
             cost=0.5,
             evidence=(cards.Evidence(metric="accuracy", value=0.97, domain="rotated"),),
+            cache=cards.Caching(ttl=2.5),
             signature=tensors.Signature(
                 inputs=(tensors.TensorSpec(name="x", datatype="FP32", shape=(-1, 64)),)
             ),

@@ -1,4 +1,3 @@
-from fabric.api.catalog.v1 import card_pb2 as _card_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -66,6 +65,20 @@ class Requirements(_message.Message):
     expression: str
     def __init__(self, task: _Optional[str] = ..., domain: _Optional[str] = ..., language: _Optional[str] = ..., modality: _Optional[str] = ..., owner: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., region: _Optional[str] = ..., data_classes: _Optional[_Iterable[str]] = ..., versions: _Optional[_Iterable[str]] = ..., max_cost: _Optional[float] = ..., max_latency: _Optional[float] = ..., min_quality: _Optional[_Union[MinQuality, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[TensorNeed, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorNeed, _Mapping]]] = ..., expression: _Optional[str] = ...) -> None: ...
 
+class TensorValue(_message.Message):
+    __slots__ = ("name", "datatype", "shape", "numbers", "texts")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DATATYPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    datatype: str
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    numbers: _containers.RepeatedScalarFieldContainer[float]
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., numbers: _Optional[_Iterable[float]] = ..., texts: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class ChainEntry(_message.Message):
     __slots__ = ("name", "version", "weight", "select", "cached", "static", "on", "share", "tries", "substitute")
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -83,12 +96,12 @@ class ChainEntry(_message.Message):
     weight: float
     select: Requirements
     cached: float
-    static: _containers.RepeatedCompositeFieldContainer[_card_pb2.TensorValue]
+    static: _containers.RepeatedCompositeFieldContainer[TensorValue]
     on: _containers.RepeatedScalarFieldContainer[str]
     share: float
     tries: int
     substitute: bool
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., weight: _Optional[float] = ..., select: _Optional[_Union[Requirements, _Mapping]] = ..., cached: _Optional[float] = ..., static: _Optional[_Iterable[_Union[_card_pb2.TensorValue, _Mapping]]] = ..., on: _Optional[_Iterable[str]] = ..., share: _Optional[float] = ..., tries: _Optional[int] = ..., substitute: bool = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., weight: _Optional[float] = ..., select: _Optional[_Union[Requirements, _Mapping]] = ..., cached: _Optional[float] = ..., static: _Optional[_Iterable[_Union[TensorValue, _Mapping]]] = ..., on: _Optional[_Iterable[str]] = ..., share: _Optional[float] = ..., tries: _Optional[int] = ..., substitute: bool = ...) -> None: ...
 
 class Preferences(_message.Message):
     __slots__ = ("preset", "weights", "metric", "region")
