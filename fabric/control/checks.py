@@ -32,7 +32,7 @@ def check_recorded(request: pb.RecordRequest) -> None:
         _check_name(f"{what}: route", decision.route)
         if not math.isfinite(decision.time):
             raise InvalidRequest(f"{what}: time is {decision.time}")
-        for name in ("scores", "propensities"):
+        for name in ("scores", "propensities", "shadow_propensities"):
             if len(values := getattr(decision, name)) not in (0, len(decision.candidates)):
                 count = len(decision.candidates)
                 raise InvalidRequest(f"{what}: {count} candidates have {len(values)} {name}")

@@ -196,7 +196,8 @@ class Ledger:
         if route is None:
             near = suggestion(policy.route, self.catalog.routes)
             raise NotFound(f"no route {policy.route}{near}")
-        if (size := len(policy.data) + len(policy.report)) > LARGEST_POLICY:
+        size = len(policy.data) + len(policy.explored) + len(policy.report)
+        if size > LARGEST_POLICY:
             raise InvalidRequest(
                 f"the policy of route {policy.route!r} has {size / _MIB:.1f} MiB, more "
                 f"than the {LARGEST_POLICY // _MIB} MiB that are handed out"

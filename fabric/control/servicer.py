@@ -218,7 +218,9 @@ def _key(message: pb.Key) -> Key:
 
 def _listed(resource: Resource) -> Resource:
     """*resource* without what may be large."""
-    return replace(resource, data=b"") if isinstance(resource, Policy) else resource
+    if isinstance(resource, Policy):
+        return replace(resource, data=b"", explored=b"")
+    return resource
 
 
 def _changes(changes: Iterable[Change]) -> list[pb.Change]:

@@ -157,6 +157,10 @@ def decided(
     if choice is not None and (first := frame.keys.index(choice.first)) != order[0]:
         order = [first, *(place for place in order if place != first)]
     propensities = _propensities(frame, taken, other, share, choice)
+    shadows = _shadows(frame, taken, choice)
+    if shadows and share < 1.0:
+        rest = _shadows(frame, other, _choice(frame, other, seen, judged, explorer))
+        shadows = {key: share * shadows[key] + (1.0 - share) * rest[key] for key in shadows}
     kind = "policy" if taken.policy else "evidence"
     if choice is not None and choice.kind:
         kind = choice.kind
@@ -172,6 +176,9 @@ def decided(
         policy=taken.policy,
         kind=kind,
         shadow=choice.shadow if choice is not None else "",
+        shadow_propensities=tuple(
+            [shadows[frame.keys[place]] for place in order] if shadows else []
+        ),
     )
     if kind == "exploration":
         doubts.append("tried to learn of it")
@@ -241,6 +248,15 @@ def _propensities(
     found[frame.keys[taken.order[0]]] -= (1.0 - share) * kept
     found[frame.keys[other.order[0]]] += (1.0 - share) * kept
     return found
+
+
+def _shadows(frame: Frame, ranking: _Ranking, choice: Choice | None) -> dict[str, float]:
+    """With which each is asked too, where the candidates stand as in *ranking*; empty where nobody
+    is to be."""
+    if choice is None or not choice.shadows:
+        return {}
+    names = (frame.keys[place] for place in ranking.order)
+    return dict(zip(names, choice.shadows, strict=True))
 
 
 def _explored(exploration: Exploration, count: int) -> float:

@@ -248,10 +248,14 @@ def test_propensities_are_how_often_each_comes_first(mode, method):
     made = [decided(of, seen(str(each)), expected, explorer)[1] for each in range(1000)]
 
     first = Counter(decision.candidates[0] for decision in made)
+    shadows = Counter(decision.shadow for decision in made)
     for decision in made[:20]:
         assert sum(decision.propensities) == pytest.approx(1)
         for key, chance in zip(decision.candidates, decision.propensities, strict=True):
             assert first[key] / 1000 == pytest.approx(chance, abs=0.05)
+        shadow_chances = zip(decision.candidates, decision.shadow_propensities, strict=True)
+        for key, chance in shadow_chances:
+            assert shadows[key] / 1000 == pytest.approx(chance, abs=0.05)
     assert {decision.kind for decision in made} >= {"exploration"}
 
 
