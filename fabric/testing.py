@@ -73,6 +73,10 @@ class FakeInvoker:
     def others(self, card: Card, avoid: frozenset[str]) -> bool:
         return any(f"{card.name}/{n}" not in avoid for n in range(self.replicas))
 
+    @property
+    def ill(self) -> set[str]:
+        return {f"{name}:1" for name in self.objections}
+
     def objection(self, card: Card) -> str:
         return self.objections.get(card.name, "")
 

@@ -18,6 +18,7 @@ from fabric.core.errors import (
     Overloaded,
     Unavailable,
 )
+from fabric.core.plans import PLAIN
 from fabric.core.requests import Answer
 from fabric.dispatch.attempts import SHORTEST, failed, passed
 from fabric.dispatch.hedging import Hedges
@@ -111,7 +112,9 @@ class Dispatcher:
         for place, candidate in enumerate(plan.candidates):
             if place and condition not in candidate.terms.on:
                 continue
-            objection = self._invoker.objection(candidate.card) if has_others else ""
+            objection = ""
+            if has_others and candidate.card.key in self._invoker.ill:
+                objection = self._invoker.objection(candidate.card)
             seconds = candidate.seconds(left)
             if not objection and self._invoker.promises(candidate.card, seconds, request.tenant):
                 request.plan, request.place = plan, place
@@ -189,7 +192,8 @@ class Dispatcher:
         if place == len(plan.candidates):
             return await self._counted(plan.route, started, self._spared(plan, request))
         first = plan.candidates[place]
-        if is_last(plan, request, place):
+        has_followers = place + 1 < len(plan.candidates) and first.terms is PLAIN
+        if not (has_followers and request.substitute) and is_last(plan, request, place):
             request.insists = True
         if plan.cascade is not None or plan.mixture is not None:
             together = self._answering_together(plan, request)

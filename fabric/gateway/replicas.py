@@ -56,6 +56,8 @@ class ReplicaPool:
         self._admissions: dict[str, Admission] = {}
         self._rooms: dict[str, int] = {}
         """What may wait at one replica, both by the specialist's key."""
+        self.ill: set[str] = set()
+        """The keys of specialists none of whose replicas is well."""
         self._groups: dict[str, Group] = {}
         """What may be chosen from, by the specialist's key."""
         self._usual: dict[tuple[str, float], tuple[float | None, float]] = {}
@@ -179,28 +181,30 @@ class ReplicaPool:
             FabricError: what the replica answers.
         """
         member = self._member(card, request)
-        link = member.link
-        request.asked = member.replica
-        is_patient = self._is_patient(member, request)
+        link, admission = member.link, member.admission
+        request.asked = replica = member.replica
+        is_patient = not request.idempotent
+        if request.insists:
+            is_patient = member.is_alone or self._is_patient(member, request)
         if member.breaker.is_tripped:
             deadline = self._begun(member, request, deadline)
-        begun = member.admission.entered(request.tenant)
+        begun = admission.entered(request.tenant)
         try:
             payload = await link.call(
                 request.payload, deadline, request.trace, is_patient=is_patient
             )
         except FabricError as error:
-            member.admission.left(request.tenant)
+            admission.left(request.tenant)
             self._failed(member, request, error)
             raise
         except BaseException:
-            member.admission.left(request.tenant)
+            admission.left(request.tenant)
             member.breaker.left(request)
             raise
-        member.admission.left(request.tenant, begun)
+        admission.left(request.tenant, begun)
         if member.breaker.answered(request):
             self._sort(member.key)
-        return InferResponse(payload, link.peer.replica)
+        return InferResponse(payload, replica)
 
     async def stream(
         self, card: Card, request: InferRequest, deadline: Deadline
@@ -311,7 +315,8 @@ class ReplicaPool:
         """Chooses anew among the replicas of one specialist."""
         members = [m for m in self._members.values() if m.key == key and m.link.can_serve]
         if members:
-            self._groups[key] = self._group(key, members)
+            group = self._groups[key] = self._group(key, members)
+            (self.ill.add if group.is_ill else self.ill.discard)(key)
 
     def _group(self, key: str, members: Sequence[Member]) -> Group:
         return Group(members, self._known[key], self._breaking, self._rooms.get(key, _ROOM))
@@ -361,6 +366,8 @@ class ReplicaPool:
                 serving.setdefault(member.key, []).append(member)
                 member.is_counted &= member.link.is_silent
         self._groups = {key: self._group(key, members) for key, members in serving.items()}
+        self.ill.clear()
+        self.ill.update(key for key, group in self._groups.items() if group.is_ill)
         self.on_change()
 
 

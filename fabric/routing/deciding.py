@@ -159,7 +159,7 @@ def decided(
     propensities = _propensities(frame, taken, other, share, choice)
     shadows = _shadows(frame, taken, choice)
     if shadows and share < 1.0:
-        rest = _shadows(frame, other, _choice(frame, other, seen, judged, explorer))
+        rest = _shadows(frame, other, _choice(frame, other, seen, judged, explorer, expected))
         shadows = {key: share * shadows[key] + (1.0 - share) * rest[key] for key in shadows}
     kind = "policy" if taken.policy else "evidence"
     if choice is not None and choice.kind:
