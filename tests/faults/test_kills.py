@@ -4,35 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections import Counter
 
 import pytest
+from breaking import IN_FLIGHT
 from on_ray import Traffic
 from running import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 REQUESTS = 10_000
-IN_FLIGHT = 64
 SOON = 1.0
-
-
-class Story:
-    """What is printed of a run, line by line, as it goes."""
-
-    def __init__(self, capsys) -> None:
-        self._capsys = capsys
-
-    def __call__(self, line: str) -> None:
-        with self._capsys.disabled():
-            sys.stdout.write(f"\n    {line}")
-            sys.stdout.flush()
-
-
-@pytest.fixture
-def story(capsys):
-    return Story(capsys)
 
 
 async def test_no_answer_fails_while_another_candidate_can_serve(
