@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 import pytest
-from onnx_models import FLOAT, save
+from onnx_models import scaling
 
 from fabric.app import Fabric, FabricSettings
 from fabric.catalog.catalog import Catalog
@@ -104,10 +104,7 @@ class OnRay:
         """A specialist that multiplies by *factor*."""
         file = self.folder / f"times-{factor:g}.onnx"
         if not file.exists():
-            shape = ("n", 2)
-            weight = np.array(factor, np.float32)
-            node = ("Mul", ["x", "factor"], ["y"])
-            save(file, [node], [("x", FLOAT, shape)], [("y", FLOAT, shape)], [("factor", weight)])
+            scaling(file, factor)
         return specialist(name, version, model=Model(uri=str(file)), **said)
 
     def named(self, title: str) -> list[int]:

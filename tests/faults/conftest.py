@@ -14,7 +14,7 @@ from fabric import AsyncClient
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from counting import Count
+    from counting import Count, Stopped
 
 
 class Story:
@@ -37,11 +37,11 @@ def story(capsys: pytest.CaptureFixture[str]) -> Story:
 @pytest.fixture
 def told(
     story: Story, record_property: Callable[[str, object], None]
-) -> Callable[[str, Traffic], Count]:
-    """Counts what became of the requests during a fault, for the table in README.md."""
+) -> Callable[..., Count | Stopped]:
+    """Says what became of requests during a fault, also to the tables in README.md."""
 
-    def tell(fault: str, traffic: Traffic, **said: object) -> Count:
-        count = counted(traffic, **said)
+    def tell(fault: str, what: Traffic | Stopped, **said: object) -> Count | Stopped:
+        count = counted(what, **said) if isinstance(what, Traffic) else what
         record_property(fault, count)
         story(f"{fault}: {count}")
         return count

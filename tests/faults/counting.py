@@ -39,6 +39,21 @@ class Count:
         )
 
 
+@dataclass(frozen=True)
+class Stopped:
+    """What became of work that nobody waited for any more."""
+
+    begun: int
+    """Requests that were worked on when their callers left."""
+    stopped: int
+    """Of which so many were given up."""
+    longest: float
+    """Seconds from the leaving to the last of these."""
+
+    def __str__(self) -> str:
+        return f"{self.stopped} of {self.begun} stopped, the last after {1e3 * self.longest:.0f} ms"
+
+
 def counted(traffic: Traffic, factors: Mapping[str, float] = FACTORS) -> Count:
     """How the requests of *traffic* fared; *factors* says what specialists multiply by."""
     right = sum(a.factor == factors[a.specialist] and not a.fallback for a in traffic.answers)
