@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from on_ray import Traffic
+from running import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from fabric import AsyncClient
 
 IN_FLIGHT = 64
+_LISTEN = "0A"
 BEFORE, AFTER = 200, 500
 """Answers before the fault, and after it is over."""
 
@@ -28,3 +31,14 @@ async def traffic_through(
         await traffic.until_answered()
         end = len(traffic.answers) + after
         await traffic.until(lambda: len(traffic.answers) >= end)
+
+
+async def until_listening(server: str, count: int) -> None:
+    """Returns when *count* sockets listen at *server*, which is on this machine."""
+    end = f":{int(server.rpartition(':')[2]):04X}"
+
+    def listening() -> int:
+        lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines())
+        return sum(line[1].endswith(end) and line[3] == _LISTEN for line in lines)
+
+    await until(lambda: listening() == count)

@@ -29,8 +29,12 @@ class Count:
     """The longest time without any answer, in seconds."""
 
     @property
-    def answered(self) -> int:
-        return self.right + self.degraded
+    def cells(self) -> str:
+        """Of a row of a table."""
+        return (
+            f"{self.right:,} | {self.degraded:,} | {self.refused:,} | {self.lost:,} | "
+            f"{self.gap:.2f} s"
+        )
 
     def __str__(self) -> str:
         return (
@@ -49,6 +53,11 @@ class Stopped:
     """Of which so many were given up."""
     longest: float
     """Seconds from the leaving to the last of these."""
+
+    @property
+    def cells(self) -> str:
+        """Of a row of a table."""
+        return f"{self.begun} | {self.stopped} | {1e3 * self.longest:.0f} ms"
 
     def __str__(self) -> str:
         return f"{self.stopped} of {self.begun} stopped, the last after {1e3 * self.longest:.0f} ms"

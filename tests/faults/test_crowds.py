@@ -39,7 +39,7 @@ async def test_three_times_the_capacity(local_client, on_local, seen, told):
 async def test_connections_that_come_to_nothing(local_client, on_local, told):
     """Opened and dropped: at once, after a few bytes, in the middle of a request, with a reset."""
     starts = (b"", b"PRI * HT", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"POST /v2/models/double/in")
-    before = descriptors(on_local.fabric.processes["gateway"])
+    before = descriptors(on_local)
     host, _, port = on_local.server.rpartition(":")
 
     async def come_and_go(number: int) -> None:
@@ -56,8 +56,10 @@ async def test_connections_that_come_to_nothing(local_client, on_local, told):
             await asyncio.gather(*map(come_and_go, range(start, start + 100)))
     count = told(f"{CONNECTIONS} connections opened and dropped", traffic)
     assert count.refused == count.lost == count.degraded == 0
-    await until(lambda: descriptors(on_local.fabric.processes["gateway"]) <= before)
+    await until(lambda: descriptors(on_local) <= before)
 
 
-def descriptors(pid: int) -> int:
-    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+def descriptors(fabric) -> int:
+    """Of both gateways."""
+    pids = (fabric.fabric.processes[name] for name in ("gateway", "gateway-2"))
+    return sum(1 for pid in pids for _ in Path(f"/proc/{pid}/fd").iterdir())

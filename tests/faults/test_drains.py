@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from breaking import traffic_through
+from breaking import traffic_through, until_listening
 from running import until, until_linked
 
 pytestmark = pytest.mark.timeout(120)
@@ -36,11 +36,13 @@ async def test_restart_of_the_control_plane(on_local, local_client, seen, told):
     assert seen.replicas("double:1") == before
 
 
-async def test_restart_of_a_gateway(on_local, local_client, told):
-    """All it has taken is answered, and clients go on with its successor."""
-    pid = on_local.fabric.processes["gateway"]
-    async with traffic_through(local_client, asks_again=True) as traffic:
-        os.kill(pid, signal.SIGTERM)
-        await until(lambda: on_local.fabric.processes["gateway"] != pid)
-    count = told("SIGTERM of the only gateway, clients ask again", traffic)
+async def test_rolling_restart_of_gateways(on_local, local_client, told):
+    """All that each has taken is answered, and its clients go on with the other one."""
+    async with traffic_through(local_client) as traffic:
+        for name in ("gateway", "gateway-2"):
+            pid = on_local.fabric.processes[name]
+            os.kill(pid, signal.SIGTERM)
+            await until(lambda name=name, pid=pid: on_local.fabric.processes[name] != pid)
+            await until_listening(on_local.server, 2)
+    count = told("SIGTERM of two gateways, one after the other", traffic)
     assert count.refused == count.lost == 0

@@ -6,8 +6,8 @@ import os
 import signal
 
 import pytest
-from breaking import traffic_through
-from running import until, until_linked
+from breaking import traffic_through, until_listening
+from running import until_linked
 
 pytestmark = pytest.mark.timeout(120)
 DOUBLES = 2
@@ -84,11 +84,12 @@ async def test_stop_of_the_control_plane(on_local, local_client, told):
     assert count.refused == count.lost == count.degraded == 0
 
 
-async def test_kill_of_a_gateway(on_local, local_client, told):
-    """Clients that ask again find its successor."""
-    pid = on_local.fabric.processes["gateway"]
+async def test_kill_of_gateways(on_local, local_client, told):
+    """Clients that ask again find another one, or its successor."""
     async with traffic_through(local_client, asks_again=True) as traffic:
-        os.kill(pid, signal.SIGKILL)
-        await until(lambda: on_local.fabric.processes["gateway"] != pid)
-    count = told("kill -9 of the only gateway, clients ask again", traffic)
+        for name in ("gateway", "gateway-2"):
+            os.kill(on_local.fabric.processes[name], signal.SIGKILL)
+            await traffic.until_answered()
+        await until_listening(on_local.server, 2)
+    count = told("kill -9 of two gateways in turn, clients ask again", traffic)
     assert count.refused == count.lost == 0
