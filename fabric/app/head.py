@@ -54,7 +54,7 @@ class Recipe:
             next(scripts, Path(arguments[0]).name),
             tuple(arguments),
             {name: value for name, _, value in variables},
-            (str((folder / "fd/1").readlink()), str((folder / "fd/2").readlink())),
+            (_output(folder / "fd/1"), _output(folder / "fd/2")),
         )
 
     def start(self) -> int:
@@ -113,6 +113,12 @@ def _end(kept: dict[int, Recipe]) -> None:
         until = time.monotonic() + PATIENCE
         while pids & children(os.getpid()) and time.monotonic() < until:
             time.sleep(_POLL)
+
+
+def _output(descriptor: Path) -> str:
+    """The file that it writes to; a pipe's other end ended with the command."""
+    path = str(descriptor.readlink())
+    return path if path.startswith("/") else os.devnull
 
 
 def _texts(file: Path) -> list[str]:
