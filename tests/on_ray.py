@@ -21,7 +21,7 @@ from fabric.catalog.catalog import Catalog
 from fabric.config import Portfolio
 from fabric.core.cards import Model, Replicas
 from fabric.core.errors import FabricError, NotFound, Unavailable
-from fabric.core.replicas import State
+from fabric.core.replicas import State, Status
 from fabric.testing import route, specialist
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from fabric import AsyncClient
     from fabric.client import Answer
     from fabric.core.cards import Specialist
-    from fabric.core.replicas import Status
 
 X = np.array([[1, 2]], np.float32)
 STARTING = 120.0
@@ -190,7 +189,8 @@ class Watched:
         return False
 
     def status(self, key: str) -> Status:
-        return self.catalog.statuses[key]
+        """How *key* fares; as one that has not begun to, while nothing is known of it."""
+        return self.catalog.statuses.get(key, Status())
 
     def replicas(self, key: str) -> dict[str, int]:
         """The process ids of the replicas of *key*, by replica id."""

@@ -50,7 +50,7 @@ async def test_a_trickle_of_bandwidth(far, client, told, rate):
     async with traffic_through(client, far.route, timeout=10.0) as traffic:
         far.proxy.rate = rate
         await traffic.until_answered()
-        end = len(traffic.answers) + 100
+        end = len(traffic.answers) + 20
         await traffic.until(lambda: len(traffic.answers) >= end)
         far.proxy.heal()
         await traffic.until_answered()
