@@ -77,7 +77,8 @@ async def local_client(on_local: OnRay) -> AsyncIterator[AsyncClient]:
 
 @pytest.fixture
 async def seen(local_client: AsyncClient) -> AsyncIterator[Watched]:
-    """The catalog of the fabric on the local host."""
+    """The catalog of the fabric on the local host, when all of its replicas are there."""
+    await until_linked(local_client, "double", 2)
     async with watching(local_client) as made:
         yield made
 

@@ -69,6 +69,7 @@ async def test_a_clock_that_jumps(clock, tmp_path, told):
     """By a day, forth and back, on all processes at once: nobody's lease or deadline follows."""
     with OnRay(tmp_path, host="local", doubles=2) as fabric:
         async with AsyncClient(fabric.server) as client, watching(client) as seen:
+            await until_linked(client, "double", 2)
             before = dict(seen.catalog.replicas)
             async with traffic_through(client, asks_again=True) as traffic:
                 for seconds in (DAY, -DAY, 0):

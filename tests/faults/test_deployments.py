@@ -67,21 +67,21 @@ async def test_a_broken_version_beside_a_good_one(on_local, local_client, seen, 
 
 async def test_a_new_version_that_crashes_on_requests(on_local, local_client, seen, told):
     """It opens, and ends with its first request: the next specialist answers."""
-    (on_local.folder / "crashing.py").write_text(CRASHING)
-    crasher = specialist("crasher", python="crashing:Crasher")
-    await local_client.apply([crasher], [route("risky", "crasher", "triple")])
-    await seen.until_ready("crasher:1")
+    (on_local.folder / "dying.py").write_text(DYING)
+    dying = specialist("dying", python="dying:Dying")
+    await local_client.apply([dying], [route("risky", "dying", "triple")])
+    await seen.until_ready("dying:1")
     async with traffic_through(local_client, "risky") as traffic:
-        await seen.until(lambda: "ended with status 7" in seen.status("crasher:1").reason)
+        await seen.until(lambda: "ended with status 7" in seen.status("dying:1").reason)
         await traffic.until_answered()
     count = told("a specialist that dies with every request", traffic, factors={"triple": 3})
     assert count.refused == count.lost == 0
     await local_client.delete("route", "risky")
-    await local_client.delete("specialist", "crasher")
+    await local_client.delete("specialist", "dying")
     await until_linked(local_client, "double", 2)
 
 
-CRASHING = '''
+DYING = '''
 """A specialist that takes its process along."""
 
 import os
@@ -91,7 +91,7 @@ from fabric.core.tensors import Signature, TensorSpec
 X, Y = (TensorSpec(name=name, datatype="FP32", shape=(-1, 2)) for name in "xy")
 
 
-class Crasher:
+class Dying:
     signature = Signature(inputs=(X,), outputs=(Y,))
 
     async def infer(self, inputs):
