@@ -90,7 +90,7 @@ async def test_a_clock_that_jumps(clock, tmp_path, told):
 async def test_kill_of_the_raylet(on_ray, ray_client, watched, told):
     """It takes all replicas along, and so nobody can answer until all of Ray is there again."""
     (pid,) = on_ray.named("raylet/raylet")
-    before = watched.catalog.replicas.keys()
+    before = set(watched.catalog.replicas)
     async with traffic_through(ray_client) as traffic:
         os.kill(pid, signal.SIGKILL)
         for key in ("double:1", "triple:1"):
