@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin/python -m
 export PATH := $(CURDIR)/.venv/bin:$(dir $(abspath $(UV))):$(PATH)
 
-.PHONY: help env demo test bench clean
+.PHONY: help env demo test faults bench clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,9 @@ demo: env ## Train, serve, compare and break a portfolio of digit readers
 
 test: env postgresql curl ## Run all checks and all tests
 	@$(RUN) poethepoet check
+
+faults: env iptables ## Break everything there is and count what becomes of requests; ARGS=--soak
+	@$(RUN) tests.faults $(ARGS)
 
 bench: env h2load ## Measure it beside Triton, KServe, MLServer and Ray Serve; ARGS=--quick
 	@$(RUN) tests.benchmarks $(ARGS)
@@ -45,6 +48,13 @@ curl:
 	@command -v curl >/dev/null || \
 	  if [ "$$(id -u)" = 0 ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y curl; \
 	  else echo "the tests need curl: sudo apt-get install curl" >&2; exit 1; fi
+
+# Faults lose packets in a network namespace, for which they must be root.
+.PHONY: iptables
+iptables:
+	@command -v iptables >/dev/null || \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y iptables; \
+	  else echo "faults need iptables: sudo apt-get install iptables" >&2; exit 1; fi
 
 # The load of the benchmarks.
 .PHONY: h2load

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import math
 import threading
 import time
 from itertools import pairwise
@@ -12,26 +14,30 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 import pytest
-from onnx_models import FLOAT, save
+from onnx_models import scaling
 
 from fabric.app import Fabric, FabricSettings
 from fabric.catalog.catalog import Catalog
 from fabric.config import Portfolio
-from fabric.core.cards import Model
+from fabric.core.cards import Model, Replicas
 from fabric.core.errors import FabricError, NotFound, Unavailable
-from fabric.core.replicas import State
+from fabric.core.replicas import State, Status
 from fabric.testing import route, specialist
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+    from numpy.typing import NDArray
+
     from fabric import AsyncClient
+    from fabric.client import Answer
     from fabric.core.cards import Specialist
-    from fabric.core.replicas import Status
 
 X = np.array([[1, 2]], np.float32)
 STARTING = 120.0
 """Seconds: the machine may be busy with something else."""
+PAUSE = 0.05
+"""Seconds after which a client that found no gateway asks again."""
 PYTHON = '''
 """A specialist in Python."""
 
@@ -60,19 +66,29 @@ class OnRay:
     """Specialists `double` and `triple`, and the route `scale` over both: `with OnRay(folder)`.
 
     The fabric has a thread and a loop of its own, so that tests with loops of theirs share it.
+
+    Args:
+        doubles: Replicas of `double`.
     """
 
-    def __init__(self, folder: Path, host: str = "ray") -> None:
+    def __init__(
+        self, folder: Path, host: str = "ray", *, doubles: int = 1, gateways: int = 1
+    ) -> None:
         self.folder = folder
         """Modules of Python specialists are found in it; `sleeping` with `Sleeper` is one."""
         (folder / "sleeping.py").write_text(PYTHON)
         self.state = folder / "state"
+        several = Replicas(min=doubles, max=doubles)
         portfolio = Portfolio(
-            (self.scaler("double", 2), self.scaler("triple", 3)),
+            (self.scaler("double", 2, replicas=several), self.scaler("triple", 3)),
             (route("scale", "double", "triple"),),
         )
         settings = FabricSettings(
-            state=self.state, host=host, listen="127.0.0.1:0", python_path=(folder,)
+            state=self.state,
+            host=host,
+            listen="127.0.0.1:0",
+            gateways=gateways,
+            python_path=(folder,),
         )
         self.fabric = Fabric(settings, portfolio)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="fabric")
@@ -87,10 +103,7 @@ class OnRay:
         """A specialist that multiplies by *factor*."""
         file = self.folder / f"times-{factor:g}.onnx"
         if not file.exists():
-            shape = ("n", 2)
-            weight = np.array(factor, np.float32)
-            node = ("Mul", ["x", "factor"], ["y"])
-            save(file, [node], [("x", FLOAT, shape)], [("y", FLOAT, shape)], [("factor", weight)])
+            scaling(file, factor)
         return specialist(name, version, model=Model(uri=str(file)), **said)
 
     def named(self, title: str) -> list[int]:
@@ -176,7 +189,8 @@ class Watched:
         return False
 
     def status(self, key: str) -> Status:
-        return self.catalog.statuses[key]
+        """How *key* fares; as one that has not begun to, while nothing is known of it."""
+        return self.catalog.statuses.get(key, Status())
 
     def replicas(self, key: str) -> dict[str, int]:
         """The process ids of the replicas of *key*, by replica id."""
@@ -197,27 +211,46 @@ async def watching(client: AsyncClient) -> AsyncIterator[Watched]:
 
 
 class Seen(NamedTuple):
-    """How one request ended."""
+    """How one request was answered."""
 
     at: float
     seconds: float
     specialist: str
     replica: str
     factor: float
+    """Of all outputs to the inputs; NaN where it is not one and the same."""
     attempts: int
     fallback: bool
 
 
 class Traffic:
-    """Requests to one model, *in_flight* at once without a pause, while the `async with` lasts."""
+    """Requests to one model, *in_flight* at once without a pause, while the `async with` lasts.
 
-    def __init__(self, client: AsyncClient, model: str, in_flight: int, timeout: float = 20.0):
+    No two are alike, so that no answer passes for that of another.
+
+    Args:
+        asks_again: Whether a request that finds no gateway is sent again until its time is up.
+    """
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        model: str,
+        in_flight: int,
+        timeout: float = 20.0,
+        *,
+        asks_again: bool = False,
+    ) -> None:
         self.answers: list[Seen] = []
         self.errors: list[FabricError] = []
         self._client = client
         self._model = model
         self._in_flight = in_flight
         self._timeout = timeout
+        self._asks_again = asks_again
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, float] = {}
+        """When those that are in flight were sent, by number."""
         self._ends = False
 
     async def __aenter__(self) -> Self:
@@ -234,26 +267,46 @@ class Traffic:
             while not condition():
                 await asyncio.sleep(0.01)
 
+    async def until_answered(self, seconds: float = 60.0) -> None:
+        """Returns when nobody who waits now does any more."""
+        now = time.monotonic()
+        await self.until(lambda: min(self._waiting.values(), default=now) >= now, seconds)
+
     async def _work(self) -> None:
         while not self._ends:
-            began = time.monotonic()
+            number = next(self._numbers)
+            self._waiting[number] = began = time.monotonic()
+            x = np.array([[number % 1_000_000 + 1, 1]], np.float32)
             try:
-                got = await self._client.infer(self._model, {"x": X}, timeout=self._timeout)
+                got = await self._answer(x, began + self._timeout)
             except FabricError as error:
                 self.errors.append(error)
                 continue
+            finally:
+                del self._waiting[number]
             now = time.monotonic()
+            factors = set((got["y"] / x).ravel().tolist())
             self.answers.append(
                 Seen(
                     at=now,
                     seconds=now - began,
                     specialist=got.specialist,
                     replica=got.replica,
-                    factor=float(got["y"][0, 0]),
+                    factor=factors.pop() if len(factors) == 1 else math.nan,
                     attempts=got.attempts,
                     fallback=got.fallback,
                 )
             )
+
+    async def _answer(self, x: NDArray[np.float32], end: float) -> Answer:
+        while True:
+            left = end - time.monotonic()
+            try:
+                return await self._client.infer(self._model, {"x": x}, timeout=left)
+            except Unavailable:
+                if not self._asks_again or time.monotonic() + PAUSE > end:
+                    raise
+            await asyncio.sleep(PAUSE)
 
     def gaps(self) -> Iterator[float]:
         """The seconds between answers."""

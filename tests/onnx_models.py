@@ -38,6 +38,17 @@ def doubling(path: Path, shape=("N", 2), datatype: int = FLOAT) -> Path:
     )
 
 
+def scaling(path: Path, factor: float) -> Path:
+    """y = factor * x"""
+    return save(
+        path,
+        [("Mul", ["x", "factor"], ["y"])],
+        [("x", FLOAT, ("n", 2))],
+        [("y", FLOAT, ("n", 2))],
+        [("factor", np.array(factor, np.float32))],
+    )
+
+
 def looking_up(path: Path) -> Path:
     """y = the row of a table of four that x names; fails for other rows."""
     table = np.arange(4, dtype=np.float32)

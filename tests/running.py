@@ -161,15 +161,20 @@ class Running:
             yield self
 
     async def until_linked(self, client: AsyncClient, name: str, count: int = 1) -> None:
-        """Returns when the gateway has links to *count* replicas of the specialist *name*."""
+        """What `until_linked` says."""
+        await until_linked(client, name, count)
 
-        async def is_linked() -> bool:
-            with contextlib.suppress(NotFound, Unavailable):
-                plan = await client.explain(name)
-                return plan.candidates[0].replicas == count
-            return False
 
-        await until(is_linked)
+async def until_linked(client: AsyncClient, name: str, count: int = 1) -> None:
+    """Returns when the gateway has links to *count* replicas of the specialist *name*."""
+
+    async def is_linked() -> bool:
+        with contextlib.suppress(NotFound, Unavailable):
+            plan = await client.explain(name)
+            return plan.candidates[0].replicas == count
+        return False
+
+    await until(is_linked)
 
 
 # ------------------------------------------------------------------ replicas of the test's own

@@ -94,8 +94,14 @@ class Family:
             time.sleep(_POLL / 10)
 
 
+def children(pid: int) -> set[int]:
+    """The live processes whose parent is *pid*."""
+    return {each for each in _pids() if (status := _status(each)) and status.parent == pid}
+
+
 @dataclass(frozen=True)
 class _Status:
+    parent: int
     session: int
     started: int
 
@@ -106,7 +112,9 @@ def _status(pid: int) -> _Status | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = text.rpartition(")")[2].split()  # proc(5): state is field 3, here the first
-    return None if fields[0] in "ZX" else _Status(int(fields[3]), int(fields[19]))
+    if fields[0] in "ZX":
+        return None
+    return _Status(parent=int(fields[1]), session=int(fields[3]), started=int(fields[19]))
 
 
 def _pids() -> list[int]:

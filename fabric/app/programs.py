@@ -93,6 +93,8 @@ _RAY_PORTS = (
     "object-manager-port",
 )
 _WORKER_PORTS = 100
+RAY_STATE = "RAY_gcs_storage_path"
+"""The environment variable with the folder of what one run of Ray knows of itself."""
 _RAY_FLAGS = {
     # Ray replaces 127.0.0.1 with an address of the machine that others reach, but not this one.
     "node-ip-address": "127.0.0.2",
@@ -102,6 +104,7 @@ _RAY_FLAGS = {
     "object-store-memory": "83886080",  # tensors travel over links, never through the store
 }
 _RAY_ENVIRON = {
+    "RAY_gcs_storage": "rocksdb",
     "RAY_USAGE_STATS_ENABLED": "0",
     # A token in the user's home would turn authentication on, and fabric sends none.
     "RAY_AUTH_MODE": "disabled",
@@ -171,11 +174,17 @@ def ray(scratch: Path, environ: Mapping[str, str]) -> tuple[Program, str]:
     program = Program(
         name="ray",
         arguments=(
-            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
+            *(sys.executable, "-m", "fabric.app.head"),
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head"),
             *("--disable-usage-stats", "--no-monitor"),
             *(f"--{name}={value}" for name, value in flags.items()),
         ),
-        environ={**clean, **_RAY_ENVIRON, "DASHBOARD_METRIC_PORT": metrics},
+        environ={
+            **clean,
+            **_RAY_ENVIRON,
+            "DASHBOARD_METRIC_PORT": metrics,
+            RAY_STATE: str(scratch / "ray-state"),
+        },
         is_ready=is_ready,
         before_stop=end_applications,
         startup=120.0,

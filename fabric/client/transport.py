@@ -11,8 +11,14 @@ from fabric.wire.status import from_rpc
 if TYPE_CHECKING:
     from fabric.core.errors import FabricError
 
-OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
-"""Tensors are as large as they are; the gateway sets the limit."""
+OPTIONS = (
+    # Tensors are as large as they are; the gateway sets the limit.
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # A gateway that is started again is found soon, not after gRPC's one second, then two, ...
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
 
 _propagator = TraceContextTextMapPropagator()
 

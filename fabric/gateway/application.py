@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LINKING = 5.0
+"""Seconds that a gateway which shares a port has for its links, before it takes connections."""
 _CALL = re.compile(r"/[^/]*\.[^/]*/[^/]+")  # of gRPC: the name of a service has a dot in it
 _FEEDBACK = "/fabric.api.routing.v1.LearningService/SubmitFeedback"
 _SPECIAL = frozenset((b"grpc-encoding", b"origin", b"content-encoding"))
@@ -149,6 +151,8 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Application]:
         relayed[_FEEDBACK] = heard(relayed[_FEEDBACK], view.decisions.hear)
         application = Application(settings, unary, streaming | relayed)
         try:
+            if settings.shares_port:  # others answer there meanwhile
+                await view.linked(LINKING)
             async with reported(view.records, learning):
                 yield application
         finally:

@@ -14,7 +14,8 @@ class GatewaySettings:
     control: str = "127.0.0.1:9090"
     """`host:port` of the control plane."""
     shares_port: bool = False
-    """Whether several gateways listen there, each for some of the connections."""
+    """Whether several gateways listen there, each for some of the connections; a new one does once
+    it can answer."""
     name: str = "fabric"
     """What the server calls itself."""
     region: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -87,6 +88,14 @@ class View:
         self.planner.forget()
         self.news.set()
         self.news = asyncio.Event()
+
+    async def linked(self, seconds: float) -> None:
+        """Returns when a catalog has arrived and there are links to all replicas in it, or after so
+        many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not (self.is_ready and all(map(self.pool.holds, self.catalog.replicas))):
+                    await self.news.wait()
 
     async def follow_live(self) -> None:
         """Ejects replicas that are too slow, and makes plans follow how candidates fare, where they

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -67,6 +68,28 @@ async def test_a_replica_that_is_killed_comes_back(sqlite_url):
         await until(controller, lambda: pids(controller, "a:1"))
 
         assert first not in pids(controller, "a:1")
+
+
+async def test_a_process_that_ended_leaves_no_descriptor(sqlite_url):
+    """There is one pidfd for each that runs, however many ran before."""
+    async with control_plane(sqlite_url, local_host) as (controller, *_):
+        await controller.apply([specialist("a")], [])
+        for _ in range(2):
+            await until(controller, lambda: pids(controller, "a:1"))
+            (first,) = pids(controller, "a:1")
+            os.kill(first, signal.SIGKILL)
+            await until(controller, lambda: first not in pids(controller, "a:1"))  # noqa: B023
+        await until(controller, lambda: pids(controller, "a:1"))
+
+        assert pidfds() == 1
+
+
+def pidfds() -> int:
+    found = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # of this listing
+            found += "pidfd" in str(descriptor.readlink())
+    return found
 
 
 async def test_a_replica_that_cannot_start_says_why(sqlite_url):

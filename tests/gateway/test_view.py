@@ -38,6 +38,9 @@ class Pool(FakeInvoker):
     def fare(self):
         return self.fares
 
+    def holds(self, replica):
+        return replica in self.known and replica not in self.unlinked
+
     def models(self, key):
         return {"model"}
 
@@ -76,6 +79,22 @@ def test_a_view_is_ready_once_a_catalog_has_arrived(view):
     assert not view.is_ready
     change(view)
     assert view.is_ready
+
+
+async def test_a_view_is_linked_once_there_are_links_to_all_replicas(view):
+    """Not before its first catalog; who never answers is waited for only so long."""
+    view.pool.unlinked = {"a"}
+    linking = asyncio.create_task(view.linked(60))
+    for _ in range(2):
+        await asyncio.sleep(0)
+        assert not linking.done()
+        change(view, replica("a", "double:1"))
+    view.pool.unlinked = set()
+    view.pool.on_change()
+    await linking
+
+    view.pool.unlinked = {"a"}
+    await view.linked(0.001)
 
 
 def test_nothing_is_unknown_before_a_catalog_has_arrived(view):

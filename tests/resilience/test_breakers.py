@@ -67,7 +67,7 @@ class OneBreaker(RuleBasedStateMachine):
         """Looks at the time for which it has just opened."""
         assert self.breaker.state is Circuit.OPEN
         again = self.breaker.standing().again
-        assert BREAKING.first <= again <= BREAKING.longest
+        assert BREAKING.first - 1e-6 <= again <= BREAKING.longest + 1e-6
         if self.opened is not None and self.clock() - self.opened < BREAKING.longest:
             assert again == pytest.approx(min(2 * self.seconds, BREAKING.longest))
         self.seconds, self.opened = again, self.clock()

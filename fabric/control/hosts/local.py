@@ -18,6 +18,7 @@ from fabric.control.hosts.reasons import reason_of
 from fabric.control.hosts.steps import Running, next_steps, pause
 from fabric.core.cards import Specialist
 from fabric.core.errors import FabricError
+from fabric.processes import inherited
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +47,7 @@ class LocalHost:
     """Keeps the least number of replicas of every specialist alive, each in its own process.
 
     Replicas outlive a control plane that is killed, and the next one adopts them. One that is told
-    to stop stops them.
+    to stop stops them; where there is a lifeline it leaves them too, and they end with that.
     """
 
     def __init__(
@@ -71,7 +72,8 @@ class LocalHost:
                         async with asyncio.timeout(self._rest()):
                             await self._woken.wait()
             finally:
-                await asyncio.gather(*map(self._end, self._processes.values()))
+                if not inherited():
+                    await asyncio.gather(*map(self._end, self._processes.values()))
 
     async def _watch(self, desk: Desk) -> None:
         async for _ in desk.feed.watch(desk.catalog.revision):

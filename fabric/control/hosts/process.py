@@ -90,8 +90,9 @@ class Process:
 
     def signal(self, number: int) -> None:
         """Sends a signal to this very process, and to none that has taken its id since."""
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._descriptor, number)
+        if not self.ended.is_set():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._descriptor, number)
 
     async def gone(self) -> int | None:
         """Waits for the end of the process; its exit status, if it was a child of ours.
@@ -104,6 +105,7 @@ class Process:
             await self.ended.wait()
         finally:
             loop.remove_reader(self._descriptor)
+        os.close(self._descriptor)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)  # what it started: it led a session of its own
         if self._child is None:

@@ -1,0 +1,59 @@
+"""A specialist that answers wrongly, or not at all, is one that has failed.
+
+What is wrong with an answer is one more entry of `WRONG`.
+"""
+
+from __future__ import annotations
+
+import pytest
+from breaking import traffic_through
+
+from fabric.core.cards import Timeouts
+from fabric.testing import route, specialist
+
+pytestmark = pytest.mark.timeout(120)
+ODD = '''
+"""A specialist that is right until it is told otherwise."""
+
+import asyncio
+
+import numpy as np
+
+from fabric.core.tensors import Signature, TensorSpec
+
+X, Y = (TensorSpec(name=name, datatype="FP32", shape=(-1, 2)) for name in "xy")
+WRONG = {
+    "raises": lambda y: 1 / 0,
+    "wrong name": lambda y: {"z": y},
+    "wrong datatype": lambda y: {"y": y.astype(np.int64)},
+}
+
+
+class Odd:
+    signature = Signature(inputs=(X,), outputs=(Y,))
+
+    def __init__(self, how):
+        self.how = how
+
+    async def infer(self, inputs):
+        if self.how == "never":
+            await asyncio.Event().wait()
+        return WRONG[self.how](2 * inputs["x"])
+'''
+
+
+@pytest.mark.parametrize("how", ["raises", "wrong name", "wrong datatype", "never"])
+async def test_an_odd_answer(on_local, local_client, seen, told, how):
+    """The next candidate is asked."""
+    (on_local.folder / "odd.py").write_text(ODD)
+    odd = specialist(
+        "odd", python="odd:Odd", arguments={"how": how}, timeouts=Timeouts(request=0.5)
+    )
+    await local_client.apply([odd], [route("perhaps", "odd", "triple")])
+    await seen.until_ready("odd:1")
+    async with traffic_through(local_client, "perhaps", after=200) as traffic:
+        pass
+    count = told(f"a specialist that answers oddly: {how}", traffic, factors={"triple": 3})
+    await local_client.delete("route", "perhaps")
+    await local_client.delete("specialist", "odd")
+    assert count.refused == count.lost == count.right == 0
