@@ -194,6 +194,23 @@ class Catalog(catalog_grpc.CatalogServiceServicer):
 class Routing(routing_grpc.RoutingServiceServicer):
     def __init__(self, seen):
         self.seen = seen
+        self.looks = 0
+
+    async def Health(self, request, context):
+        self.looks += 1
+        said = {
+            "in_flight": 2,
+            "breaker": "open",
+            "why": "5 failures in a row",
+            "answers": 10 * self.looks,
+            "p50": 0.0015,
+            "p99": 0.25,
+            "failures": {"SPECIALIST_FAILED": 5},
+        }
+        replica = {**said, "id": "r1234567890", "queued": 1}
+        one = {**said, "name": request.name or "rotated", "version": "1"}
+        one |= {"limit": 1024, "budget": 0.5, "replicas": [replica]}
+        return routing_pb2.HealthResponse(specialists=[one])
 
     async def Explain(self, request, context):
         self.seen.requests.append(request)

@@ -58,6 +58,36 @@ async def test_an_answer_is_shown_with_who_gave_it(fabric, tmp_path):
     assert np.load(tmp_path / "saved" / "y.npy").tolist() == [[2, 4]]
 
 
+async def test_health_is_shown_for_specialists_and_their_replicas(fabric):
+    """What is in flight, how answers came, and what is wrong."""
+    shown = await fabric("get", "health")
+    head, one, replica = (" ".join(line.split()) for line in shown.stdout.splitlines())
+    assert head == (
+        "SPECIALIST REPLICA IN FLIGHT QUEUED ANSWERS P50 MS P99 MS ERRORS BREAKER BUDGET"
+    )
+    wrong = "SPECIALIST_FAILED 5 open"
+    assert one == f"rotated:1 2/1024 1 10 1.5 250.0 {wrong} 50% 5 failures in a row"
+    assert replica == f"r1234567 2 1 10 1.5 250.0 {wrong} 5 failures in a row"
+    (said,) = json.loads((await fabric("get", "health", "noisy", "-o", "json")).stdout)
+    assert (said["name"], said["replicas"][0]["failures"]) == ("noisy", {"SPECIALIST_FAILED": 5})
+
+
+async def test_top_looks_again_and_again(fabric):
+    """With answers a second instead of all; as documents where that is asked for."""
+    shown = await fabric("top", "--every", "0.1", "--looks", "2")
+    lines = shown.stdout.splitlines()
+    assert (len(lines), lines[0]) == (6, lines[3])
+    assert "RATE" in lines[0]
+    rate = float(next(part for part in lines[1].split() if part.endswith("/s"))[:-2])
+    assert 0 < rate <= 100
+    shown = await fabric("top", "--every", "0.1", "--looks", "2", "-o", "json")
+    looks = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert [look["specialists"][0]["answers"] for look in looks] == [50, 60]
+    assert looks[0]["rates"].keys() == {"rotated:1", "r1234567890"}
+    shown = await fabric("top", "--every", "0.1", "--looks", "1", "-o", "yaml")
+    assert yaml.safe_load(shown.stdout)["specialists"][0]["name"] == "rotated"
+
+
 async def test_an_answer_is_shown_with_the_id_to_explain_it_by(fabric, gateway):
     """Where it has one: the id that `fabric explain` and `fabric feedback` take."""
     gateway.learns = True

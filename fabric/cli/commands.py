@@ -35,6 +35,7 @@ class Resources(StrEnum):
     ROUTES = "routes"
     POLICIES = "policies"
     POLICY = "policy"
+    HEALTH = "health"
 
 
 class Declarable(StrEnum):
@@ -236,9 +237,18 @@ def get(
     server: ServerOption = _SERVER,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Show specialists, replicas, routes or policies, or one of them."""
+    """Show specialists, replicas, routes or policies, or one of them; or the health of all
+    specialists or of one, as a gateway sees it."""
     from fabric.cli import views
 
+    if kind is Resources.HEALTH:
+        with connected(server) as client:
+            health = client.health(name)
+        if output is Output.TABLE:
+            out.table(*views.health(health))
+        else:
+            out.write(health, output)
+        return
     if kind in (Resources.POLICIES, Resources.POLICY):
         with connected(server) as client:
             learning.show(client, name, output, onnx)
@@ -293,6 +303,21 @@ def infer(
         out.console(sys.stdout).print(views.provenance(answer))
     else:
         out.write(answer, output)
+
+
+@app.command()
+def top(
+    name: Annotated[str, typer.Argument(help="A specialist; all without it.")] = "",
+    every: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.1)] = 1.0,
+    looks: Annotated[int, typer.Option(help="End after so many; 0 for Ctrl-C.", min=0)] = 0,
+    server: ServerOption = _SERVER,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Watch specialists and replicas: what is in flight, rates, latencies, errors, breakers."""
+    from fabric.cli import watching
+
+    with connected(server) as client:
+        watching.top(client, name, every, looks, output)
 
 
 @app.command()

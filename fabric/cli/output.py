@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rich.console import Console
+    from rich.table import Table
 
     from fabric.client import Client
 
@@ -103,6 +104,11 @@ def write(value: Any, output: Output, stream: Any = None) -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], stream: Any = None) -> None:
     """Prints *rows* under *columns*; nothing is cut where the stream is not a terminal."""
+    console(stream or sys.stdout).print(tabled(columns, rows))
+
+
+def tabled(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """*rows* under *columns*."""
     from rich.table import Table
     from rich.text import Text
 
@@ -111,7 +117,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], stream: Any = N
         made.add_column(column.upper(), overflow="fold")
     for row in rows:
         made.add_row(*(Text(str(cell), style=_STYLES.get(str(cell), "")) for cell in row))
-    console(stream or sys.stdout).print(made)
+    return made
 
 
 _STYLES = {
@@ -125,6 +131,9 @@ _STYLES = {
     "delete": "red",
     "changes answers": "yellow",
     "left out": "red",
+    "closed": "green",
+    "half-open": "yellow",
+    "open": "red",
 }
 
 

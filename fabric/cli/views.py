@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from fabric.client import Answer, Explanation
+    from fabric.client import Answer, Explanation, ReplicaHealth, SpecialistHealth
     from fabric.config.triton import Finding
     from fabric.core.changes import Hosted
     from fabric.core.decisions import Decision, Feedback, Outcome
@@ -96,6 +96,38 @@ def _stated(requirements: Requirements) -> Iterator[str]:
             yield from (f"{name}={each}" for each in value)
         elif value not in ("", None):
             yield f"{name}={value}"
+
+
+def health(found: Iterable[SpecialistHealth], rates: Mapping[str, float] | None = None) -> View:
+    """Each specialist, and behind it its replicas; with *rates* the answers a second of each, by
+    `name:version` and by id, instead of all answers."""
+    rated = rates if rates is not None else {}
+    columns = (
+        *("specialist", "replica", "in flight", "queued", "answers" if rates is None else "rate"),
+        *("p50 ms", "p99 ms", "errors", "breaker", "budget", ""),
+    )
+
+    def row(each: SpecialistHealth | ReplicaHealth, key: str) -> tuple[Any, ...]:
+        rate = f"{rated.get(key, 0.0):.1f}/s" if rates is not None else each.answers
+        errors = ", ".join(f"{reason} {count}" for reason, count in each.failures.items())
+        return (rate, _milliseconds(each.p50), _milliseconds(each.p99), errors, each.breaker or "-")
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        for one in found:
+            key = f"{one.name}:{one.version}"
+            in_flight = f"{one.in_flight}/{one.limit}" if one.limit else one.in_flight
+            queued = sum(replica.queued for replica in one.replicas)
+            yield (key, "", in_flight, queued, *row(one, key), f"{one.budget:.0%}", one.why)
+            for replica in one.replicas:
+                parts = row(replica, replica.id)
+                waiting = (replica.in_flight, replica.queued)
+                yield ("", replica.id[:8], *waiting, *parts, "", replica.why)
+
+    return columns, rows()
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{1000 * seconds:.1f}"
 
 
 def plan(explanation: Explanation) -> View:

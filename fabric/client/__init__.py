@@ -13,6 +13,7 @@ from fabric.client.results import (
 )
 from fabric.client.sync import Client
 from fabric.core.decisions import Record
+from fabric.core.health import ReplicaHealth, SpecialistHealth
 
 __all__ = [
     "Answer",
@@ -24,6 +25,8 @@ __all__ = [
     "Metadata",
     "Record",
     "Refusal",
+    "ReplicaHealth",
     "Resource",
+    "SpecialistHealth",
     "Trained",
 ]

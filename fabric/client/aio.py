@@ -70,6 +70,7 @@ class AsyncClient:
     live = _method(calls.live)
     ready = _method(calls.ready)
     explain = _method(calls.explain)
+    health = _method(calls.health)
     feedback = _method(calls.feedback)
     decisions = _method(calls.decisions)
     train = _method(calls.train)

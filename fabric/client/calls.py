@@ -31,6 +31,7 @@ from fabric.client.results import (
 from fabric.core.changes import Changes, Key, Kind
 from fabric.core.decisions import Feedback, Record
 from fabric.core.errors import InvalidRequest
+from fabric.core.health import SpecialistHealth
 from fabric.core.routes import Requirements, Route
 from fabric.core.tensors import TensorSpec
 from fabric.wire import parameters as names
@@ -208,6 +209,26 @@ def explain(
     )
     response = routing_service_pb2.ExplainResponse
     return Call(_ROUTING + "Explain", asked, response, lambda r: from_message(r, Explanation))
+
+
+def health(
+    name: str = "",
+) -> Call[routing_service_pb2.HealthResponse, tuple[SpecialistHealth, ...]]:
+    """How specialists and their replicas fare, as the gateway that answers sees them; of several
+    gateways at one port that is any.
+
+    Args:
+        name: Of one specialist; empty for all.
+
+    Raises:
+        NotFound: there is no such specialist.
+    """
+    asked = routing_service_pb2.HealthRequest(name=name)
+
+    def read(response: routing_service_pb2.HealthResponse) -> tuple[SpecialistHealth, ...]:
+        return tuple(from_message(each, SpecialistHealth) for each in response.specialists)
+
+    return Call(_ROUTING + "Health", asked, routing_service_pb2.HealthResponse, read)
 
 
 # ------------------------------------------------------------------ learning

@@ -65,6 +65,7 @@ class Client:
     live = _method(calls.live)
     ready = _method(calls.ready)
     explain = _method(calls.explain)
+    health = _method(calls.health)
     feedback = _method(calls.feedback)
     decisions = _method(calls.decisions)
     train = _method(calls.train)

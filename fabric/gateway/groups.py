@@ -9,13 +9,14 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from fabric.core.errors import Unavailable
+from fabric.core.health import ReplicaHealth, SpecialistHealth
 from fabric.link.client import Link
 from fabric.link.latencies import quantile
 from fabric.resilience.admission import Admission
 from fabric.resilience.breakers import Breaker, Circuit, Standing, ejected, slow, together
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from fabric.core.requests import InferRequest
     from fabric.resilience.breakers import Breaking
@@ -116,6 +117,29 @@ class Group:
     def standing(self) -> Standing:
         return together([member.standing() for member in self.members])
 
+    def health(
+        self, name: str, version: str, budget: float, queued: Mapping[str, int]
+    ) -> SpecialistHealth:
+        """How all of them fare; *queued* is what waits at each, by id."""
+        standing = self.standing()
+        replicas = tuple(_health(member, queued.get(member.replica, 0)) for member in self.members)
+        p50, p99 = _quantiles(self.members)
+        limit = self.admission.limit(self.room)
+        return SpecialistHealth(
+            name=name,
+            version=version,
+            in_flight=self.admission.in_flight,
+            limit=int(limit),
+            budget=budget,
+            breaker=standing.state,
+            why=standing.why,
+            answers=sum(replica.answers for replica in replicas),
+            p50=p50,
+            p99=p99,
+            failures=dict(standing.failures),
+            replicas=replicas,
+        )
+
     def trip_slow(self, breaking: Breaking) -> bool:
         """Opens the breakers of those that are far slower than others; gives whether there are any.
 
@@ -143,6 +167,28 @@ class Group:
             if member.replica not in request.avoid and member.breaker.begins(request):
                 return member
         return None
+
+
+def _quantiles(members: Sequence[Member]) -> tuple[float | None, float | None]:
+    recent = [member.link.latencies.recent() for member in members]
+    return quantile(recent, 0.5), quantile(recent, 0.99)
+
+
+def _health(member: Member, queued: int) -> ReplicaHealth:
+    standing = member.standing()
+    p50, p99 = _quantiles([member])
+    return ReplicaHealth(
+        id=member.replica,
+        in_flight=member.link.in_flight,
+        queued=queued,
+        breaker=standing.state,
+        why=standing.why,
+        again=standing.again if standing.again < math.inf else 0.0,
+        answers=member.link.latencies.count,
+        p50=p50,
+        p99=p99,
+        failures=dict(standing.failures),
+    )
 
 
 def _usual(link: Link, least: int) -> float | None:

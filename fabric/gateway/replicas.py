@@ -11,6 +11,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from fabric.core.errors import FabricError, Unavailable
+from fabric.core.health import SpecialistHealth
 from fabric.core.requests import InferResponse
 from fabric.gateway.groups import Group, Member, less_busy
 from fabric.link.client import connect
@@ -112,6 +113,15 @@ class ReplicaPool:
         by id."""
         for key, group in self._groups.items():
             yield key, group.standing(), {m.replica: m.standing() for m in group.members}
+
+    def health(self, key: str, budget: float, queued: Mapping[str, int]) -> SpecialistHealth:
+        """How the specialist `name:version` fares with this gateway."""
+        name, _, version = key.rpartition(":")
+        group = self._groups.get(key)
+        if group is None:
+            why = "no replica is ready"
+            return SpecialistHealth(name=name, version=version, budget=budget, why=why)
+        return group.health(name, version, budget, queued)
 
     def judge(self) -> None:
         """Ejects the replicas that take far longer than others of their specialist. To be called

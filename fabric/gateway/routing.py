@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fabric.gateway.records import Kept
     from fabric.gateway.view import View
 
+_SERVICE = "/fabric.api.routing.v1.RoutingService/"
 _PATIENCE = 3.0
 """Seconds for the control plane to remember."""
 _SHARE = 0.1
@@ -51,7 +52,12 @@ class Routing:
         self._allowance = allowance or Allowance(_SHARE, _MOST_SAVED, _TOO_OFTEN)
 
     def handlers(self) -> dict[str, Handler]:
-        return {"/fabric.api.routing.v1.RoutingService/Explain": self.explain}
+        return {f"{_SERVICE}Explain": self.explain, f"{_SERVICE}Health": self.health}
+
+    async def health(self, payload: bytes, scope: Scope) -> Parts:
+        found = self._view.health(decoded(pb.HealthRequest, payload).name)
+        specialists = [to_message(each, pb.SpecialistHealth) for each in found]
+        return (pb.HealthResponse(specialists=specialists).SerializeToString(),)
 
     async def explain(self, payload: bytes, scope: Scope) -> Parts:
         request = decoded(pb.ExplainRequest, payload)

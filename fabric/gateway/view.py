@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fabric.catalog.catalog import Catalog
-from fabric.core.errors import Unavailable
+from fabric.catalog.catalog import Catalog, suggestion
+from fabric.core.errors import NotFound, Unavailable
 from fabric.dispatch import Dispatcher
 from fabric.gateway.cache import Cache
 from fabric.gateway.decisions import Decisions
@@ -23,6 +23,7 @@ from fabric.wire import outputs
 
 if TYPE_CHECKING:
     from fabric.core.cards import Specialist
+    from fabric.core.health import SpecialistHealth
     from fabric.core.routes import Route
     from fabric.gateway.replicas import ReplicaPool
 
@@ -67,6 +68,7 @@ class View:
             gives=Giving(self.cache),
         )
         self.tallies = dispatcher.tallies
+        self.budgets = dispatcher.budgets
         self.dispatcher = Sequences(dispatcher, self.planner, pool, self.catalog.find)
         self.news = asyncio.Event()
         """Set when the catalog or the links change; then there is another one."""
@@ -151,6 +153,22 @@ class View:
         if any(entry.static for entry in plan.given):
             return True
         return any(self.pool.count(candidate.card.key) for candidate in plan.candidates)
+
+    def health(self, name: str) -> list[SpecialistHealth]:
+        """How the versions of the specialist *name* fare, or all specialists if it is empty.
+
+        Raises:
+            NotFound: there is no such specialist.
+        """
+        self.check_ready()
+        versions = self.catalog.versions(name) if name else self.catalog.specialists.values()
+        if name and not versions:
+            known = list(self.catalog.names())
+            raise NotFound(f"no specialist '{name}'{suggestion(name, known)}")
+        replicas = self.catalog.replicas.values()
+        queued = {replica.id: replica.load.queued for replica in replicas}
+        keys = sorted(specialist.key for specialist in versions)
+        return [self.pool.health(key, self.budgets.left(key), queued) for key in keys]
 
     def _seen(self) -> Known:
         self.check_ready()

@@ -32,15 +32,18 @@ class Latencies:
     fully-mergeable quantile sketch with relative-error guarantees", 2019).
     """
 
-    __slots__ = ("_at", "_clock", "_counts")
+    __slots__ = ("_at", "_clock", "_counts", "count")
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
         self._counts: defaultdict[int, float] = defaultdict(float)
         self._at = clock()
+        self.count = 0
+        """Of all answers so far."""
 
     def add(self, seconds: float) -> None:
         """An answer took *seconds*."""
+        self.count += 1
         self._counts[int(log(max(seconds, _SHORTEST) / _SHORTEST) * _PER_E)] += 1.0
 
     def forget(self) -> None:

@@ -26,29 +26,45 @@ from fabric.api.routing.v1 import learning_service_pb2 as fabric_dot_api_dot_rou
 from fabric.api.routing.v1 import route_pb2 as fabric_dot_api_dot_routing_dot_v1_dot_route__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+fabric/api/routing/v1/routing_service.proto\x12\x15\x66\x61\x62ric.api.routing.v1\x1a,fabric/api/routing/v1/learning_service.proto\x1a!fabric/api/routing/v1/route.proto\"\x7f\n\x0e\x45xplainRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x39\n\x0crequirements\x18\x03 \x01(\x0b\x32#.fabric.api.routing.v1.Requirements\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\xd9\x01\n\tCandidate\x12\x12\n\nspecialist\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08replicas\x18\x04 \x01(\x05\x12\x0c\n\x04\x63ost\x18\x05 \x01(\x01\x12\r\n\x05score\x18\x06 \x01(\x01\x12:\n\x05parts\x18\x07 \x03(\x0b\x32+.fabric.api.routing.v1.Candidate.PartsEntry\x1a,\n\nPartsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\">\n\x07Refusal\x12\x12\n\nspecialist\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xe9\x03\n\x0f\x45xplainResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05route\x18\x02 \x01(\t\x12\x34\n\ncandidates\x18\x03 \x03(\x0b\x32 .fabric.api.routing.v1.Candidate\x12\x30\n\x08refusals\x18\x04 \x03(\x0b\x32\x1e.fabric.api.routing.v1.Refusal\x12\x10\n\x08revision\x18\x05 \x01(\x03\x12\x44\n\x07weights\x18\x06 \x03(\x0b\x32\x33.fabric.api.routing.v1.ExplainResponse.WeightsEntry\x12\x31\n\x08\x64\x65\x63ision\x18\x07 \x01(\x0b\x32\x1f.fabric.api.routing.v1.Decision\x12\x30\n\x08outcomes\x18\x08 \x03(\x0b\x32\x1e.fabric.api.routing.v1.Outcome\x12\x31\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\t \x03(\x0b\x32\x1f.fabric.api.routing.v1.Feedback\x12\x30\n\x05given\x18\n \x03(\x0b\x32!.fabric.api.routing.v1.ChainEntry\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32j\n\x0eRoutingService\x12X\n\x07\x45xplain\x12%.fabric.api.routing.v1.ExplainRequest\x1a&.fabric.api.routing.v1.ExplainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+fabric/api/routing/v1/routing_service.proto\x12\x15\x66\x61\x62ric.api.routing.v1\x1a,fabric/api/routing/v1/learning_service.proto\x1a!fabric/api/routing/v1/route.proto\"\x1d\n\rHealthRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xa7\x02\n\rReplicaHealth\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tin_flight\x18\x02 \x01(\x05\x12\x0e\n\x06queued\x18\x03 \x01(\x05\x12\x0f\n\x07\x62reaker\x18\x04 \x01(\t\x12\x0b\n\x03why\x18\x05 \x01(\t\x12\r\n\x05\x61gain\x18\x06 \x01(\x01\x12\x0f\n\x07\x61nswers\x18\x07 \x01(\x03\x12\x10\n\x03p50\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03p99\x18\t \x01(\x01H\x01\x88\x01\x01\x12\x44\n\x08\x66\x61ilures\x18\n \x03(\x0b\x32\x32.fabric.api.routing.v1.ReplicaHealth.FailuresEntry\x1a/\n\rFailuresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x06\n\x04_p50B\x06\n\x04_p99\"\x88\x03\n\x10SpecialistHealth\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\tin_flight\x18\x03 \x01(\x05\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x13\n\x06\x62udget\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07\x62reaker\x18\x06 \x01(\t\x12\x0b\n\x03why\x18\x07 \x01(\t\x12\x0f\n\x07\x61nswers\x18\x08 \x01(\x03\x12\x10\n\x03p50\x18\t \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x03p99\x18\n \x01(\x01H\x02\x88\x01\x01\x12G\n\x08\x66\x61ilures\x18\x0b \x03(\x0b\x32\x35.fabric.api.routing.v1.SpecialistHealth.FailuresEntry\x12\x36\n\x08replicas\x18\x0c \x03(\x0b\x32$.fabric.api.routing.v1.ReplicaHealth\x1a/\n\rFailuresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\t\n\x07_budgetB\x06\n\x04_p50B\x06\n\x04_p99\"N\n\x0eHealthResponse\x12<\n\x0bspecialists\x18\x01 \x03(\x0b\x32\'.fabric.api.routing.v1.SpecialistHealth\"\x7f\n\x0e\x45xplainRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x39\n\x0crequirements\x18\x03 \x01(\x0b\x32#.fabric.api.routing.v1.Requirements\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\xd9\x01\n\tCandidate\x12\x12\n\nspecialist\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08replicas\x18\x04 \x01(\x05\x12\x0c\n\x04\x63ost\x18\x05 \x01(\x01\x12\r\n\x05score\x18\x06 \x01(\x01\x12:\n\x05parts\x18\x07 \x03(\x0b\x32+.fabric.api.routing.v1.Candidate.PartsEntry\x1a,\n\nPartsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\">\n\x07Refusal\x12\x12\n\nspecialist\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xe9\x03\n\x0f\x45xplainResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05route\x18\x02 \x01(\t\x12\x34\n\ncandidates\x18\x03 \x03(\x0b\x32 .fabric.api.routing.v1.Candidate\x12\x30\n\x08refusals\x18\x04 \x03(\x0b\x32\x1e.fabric.api.routing.v1.Refusal\x12\x10\n\x08revision\x18\x05 \x01(\x03\x12\x44\n\x07weights\x18\x06 \x03(\x0b\x32\x33.fabric.api.routing.v1.ExplainResponse.WeightsEntry\x12\x31\n\x08\x64\x65\x63ision\x18\x07 \x01(\x0b\x32\x1f.fabric.api.routing.v1.Decision\x12\x30\n\x08outcomes\x18\x08 \x03(\x0b\x32\x1e.fabric.api.routing.v1.Outcome\x12\x31\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\t \x03(\x0b\x32\x1f.fabric.api.routing.v1.Feedback\x12\x30\n\x05given\x18\n \x03(\x0b\x32!.fabric.api.routing.v1.ChainEntry\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32\xc1\x01\n\x0eRoutingService\x12X\n\x07\x45xplain\x12%.fabric.api.routing.v1.ExplainRequest\x1a&.fabric.api.routing.v1.ExplainResponse\x12U\n\x06Health\x12$.fabric.api.routing.v1.HealthRequest\x1a%.fabric.api.routing.v1.HealthResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fabric.api.routing.v1.routing_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_REPLICAHEALTH_FAILURESENTRY']._loaded_options = None
+  _globals['_REPLICAHEALTH_FAILURESENTRY']._serialized_options = b'8\001'
+  _globals['_SPECIALISTHEALTH_FAILURESENTRY']._loaded_options = None
+  _globals['_SPECIALISTHEALTH_FAILURESENTRY']._serialized_options = b'8\001'
   _globals['_CANDIDATE_PARTSENTRY']._loaded_options = None
   _globals['_CANDIDATE_PARTSENTRY']._serialized_options = b'8\001'
   _globals['_EXPLAINRESPONSE_WEIGHTSENTRY']._loaded_options = None
   _globals['_EXPLAINRESPONSE_WEIGHTSENTRY']._serialized_options = b'8\001'
-  _globals['_EXPLAINREQUEST']._serialized_start=151
-  _globals['_EXPLAINREQUEST']._serialized_end=278
-  _globals['_CANDIDATE']._serialized_start=281
-  _globals['_CANDIDATE']._serialized_end=498
-  _globals['_CANDIDATE_PARTSENTRY']._serialized_start=454
-  _globals['_CANDIDATE_PARTSENTRY']._serialized_end=498
-  _globals['_REFUSAL']._serialized_start=500
-  _globals['_REFUSAL']._serialized_end=562
-  _globals['_EXPLAINRESPONSE']._serialized_start=565
-  _globals['_EXPLAINRESPONSE']._serialized_end=1054
-  _globals['_EXPLAINRESPONSE_WEIGHTSENTRY']._serialized_start=1008
-  _globals['_EXPLAINRESPONSE_WEIGHTSENTRY']._serialized_end=1054
-  _globals['_ROUTINGSERVICE']._serialized_start=1056
-  _globals['_ROUTINGSERVICE']._serialized_end=1162
+  _globals['_HEALTHREQUEST']._serialized_start=151
+  _globals['_HEALTHREQUEST']._serialized_end=180
+  _globals['_REPLICAHEALTH']._serialized_start=183
+  _globals['_REPLICAHEALTH']._serialized_end=478
+  _globals['_REPLICAHEALTH_FAILURESENTRY']._serialized_start=415
+  _globals['_REPLICAHEALTH_FAILURESENTRY']._serialized_end=462
+  _globals['_SPECIALISTHEALTH']._serialized_start=481
+  _globals['_SPECIALISTHEALTH']._serialized_end=873
+  _globals['_SPECIALISTHEALTH_FAILURESENTRY']._serialized_start=415
+  _globals['_SPECIALISTHEALTH_FAILURESENTRY']._serialized_end=462
+  _globals['_HEALTHRESPONSE']._serialized_start=875
+  _globals['_HEALTHRESPONSE']._serialized_end=953
+  _globals['_EXPLAINREQUEST']._serialized_start=955
+  _globals['_EXPLAINREQUEST']._serialized_end=1082
+  _globals['_CANDIDATE']._serialized_start=1085
+  _globals['_CANDIDATE']._serialized_end=1302
+  _globals['_CANDIDATE_PARTSENTRY']._serialized_start=1258
+  _globals['_CANDIDATE_PARTSENTRY']._serialized_end=1302
+  _globals['_REFUSAL']._serialized_start=1304
+  _globals['_REFUSAL']._serialized_end=1366
+  _globals['_EXPLAINRESPONSE']._serialized_start=1369
+  _globals['_EXPLAINRESPONSE']._serialized_end=1858
+  _globals['_EXPLAINRESPONSE_WEIGHTSENTRY']._serialized_start=1812
+  _globals['_EXPLAINRESPONSE_WEIGHTSENTRY']._serialized_end=1858
+  _globals['_ROUTINGSERVICE']._serialized_start=1861
+  _globals['_ROUTINGSERVICE']._serialized_end=2054
 # @@protoc_insertion_point(module_scope)

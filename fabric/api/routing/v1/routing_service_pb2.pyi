@@ -8,6 +8,84 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class HealthRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ReplicaHealth(_message.Message):
+    __slots__ = ("id", "in_flight", "queued", "breaker", "why", "again", "answers", "p50", "p99", "failures")
+    class FailuresEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    ID_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    AGAIN_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    P50_FIELD_NUMBER: _ClassVar[int]
+    P99_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    in_flight: int
+    queued: int
+    breaker: str
+    why: str
+    again: float
+    answers: int
+    p50: float
+    p99: float
+    failures: _containers.ScalarMap[str, int]
+    def __init__(self, id: _Optional[str] = ..., in_flight: _Optional[int] = ..., queued: _Optional[int] = ..., breaker: _Optional[str] = ..., why: _Optional[str] = ..., again: _Optional[float] = ..., answers: _Optional[int] = ..., p50: _Optional[float] = ..., p99: _Optional[float] = ..., failures: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class SpecialistHealth(_message.Message):
+    __slots__ = ("name", "version", "in_flight", "limit", "budget", "breaker", "why", "answers", "p50", "p99", "failures", "replicas")
+    class FailuresEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    P50_FIELD_NUMBER: _ClassVar[int]
+    P99_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    in_flight: int
+    limit: int
+    budget: float
+    breaker: str
+    why: str
+    answers: int
+    p50: float
+    p99: float
+    failures: _containers.ScalarMap[str, int]
+    replicas: _containers.RepeatedCompositeFieldContainer[ReplicaHealth]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., in_flight: _Optional[int] = ..., limit: _Optional[int] = ..., budget: _Optional[float] = ..., breaker: _Optional[str] = ..., why: _Optional[str] = ..., answers: _Optional[int] = ..., p50: _Optional[float] = ..., p99: _Optional[float] = ..., failures: _Optional[_Mapping[str, int]] = ..., replicas: _Optional[_Iterable[_Union[ReplicaHealth, _Mapping]]] = ...) -> None: ...
+
+class HealthResponse(_message.Message):
+    __slots__ = ("specialists",)
+    SPECIALISTS_FIELD_NUMBER: _ClassVar[int]
+    specialists: _containers.RepeatedCompositeFieldContainer[SpecialistHealth]
+    def __init__(self, specialists: _Optional[_Iterable[_Union[SpecialistHealth, _Mapping]]] = ...) -> None: ...
+
 class ExplainRequest(_message.Message):
     __slots__ = ("model", "version", "requirements", "request_id")
     MODEL_FIELD_NUMBER: _ClassVar[int]

@@ -40,6 +40,11 @@ class RoutingServiceStub(object):
                 request_serializer=fabric_dot_api_dot_routing_dot_v1_dot_routing__service__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=fabric_dot_api_dot_routing_dot_v1_dot_routing__service__pb2.ExplainResponse.FromString,
                 _registered_method=True)
+        self.Health = channel.unary_unary(
+                '/fabric.api.routing.v1.RoutingService/Health',
+                request_serializer=fabric_dot_api_dot_routing_dot_v1_dot_routing__service__pb2.HealthRequest.SerializeToString,
+                response_deserializer=fabric_dot_api_dot_routing_dot_v1_dot_routing__service__pb2.HealthResponse.FromString,
+                _registered_method=True)
 
 
 class RoutingServiceServicer(object):
@@ -54,6 +59,13 @@ class RoutingServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Health(self, request, context):
+        """How specialists and their replicas fare, as this gateway sees them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RoutingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +73,11 @@ def add_RoutingServiceServicer_to_server(servicer, server):
                     servicer.Explain,
                     request_deserializer=fabric_dot_api_dot_routing_dot_v1_dot_routing__service__pb2.ExplainRequest.FromString,
                     response_serializer=fabric_dot_api_dot_routing_dot_v1_dot_routing__service__pb2.ExplainResponse.SerializeToString,
+            ),
+            'Health': grpc.unary_unary_rpc_method_handler(
+                    servicer.Health,
+                    request_deserializer=fabric_dot_api_dot_routing_dot_v1_dot_routing__service__pb2.HealthRequest.FromString,
+                    response_serializer=fabric_dot_api_dot_routing_dot_v1_dot_routing__service__pb2.HealthResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +108,33 @@ class RoutingService(object):
             '/fabric.api.routing.v1.RoutingService/Explain',
             fabric_dot_api_dot_routing_dot_v1_dot_routing__service__pb2.ExplainRequest.SerializeToString,
             fabric_dot_api_dot_routing_dot_v1_dot_routing__service__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Health(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fabric.api.routing.v1.RoutingService/Health',
+            fabric_dot_api_dot_routing_dot_v1_dot_routing__service__pb2.HealthRequest.SerializeToString,
+            fabric_dot_api_dot_routing_dot_v1_dot_routing__service__pb2.HealthResponse.FromString,
             options,
             channel_credentials,
             insecure,
