@@ -73,6 +73,10 @@ class FakeInvoker:
     def others(self, card: Card, avoid: frozenset[str]) -> bool:
         return any(f"{card.name}/{n}" not in avoid for n in range(self.replicas))
 
+    @property
+    def ill(self) -> set[str]:
+        return {f"{name}:1" for name in self.objections}
+
     def objection(self, card: Card) -> str:
         return self.objections.get(card.name, "")
 
@@ -116,6 +120,7 @@ def planner(
         {route.name: route for route in routes},
         lambda name, version: by_key.get(f"{name}:{version}") if version else by_name.get(name),
         lambda: by_name,
+        lambda: [s.card for s in by_key.values()],
         **said,
     )
     return Planner(lambda: known)

@@ -76,6 +76,8 @@ class Inference:
         response.parameters["fabric_attempts"].int64_param = 2
         response.parameters["fabric_fallback"].bool_param = True
         response.parameters["confidence"].double_param = 0.5
+        if seen.learns:
+            response.parameters["fabric_request"].string_param = "0123456789abcdef" * 2
         return response
 
     async def ready(self, request, context):
@@ -223,6 +225,11 @@ class Routing(routing_grpc.RoutingServiceServicer):
                         "error": "UNAVAILABLE",
                         "is_shadow": True,
                     },
+                ],
+                feedback=[
+                    {"request": request.request_id, "label": "7"},
+                    {"request": request.request_id, "specialist": "noisy:1", "score": 0.5},
+                    {"request": request.request_id, "preferred": "[noisy]:1"},
                 ],
             )
         if request.model == "ranked":

@@ -80,6 +80,14 @@ def test_columns_of_a_data_set_are_of_one_length(tmp_path):
         labelled(str(tmp_path / "d.npz"), {"x": "x"}, "label", {})
 
 
+def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path):
+    """Or with the one that was meant."""
+    np.savez(tmp_path / "d.npz", pixels=np.ones((3, 2)), label=np.ones(3))
+    for column, way_out in (("image", "use one of pixels, label"), ("pixel", "mean 'pixels'")):
+        with pytest.raises(NotFound, match=f"--input: no column '{column}'; .*{way_out}"):
+            labelled(str(tmp_path / "d.npz"), {"image": column}, "label", {})
+
+
 class Away:
     async def infer(self, *_, **__):
         raise Unavailable("nobody is there")

@@ -58,6 +58,22 @@ async def test_an_answer_is_shown_with_who_gave_it(fabric, tmp_path):
     assert np.load(tmp_path / "saved" / "y.npy").tolist() == [[2, 4]]
 
 
+async def test_an_answer_is_shown_with_the_id_to_explain_it_by(fabric, gateway):
+    """Where it has one: the id that `fabric explain` and `fabric feedback` take."""
+    gateway.learns = True
+    shown = await fabric("infer", "digits", "-i", "x=[[1]]")
+    assert shown.stdout.splitlines()[-1].endswith(f"; request {'0123456789abcdef' * 2}")
+
+
+async def test_outputs_that_cannot_be_saved_are_told(fabric, gateway, tmp_path):
+    """Before anybody is asked, where there is no folder."""
+    (tmp_path / "file").touch()
+    shown = await fabric("infer", "digits", "-i", "x=[[1]]", "--save", tmp_path / "file")
+    assert f"{tmp_path}/file cannot be written: File exists" in shown.stderr
+    assert (shown.exit_code, shown.stdout) == (1, "")
+    assert not any(hasattr(each, "raw_input_contents") for each in gateway.requests)
+
+
 async def test_json_inputs_have_the_datatype_of_the_model(fabric, gateway):
     """Whole numbers become what the model takes."""
     shown = await fabric("infer", "digits", "--input", "x=[[1, 2, 3, 4]]", "--output", "json")
@@ -202,9 +218,9 @@ async def test_a_plan_is_shown_with_its_refusals(fabric):
 
 
 async def test_a_request_is_shown_with_what_came_of_it(fabric, gateway):
-    """Who was asked, how likely that was, and how it went."""
+    """Who was asked, how likely that was, how it went, and what was said of it later."""
     shown = await fabric("explain", "0123456789abcdef" * 2)
-    _, first, decided, _, answered, shadow = shown.stdout.splitlines()
+    _, first, decided, _, answered, shadow, *said = shown.stdout.splitlines()
     assert gateway.requests[-1].request_id == "0123456789abcdef" * 2
     assert first.split()[:3] == ["1", "rotated", "1"]
     assert decided == (
@@ -213,6 +229,11 @@ async def test_a_request_is_shown_with_what_came_of_it(fabric, gateway):
     )
     assert answered.split() == ["rotated:1", "1.5", "0", "7", "0.50"]
     assert shadow.split() == ["noisy:1", "0.0", "0", "UNAVAILABLE", "shadow"]
+    assert said == [
+        "said later: the right label is 7",
+        "said of noisy:1 later: score 0.5",
+        "said later: [noisy]:1 did better",
+    ]
 
 
 @pytest.mark.parametrize("arguments", [("policies",), ("policies", "digits"), ("policy", "digits")])

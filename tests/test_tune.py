@@ -189,6 +189,19 @@ routes: [{name: way, chain: [m, python]}]
     assert message in done.stderr
 
 
+def test_too_little_time_to_measure_anything_is_told(tune, tmp_path, monkeypatch):
+    """Instead of a table of nothing."""
+
+    async def measure(worker, rows, seconds):
+        raise TimeoutError
+
+    monkeypatch.setattr(Worker, "measure", measure)
+    doubling(tmp_path / "m.onnx")
+    done = tune("--seconds", "20")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "nothing of m:1 was measured within 20 s: give it more seconds" in done.stderr
+
+
 def test_a_size_that_is_no_number_is_refused(tune, tmp_path):
     """Before anything is opened."""
     done = tune("--size", "N=0")

@@ -39,6 +39,7 @@ class Leases:
         # that of their ends: renewing costs the same however many there are.
         self._whole: dict[str, float] = {}
         self._cut: dict[str, float] = {}
+        self._forgiving = -math.inf
 
     def grant(self, replica_id: str, load: Load | None = None) -> None:
         """The replica has a whole lease from now on."""
@@ -62,8 +63,19 @@ class Leases:
         lease = self._leases.get(replica_id)
         if lease is None or lease.stream is not stream or replica_id not in self._whole:
             return
+        if self._clock() < self._forgiving:
+            return
         end = min(self._whole.pop(replica_id), self._clock() + self._grace)
         self._cut[replica_id] = end
+
+    def forgive(self) -> None:
+        """All have a whole lease from now on: nobody was heard for a while, whatever they said.
+
+        Nor do streams that end within that lease tell anything: replicas gave them up meanwhile.
+        """
+        for replica_id in (*self._whole, *self._cut):
+            self._extend(replica_id)
+        self._forgiving = self._clock() + self.length
 
     def end(self, replica_id: str) -> None:
         self._leases.pop(replica_id, None)

@@ -104,7 +104,8 @@ def _column(columns: Mapping[str, NDArray[Any]], option: str, name: str) -> NDAr
         return columns[name]
     matched = [array for column, array in columns.items() if fnmatchcase(column, name)]
     if not matched:
-        raise NotFound(f"{option}: no column '{name}'{suggestion(name, columns)}")
+        way_out = suggestion(name, columns) or f"; use one of {', '.join(columns)}"
+        raise NotFound(f"{option}: no column '{name}'{way_out}")
     return np.column_stack(matched)
 
 

@@ -276,6 +276,8 @@ def infer(
     pairs = _pairs(input, "--input")
     required = _pairs(require, "--require")
     with connected(server) as client:
+        if save is not None:
+            tensors.make_folder(save)
         answer = client.infer(
             name,
             tensors.read(pairs, lambda: client.metadata(name, version=version).inputs),
@@ -284,8 +286,8 @@ def infer(
             timeout=timeout,
             substitute=substitute,
         )
-    if save is not None:
-        tensors.save(answer.outputs, save)
+        if save is not None:
+            tensors.save(answer.outputs, save)
     if output is Output.TABLE:
         out.table(*views.answer(answer))
         out.console(sys.stdout).print(views.provenance(answer))
@@ -317,6 +319,8 @@ def explain(
         if plan.decision is not None:
             out.console(sys.stdout).print(views.decided(plan.decision))
             out.table(*views.outcomes(plan.outcomes))
+            for said in plan.feedback:
+                out.console(sys.stdout).print(views.feedback(said), markup=False)
     else:
         out.write(plan, output)
 

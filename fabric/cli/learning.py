@@ -132,7 +132,9 @@ def _print(client: Client, found: Sequence[Policy], output: Output, of: Any) -> 
 
 def _plain(policy: Policy) -> dict[str, Any]:
     """Without the bytes, and with the report as data."""
-    fields = {name: value for name, value in vars(policy).items() if name != "data"}
+    fields = {
+        name: value for name, value in vars(policy).items() if name not in ("data", "explored")
+    }
     return {**fields, "report": json.loads(policy.report or "{}")}
 
 

@@ -57,6 +57,18 @@ def _parsed(name: str, text: str, datatype: str | None) -> NDArray[Any]:
         ) from error
 
 
+def make_folder(folder: Path) -> None:
+    """Makes sure that *folder* is there.
+
+    Raises:
+        InvalidRequest: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidRequest(f"{folder} cannot be written: {error.strerror}") from error
+
+
 def save(outputs: Mapping[str, NDArray[Any]], folder: Path) -> None:
     """Writes each output to `<name>.npy`; texts as fixed-width strings, which need no pickle.
 
@@ -64,9 +76,8 @@ def save(outputs: Mapping[str, NDArray[Any]], folder: Path) -> None:
         InvalidRequest: the folder cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, array in outputs.items():
             flat = array.astype(np.bytes_) if array.dtype == object else array
             np.save(folder / f"{name.replace('/', '_')}.npy", flat, allow_pickle=False)
     except OSError as error:
-        raise InvalidRequest(f"{folder} cannot be written: {error}") from error
+        raise InvalidRequest(f"{folder} cannot be written: {error.strerror}") from error

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fabric.client import Answer, Explanation
     from fabric.config.triton import Finding
     from fabric.core.changes import Hosted
-    from fabric.core.decisions import Decision, Outcome
+    from fabric.core.decisions import Decision, Feedback, Outcome
     from fabric.core.policies import Policy
     from fabric.core.replicas import Replica
     from fabric.core.routes import Requirements, Route
@@ -150,6 +150,17 @@ def outcomes(found: Iterable[Outcome]) -> View:
     )
 
 
+def feedback(said: Feedback) -> str:
+    """What was said of a request later, in a sentence."""
+    of = f"of {said.specialist} " if said.specialist else ""
+    what = f"score {said.score}"
+    if said.label:
+        what = f"the right label is {said.label}"
+    elif said.preferred:
+        what = f"{said.preferred} did better"
+    return f"said {of}later: {what}"
+
+
 def findings(found: Iterable[Finding]) -> View:
     columns = ("model", "what", "effect", "here")
     return columns, ((each.model, each.path, each.effect, each.text) for each in found)
@@ -183,4 +194,5 @@ def provenance(given: Answer) -> str:
     ago = f", {given.age:.3g} s ago" if given.cached else ""
     why = f": {given.failed}" if given.failed else ""
     last = ", as a fallback" if given.fallback else ""
-    return f"answered by {by}{way} after {tries}{last}{ago}{why}"
+    said = f"answered by {by}{way} after {tries}{last}{ago}{why}"
+    return f"{said}; request {given.request}" if given.request else said

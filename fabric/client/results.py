@@ -108,7 +108,7 @@ class Explanation:
     outcomes: tuple[Outcome, ...] = ()
     """how those who were asked did, in order,"""
     feedback: tuple[Feedback, ...] = ()
-    """and what was said of it, where the gateway has to ask the control plane."""
+    """and what was said of it, unless the control plane is away."""
     given: tuple[ChainEntry, ...] = ()
     """The answers that nobody is asked for, where all candidates fail."""
 

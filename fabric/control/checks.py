@@ -32,7 +32,7 @@ def check_recorded(request: pb.RecordRequest) -> None:
         _check_name(f"{what}: route", decision.route)
         if not math.isfinite(decision.time):
             raise InvalidRequest(f"{what}: time is {decision.time}")
-        for name in ("scores", "propensities"):
+        for name in ("scores", "propensities", "shadow_propensities"):
             if len(values := getattr(decision, name)) not in (0, len(decision.candidates)):
                 count = len(decision.candidates)
                 raise InvalidRequest(f"{what}: {count} candidates have {len(values)} {name}")
@@ -56,6 +56,11 @@ def check_feedback(request: pb.SubmitFeedbackRequest) -> None:
         _check_name(f"feedback {place}: request", each.request)
         for name in ("specialist", "preferred", "id"):
             _check_name(f"feedback {place}: {name}", getattr(each, name) or "-")
+        for name in ("specialist", "preferred"):
+            if (said := getattr(each, name)) and not all(said.partition(":")):
+                raise InvalidRequest(
+                    f"feedback {place}: {name} is '{said}', it must read name:version"
+                )
 
 
 def limit_of(request: pb.ListDecisionsRequest) -> int:

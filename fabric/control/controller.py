@@ -116,10 +116,12 @@ class Controller:
         prune: bool = False,
         dry_run: bool = False,
     ) -> Applied:
-        """Declares *specialists* and *routes*, all or nothing; raises what `decide` raises."""
+        """Declares *specialists* and *routes*, all or nothing; raises what `decide` raises, and
+        `Ledger.check_pinned`."""
 
         async def work() -> Applied:
             decision = decide(self._ledger.declared, specialists, routes, prune)
+            self._ledger.check_pinned(decision)
             if not dry_run:
                 await self._make(self._ledger.declaring(decision))
             return Applied(decision.changes, self.catalog.revision)
@@ -222,15 +224,24 @@ class Controller:
         await self._alone(work())
 
     async def keep_leases(self) -> None:
-        """Lets leases end when they do, until cancelled."""
+        """Lets leases end when they do, until cancelled.
+
+        The time for which this process was stopped counts for nobody: a replica renews three times
+        in a lease, and what came meanwhile is read after it.
+        """
+        often = self.leases.length / 4
         while True:
             self._lease_cut.clear()
-            left = self.leases.next_end - self._clock()
+            now = self._clock()
+            due = max(now, min(self.leases.next_end, now + often))
             try:
-                async with asyncio.timeout(min(max(left, 0.0), self.leases.length)):
+                async with asyncio.timeout(due - now):
                     await self._lease_cut.wait()
             except TimeoutError:
                 pass
+            if (late := self._clock() - due) > often:
+                log.warning("nobody was heard for %.1f s, all that time: leases start anew", late)
+                self.leases.forgive()
             try:
                 if self.leases.next_end <= self._clock():
                     await self.expire()

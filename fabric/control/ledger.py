@@ -96,6 +96,24 @@ class Ledger:
             self._reports.pop(key, None)
             self._declared_at.pop(key, None)
 
+    def check_pinned(self, decision: Decision) -> None:
+        """Raises InvalidRequest where a route is to go over to a policy that it does not have.
+
+        A route that is new may name one, since its file may come from a fabric where it has some,
+        and so may one that did before: gateways say that it is not there.
+        """
+        for name, after in decision.declared.routes.items():
+            before = self.catalog.routes.get(name)
+            if before is None or _pinned(after) in (0, _pinned(before)):
+                continue
+            versions = [str(p.version) for p in reversed(self.catalog.policies.get(name, ()))]
+            if str(_pinned(after)) not in versions:
+                raise InvalidRequest(
+                    f"route {name!r} names policy {_pinned(after)}, and has "
+                    + (f"only {', '.join(versions)}" if versions else "none yet")
+                    + ": leave `learning.policy` out for the latest"
+                )
+
     def declaring(self, decision: Decision) -> Step:
         """What is declared becomes what *decision* says."""
         entries: dict[str, Entry | None] = {}
@@ -178,7 +196,8 @@ class Ledger:
         if route is None:
             near = suggestion(policy.route, self.catalog.routes)
             raise NotFound(f"no route {policy.route}{near}")
-        if (size := len(policy.data) + len(policy.report)) > LARGEST_POLICY:
+        size = len(policy.data) + len(policy.explored) + len(policy.report)
+        if size > LARGEST_POLICY:
             raise InvalidRequest(
                 f"the policy of route {policy.route!r} has {size / _MIB:.1f} MiB, more "
                 f"than the {LARGEST_POLICY // _MIB} MiB that are handed out"
@@ -186,8 +205,7 @@ class Ledger:
         before = self.catalog.policies.get(policy.route, ())
         version = before[0].version + 1 if before else 1
         made = replace(policy, version=version)
-        pinned = route.learning.policy if route.learning else 0
-        kept = kept_versions((made, *before), pinned)
+        kept = kept_versions((made, *before), _pinned(route))
         gone = {each.key: None for each in before if each.version not in kept}
         return self._step({}, {}, {}, policies={made.key: made, **gone})
 
@@ -266,6 +284,10 @@ class Ledger:
         if change.action is Action.UPDATE and "hosting.loaded" not in change.fields:
             return replace(known, wanted=wanted)
         return Report(wanted=wanted, updating=specialist.key in self.entries)
+
+
+def _pinned(route: Route) -> int:
+    return route.learning.policy if route.learning is not None else 0
 
 
 def kept_versions(policies: Iterable[Policy], pinned: int) -> frozenset[int]:

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ from fabric.control.rows import (
     stored,
 )
 from fabric.control.store import forget
-from fabric.control.tables import FEEDBACK, REQUESTS
+from fabric.control.tables import FEEDBACK, REQUESTS, ROUTES
 from fabric.core.errors import Overloaded
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ class Records:
         self, decisions: Sequence[pb.Decision], outcomes: Sequence[pb.Outcome]
     ) -> None:
         """All of it is stored, or nothing; what came before in the same words is stored once.
+
+        But what was decided for a route that is not, or no longer, declared is nothing to store.
 
         Raises:
             Overloaded: the store is too far behind.
@@ -189,6 +191,7 @@ class Records:
         async with self._store.writing() as connection:
             results = await refused(connection, [said.feedback for said in together])
             taken = [said for said, result in zip(together, results, strict=True) if not result]
+            taken = await _declared(connection, taken)
             rows, known = await self._rows(connection, taken, now)
             changed = [row for row in rows.values() if row.changed]
             added = Counter(row.route for row in changed)
@@ -245,3 +248,21 @@ class Records:
         await connection.execute(delete(REQUESTS).where(gone))
         counted = select(func.count()).select_from(REQUESTS).where(theirs)
         return int((await connection.execute(counted)).scalar_one())
+
+
+async def _declared(connection: AsyncConnection, together: Sequence[_Said]) -> list[_Said]:
+    """What is said of the requests of routes that the store has, and of those of unknown ones."""
+    named = {each.route for said in together for each in said.decisions}
+    found = await connection.execute(select(ROUTES.c.key).where(ROUTES.c.key.in_(named)))
+    there = set(found.scalars())
+    gone = {d.request for said in together for d in said.decisions if d.route not in there}
+    if not gone:
+        return [*together]
+    return [
+        replace(
+            said,
+            decisions=[each for each in said.decisions if each.request not in gone],
+            outcomes=[each for each in said.outcomes if each.request not in gone],
+        )
+        for said in together
+    ]

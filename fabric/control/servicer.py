@@ -156,12 +156,7 @@ class LearningServicer(LearningServiceServicer):
         self, request: learning_pb.RecordRequest, _context: Any
     ) -> learning_pb.RecordResponse:
         check_recorded(request)
-        routes = self._controller.catalog.routes
-        gone = {each.request for each in request.decisions if each.route not in routes}
-        await self._records.record(
-            [each for each in request.decisions if each.request not in gone],
-            [each for each in request.outcomes if each.request not in gone],
-        )
+        await self._records.record(request.decisions, request.outcomes)
         return learning_pb.RecordResponse()
 
     async def SubmitFeedback(
@@ -223,7 +218,9 @@ def _key(message: pb.Key) -> Key:
 
 def _listed(resource: Resource) -> Resource:
     """*resource* without what may be large."""
-    return replace(resource, data=b"") if isinstance(resource, Policy) else resource
+    if isinstance(resource, Policy):
+        return replace(resource, data=b"", explored=b"")
+    return resource
 
 
 def _changes(changes: Iterable[Change]) -> list[pb.Change]:

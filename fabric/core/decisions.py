@@ -52,6 +52,8 @@ class Decision:
     """By what: evidence, policy or exploration."""
     shadow: str = ""
     """`name:version` of who was asked too; empty for nobody."""
+    shadow_propensities: tuple[float, ...] = ()
+    """Of each: the probability with which it was asked too; empty where nobody was to be."""
 
 
 @dataclass(frozen=True, kw_only=True)

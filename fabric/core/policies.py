@@ -22,6 +22,9 @@ class Policy:
     """From 1."""
     data: bytes = b""
     """As `fabric.routing.learned` writes it; empty in lists."""
+    explored: bytes = b""
+    """How much is known of the candidates, as `fabric.routing.exploration` writes it; empty in
+    lists, and of routes that explore nothing."""
     labels: int = 0
     """Labels that it was trained on."""
     trained: str = ""

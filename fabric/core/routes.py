@@ -298,6 +298,10 @@ class Exploration:
         _share("shadow", self.shadow)
         _share("share", self.share)
 
+    @property
+    def is_on(self) -> bool:
+        return self.shadow > 0 or self.share > 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:

@@ -18,13 +18,14 @@ from fabric.core.errors import (
     Overloaded,
     Unavailable,
 )
+from fabric.core.plans import PLAIN
 from fabric.core.requests import Answer
 from fabric.dispatch.attempts import SHORTEST, failed, passed
 from fabric.dispatch.hedging import Hedges
 from fabric.dispatch.shadows import Shadows
 from fabric.dispatch.together import Together
 from fabric.resilience.budgets import Budgets
-from fabric.resilience.fallback import Walk, exhausted
+from fabric.resilience.fallback import Walk, exhausted, is_last
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -105,12 +106,15 @@ class Dispatcher:
             plan = self._planner.plan(request.model, request.version, request.requirements)
         left = min(deadline.remaining(self._clock()), plan.timeout)
         last = len(plan.candidates) - 1 if request.substitute else 0
+        has_others = last > 0 or bool(plan.given)
         condition = ""
         passed_over: list[tuple[Candidate, str]] = []
         for place, candidate in enumerate(plan.candidates):
             if place and condition not in candidate.terms.on:
                 continue
-            objection = self._invoker.objection(candidate.card) if last else ""
+            objection = ""
+            if has_others and candidate.card.key in self._invoker.ill:
+                objection = self._invoker.objection(candidate.card)
             seconds = candidate.seconds(left)
             if not objection and self._invoker.promises(candidate.card, seconds, request.tenant):
                 request.plan, request.place = plan, place
@@ -120,13 +124,14 @@ class Dispatcher:
             condition = Unavailable.condition if objection else Overloaded.condition
             if place == last or not candidate.terms.substitute:
                 break
-        if left > 0.0 and self._may_give(plan, request, condition or Unavailable.condition):
-            request.plan, request.place = plan, len(plan.candidates)
-            request.passed = passed_over
-            return
         if left > 0.0 and passed_over and all(objection for _, objection in passed_over):
             # Who knows whether they are well again, and there is nobody else to ask.
-            request.plan, request.place, request.insists = plan, 0, True
+            request.plan, request.place = plan, 0
+            request.insists = is_last(plan, request, place)
+            return
+        if left > 0.0 and self._may_give(plan, request):
+            request.plan, request.place = plan, len(plan.candidates)
+            request.passed = passed_over
             return
         if plan.route:
             self._tally(plan.route).failures += 1
@@ -187,7 +192,8 @@ class Dispatcher:
         if place == len(plan.candidates):
             return await self._counted(plan.route, started, self._spared(plan, request))
         first = plan.candidates[place]
-        if not (request.substitute and first.terms.substitute) or first is plan.candidates[-1]:
+        has_followers = place + 1 < len(plan.candidates) and first.terms is PLAIN
+        if not (has_followers and request.substitute) and is_last(plan, request, place):
             request.insists = True
         if plan.cascade is not None or plan.mixture is not None:
             together = self._answering_together(plan, request)
@@ -197,6 +203,7 @@ class Dispatcher:
                 if request.shadow and self.shadows is not None:
                     self.shadows.follow(plan, request, answer, started)
                 return answer
+        first = plan.candidates[place]
         self.budgets.asked(first.card.key, plan.retry.budget)
         try:
             if plan.hedging is not None and self._may_hedge(ask, request):
@@ -243,24 +250,21 @@ class Dispatcher:
             attempts=attempts,
         )
 
-    def _may_give(self, plan: Plan, request: InferRequest, condition: str) -> bool:
-        """Whether *plan* has answers for when none of its candidates may be asked; where they are
-        but not well, one that there is in any case."""
+    def _may_give(self, plan: Plan, request: InferRequest) -> bool:
+        """Whether *plan* has answers for when all whom it names are busy."""
         if not plan.given or not request.substitute or request.sequence:
             return False
-        is_busy = condition == Overloaded.condition
-        return any(condition in e.conditions and (is_busy or e.static) for e in plan.given)
+        condition = _spared_on(plan)
+        return any(condition in entry.conditions for entry in plan.given)
 
     async def _spared(self, plan: Plan, request: InferRequest) -> Answer:
-        """The answer to a request for which nobody has time, or is well.
+        """The answer to a request for which nobody has time, or nobody is named.
 
         Raises:
             Overloaded: there is none.
         """
         attempts = passed(request)
-        is_busy = bool(request.passed) and not request.passed[-1][1]
-        condition = Overloaded.condition if is_busy else Unavailable.condition
-        if (answer := self._give(plan, request, condition, attempts)) is not None:
+        if (answer := self._give(plan, request, _spared_on(plan), attempts)) is not None:
             return answer
         busy = Overloaded(f"nobody can answer for '{request.model}' now: all are busy for longer")
         raise exhausted(attempts, busy)
@@ -377,7 +381,7 @@ class Dispatcher:
                 self.budgets.asked(following.card.key, plan.retry.budget)
             candidate, started = following, self._clock()
             request.avoid = walk.avoid
-            if walk.is_last:
+            if is_last(plan, request, walk.place):
                 request.insists = True
             try:
                 response = await self._attempt(ask, candidate, request, deadline)
@@ -392,6 +396,11 @@ class Dispatcher:
                 fallback=walk.place > 0,
                 attempts=walk.failed,
             )
+
+
+def _spared_on(plan: Plan) -> str:
+    """Why nobody is asked who is not ill."""
+    return Overloaded.condition if plan.candidates else Unavailable.condition
 
 
 async def _traced(

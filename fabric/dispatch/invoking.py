@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from fabric.core.requests import InferResponse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Container
 
     from fabric.core.cards import Card
     from fabric.core.deadlines import Deadline
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 class Invoker(Protocol):
     """Anything that can answer."""
+
+    @property
+    def ill(self) -> Container[str]:
+        """The keys of specialists that there may be an objection to."""
 
     def promises(self, card: Card, seconds: float, tenant: str = "") -> bool:
         """Whether the specialist with *card* may answer a further request of *tenant* within

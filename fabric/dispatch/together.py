@@ -14,7 +14,7 @@ from fabric.core.plans import UNLIKE, UNSURE, Attempt, Candidate
 from fabric.core.requests import Answer, InferResponse
 from fabric.core.tensors import Tensors
 from fabric.dispatch.attempts import SHORTEST, busy, failed, made, passed
-from fabric.resilience.fallback import Walk, exhausted
+from fabric.resilience.fallback import Walk, exhausted, is_last
 from fabric.routing.confidence import Confidence, confidence
 from fabric.routing.mixing import mixed
 
@@ -134,7 +134,7 @@ class Together:
                 given.append(one)
             request.avoid = walk.avoid
             following, candidate = candidate, self._ready(walk, candidate, deadline)
-            if walk.is_last and not given:
+            if is_last(plan, request, walk.place) and not given:
                 request.insists = True
         if given:
             return self._unsure(walk, max(given, key=lambda each: each.confidence))

@@ -8,7 +8,7 @@ import re
 import uuid
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from fabric import telemetry
 from fabric.api.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from fabric.gateway.grpc import Handler, Receive, Scope, Send, StreamHandler
+    from fabric.gateway.intake import Fill
     from fabric.gateway.settings import GatewaySettings
 
 log = logging.getLogger(__name__)
@@ -104,6 +105,12 @@ class Application:
         if any(name in _SPECIAL for name, _ in scope["headers"]):
             return None
         return self._handlers.get(scope["path"])
+
+    def room(self, size: int) -> bytearray | None:
+        return self._intake.take_at_once(size)
+
+    async def message(self, body: bytearray, size: int, fill: Fill) -> bytes:
+        return cast("bytes", await self._intake.collected(body, size, fill))  # as good as
 
     def explained(self, scope: Scope, error: Exception) -> FabricError:
         """What the caller is told; the log has the rest of what nobody expected, by number."""

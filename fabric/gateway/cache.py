@@ -61,6 +61,7 @@ class Cache:
 
     def __init__(self, pool: ReplicaPool, most: int, clock: Clock = time.monotonic) -> None:
         self._pool = pool
+        self.ill = pool.ill
         self._clock = clock
         self._sharing = Sharing(self._ask, clock)
         self.kept = Kept(most)

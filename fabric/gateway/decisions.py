@@ -105,17 +105,18 @@ class Decisions:
             explorer = self._explorer(route, judged.version if judged is not None else 0)
             if doubt:
                 seen = replace(seen, doubts=(*seen.doubts, doubt))
+        expected: Mapping[str, float] = {}
         try:
             # Who wants the first candidate or nobody is not used to try another one.
             trying = explorer if request.substitute else None
-            made, decision = decided(frame, seen, judged, trying)
+            expected = {} if explorer is None else likely(frame, judged)
+            made, decision = decided(frame, seen, judged, trying, expected)
         except Exception as error:
             log.exception("evidence decides for route %s", route.name)
             doubt = f"deciding failed: {type(error).__name__}"
             seen = replace(seen, similarities=None, doubts=(*seen.doubts, doubt))
             made, decision = decided(frame, seen, None, None)
         request.plan, request.place, request.shadow = made, 0, decision.shadow
-        expected = {} if explorer is None else likely(frame, judged)
         self._view.records.decided(decision, made, is_reported=route.learns, expected=expected)
         return deadline
 
@@ -135,10 +136,12 @@ class Decisions:
             _, explorer, _ = self._explorers.get(kept.decision.route, (None, None, 0))
             if explorer is None or len(kept.heard) >= _MOST_HEARD:
                 continue
-            kept.heard.add(about)
+            self._view.records.hear(kept, about)
             query = kept.decision.query
             for key, success in from_message(said, Feedback).rewards(kept.outcomes):
-                if key in kept.expected and explorer.learn(query, key, success, kept.expected[key]):
+                if key not in kept.expected:
+                    continue
+                if explorer.learn(query, key, success, kept.expected[key]) < 1.0:
                     log.warning("%s does otherwise than before for %s", key, kept.decision.route)
 
     # ------------------------------------------------------------------ what is seen of a request
@@ -219,19 +222,20 @@ class Decisions:
         return words
 
     def _explorer(self, route: Route, policy: int) -> Explorer | None:
-        """Who is tried along *route*, if anybody is. A new *policy* has learned what was missed by
-        the scores before it; that none was asked, 0, changes nothing."""
+        """Who is tried along *route*, if anybody is. A new *policy* says all that was known when it
+        was trained, whoever heard it; that none was asked, 0, changes nothing."""
         exploration, learning = route.exploration, route.learning
-        if learning is None or not (exploration.share or exploration.shadow):
+        if learning is None or not exploration.is_on:
             return None
         known, explorer, base = self._explorers.get(route.name, (None, None, 0))
-        if explorer is None or known is not route:
-            if len(self._explorers) >= _MOST_FRAMES:
-                self._explorers.clear()
-            explorer = Explorer(exploration)
-        elif policy in (0, base):
+        if explorer is not None and known is route and policy in (0, base):
             return explorer
-        else:
-            explorer.rebase()
-        self._explorers[route.name] = (route, explorer, policy)
+        if len(self._explorers) >= _MOST_FRAMES:
+            self._explorers.clear()
+        try:
+            explorer = Explorer(exploration, self._policies.explored(route.name))
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing is known
+            log.warning("what is known along %s cannot be read: %s", route.name, error)
+            explorer = Explorer(exploration)
+        self._explorers[route.name] = (route, explorer, policy or base)
         return explorer

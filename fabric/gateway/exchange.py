@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fabric.gateway.headers import encoded, status
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
     from fabric.gateway.grpc import Message
     from fabric.gateway.headers import Head
 
-WINDOW = 1 << 20
-"""Bytes of a body that a client may send ahead of who reads it."""
+WINDOW = (1 << 20) + (1 << 16)
+"""Bytes of a body that a client may send ahead of who reads it: a MiB of elements, and what goes
+before them."""
 _MOST_AHEAD = 1 << 30
 """The same where there is room for the whole body; HTTP/2 has no credit for all that may come."""
 
@@ -50,19 +51,19 @@ class Exchange:
     __slots__ = (
         "_allowed",
         "_chunks",
-        "_filled",
         "_has_trailers",
         "_is_read",
-        "_most",
         "_news",
         "_start",
         "_wire",
         "answer",
+        "filled",
         "has_ended",
         "head",
         "id",
         "is_answered",
         "is_gone",
+        "most",
         "received",
         "task",
         "window",
@@ -87,10 +88,10 @@ class Exchange:
         """What that waits for, if it has begun."""
         self._allowed = WINDOW
         """Bytes of the body that the client has credit for, from its start."""
-        self._chunks: list[memoryview] = []
-        self._filled: bytearray | None = None
+        self._chunks: list[bytes] = []
+        self.filled: bytearray | None = None
         """Where the body goes as it comes,"""
-        self._most = 0
+        self.most = 0
         """and how many bytes it has at most."""
         self._is_read = False
         """The end of the body has been read."""
@@ -101,19 +102,30 @@ class Exchange:
         """Whether trailers follow the body."""
 
     # ------------------------------------------------------------------ for the connection
-    def feed(self, data: memoryview) -> bool:
-        """The client has sent *data*; False if it had no credit for so much."""
-        self.received += len(data)
-        if self._filled is not None:
-            self._filled += data
-            if len(self._filled) > self._most:
+    def feed(self, parts: Sequence[memoryview]) -> bool:
+        """The client has sent *parts*, which are copied; False if it had no credit for so much."""
+        size = sum(map(len, parts))
+        self.received += size
+        if self.filled is not None:
+            for part in parts:
+                self.filled += part
+            if len(self.filled) > self.most:
                 self.notice()
-            elif self.received + WINDOW > self._allowed:
+            elif self._allowed <= self.most:
                 self._allow_rest()
-        elif data:
-            self._chunks.append(data)
+        elif size:
+            self._chunks += map(bytes, parts)
             self.notice()
         return self.received <= self._allowed
+
+    def collect(self, body: bytearray, size: int) -> None:
+        """What comes from now on goes to *body*, until that has more than *size* bytes.
+
+        The client need not wait for credit for what there is room for.
+        """
+        self.filled, self.most = body, size
+        if self._allowed <= size:  # one byte more than all shows that there are more
+            self._allow_rest()
 
     def end(self) -> bool:
         """The client has said all; False if it is not as much as it had promised."""
@@ -161,8 +173,7 @@ class Exchange:
     async def fill(self, body: bytearray, size: int, patience: float) -> None:
         """Appends the rest of the request's body to *body*, which has what was received before.
 
-        The client need not wait for credit for what there is room for. Returns at the end of the
-        body, or when it has more than *size* bytes.
+        Returns at the end of the body, or when it has more than *size* bytes.
 
         Raises:
             Gone: the client left.
@@ -171,8 +182,7 @@ class Exchange:
         for chunk in self._chunks:
             body += chunk
         self._chunks.clear()
-        self._filled, self._most = body, size
-        self._allow_rest()
+        self.collect(body, size)
         try:
             while not (self.is_gone or self.has_ended or len(body) > size):
                 before = self.received
@@ -183,13 +193,14 @@ class Exchange:
                     if self.received == before:
                         raise
         finally:
-            self._filled = None
+            self.filled = None
         if self.is_gone:
             raise Gone
         self._is_read = self.has_ended
 
     def _allow_rest(self) -> None:
-        self._allow(min(self._most, self.received + _MOST_AHEAD) + WINDOW)
+        if self._allowed <= self.received + WINDOW:
+            self._allow(min(self.most, self.received + _MOST_AHEAD) + WINDOW)
 
     def _allow(self, size: int) -> None:
         """The client may send so many bytes of the body in all."""
@@ -212,16 +223,24 @@ class Exchange:
             self._has_trailers = event.get("trailers", False)
         elif kind == "http.response.body":
             ends = not (event.get("more_body", False) or self._has_trailers)
-            await self._body(event.get("body", b""), ends=ends)
+            await self._begin(event.get("body", b""), ends=ends)
         elif kind == "http.response.trailers":
             self._wire.headers(self, encoded(event["headers"]), ends=True)
 
-    async def _body(self, body: bytes | memoryview, *, ends: bool) -> None:
+    async def _begin(self, body: bytes | memoryview, *, ends: bool) -> None:
         start, self._start = self._start, None
         if start is not None:
             self._wire.headers(self, start, ends=ends and not body)
         elif ends and not body:
             self._wire.data(self, body, ends=True)
+        await self.send_body(body, ends=ends)
+
+    async def send_body(self, body: bytes | memoryview, *, ends: bool = False) -> None:
+        """Sends *body*, as there is room for it.
+
+        Raises:
+            Gone: the client is not there any more.
+        """
         rest = memoryview(body)
         while rest:
             room = self._wire.room(self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -35,10 +35,11 @@ class Member:
     """No other replica can be given what it is given."""
     is_counted: bool = False
     """All of its requests failed together, and that was counted as the one failure that it is."""
+    replica: str = field(init=False)
+    """Its id."""
 
-    @property
-    def replica(self) -> str:
-        return self.link.peer.replica
+    def __post_init__(self) -> None:
+        self.replica = self.link.peer.replica
 
     def standing(self) -> Standing:
         if self.link.is_silent:

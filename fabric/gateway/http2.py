@@ -1,9 +1,9 @@
 """HTTP/2 by hand: the server's end of one connection (RFC 9113).
 
 A library for it costs several times what all else costs that a request needs. A unary gRPC call
-that comes in one piece, as nearly all do, goes from its frames straight to its handler, and its
-answer into three frames that are made at once. Whatever else comes is an `Exchange` from the
-beginning, and for the ASGI application.
+goes from its frames straight to its handler: in one piece, as nearly all do, or by a buffer where
+its pieces go as they come. Its answer goes into three frames that are made at once, unless it is
+large. Whatever else comes is an `Exchange` from the beginning, and for the ASGI application.
 """
 
 from __future__ import annotations
@@ -18,17 +18,21 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import hpack
 
 from fabric.gateway.exchange import WINDOW, Exchange, Gone
-from fabric.gateway.grpc import HEADERS, OK, OK_TRAILERS, START, status_of
+from fabric.gateway.grpc import HEADERS, OK, status_of
 from fabric.gateway.headers import MOST_BYTES, NO_TABLE, Heads, Malformed, encoded, status
 from fabric.gateway.intake import PREFIX
+from fabric.link.frames import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
     from fabric.core.errors import FabricError
     from fabric.gateway.grpc import Handler, Parts, Receive, Scope, Send
+    from fabric.gateway.intake import Fill
 
 log = logging.getLogger(__name__)
+
+Data = bytes | memoryview
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 MAX_STREAMS = 1024
@@ -41,6 +45,7 @@ _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PUSH, _PING, _GOAWAY, _CREDIT, _MORE =
 )
 _END_STREAM = _ACK = 0x1
 _END_HEADERS, _PADDED, _PRIORITY = 0x4, 0x8, 0x20
+_WHOLE, _SHIFTED = _END_HEADERS | _END_STREAM, _PADDED | _PRIORITY
 _TABLE_SIZE, _CONCURRENT, _INITIAL_WINDOW, _MAX_FRAME, _MAX_HEADERS = 1, 3, 4, 5, 6
 _NO_ERROR, _PROTOCOL, _INTERNAL, _FLOW, _CLOSED, _SIZE, _REFUSED, _COMPRESSION, _CALM = (
     *(0, 1, 2, 3, 5, 6, 7, 9, 11),
@@ -57,7 +62,7 @@ _CONNECTION_WINDOW = 1 << 24
 _LARGEST_FRAME = 1 << 20
 _COALESCED = 1 << 16
 """Bytes that are copied to be written at once."""
-_TURN = 1 << 20
+_TURN = WINDOW
 """Bytes of large answers that are written at once: each write wakes the client."""
 
 _OK_START = status(200) + encoded(HEADERS)
@@ -88,11 +93,17 @@ class Service(Protocol):
     def handler(self, scope: Scope) -> Handler | None:
         """What answers a call given its message alone; None if it takes all of ASGI."""
 
+    def room(self, size: int) -> bytearray | None:
+        """A buffer for a message of *size* bytes; None if there is no room for it now."""
+
+    async def message(self, body: bytearray, size: int, fill: Fill) -> bytes:
+        """The message behind its prefix that *fill* appends to *body*; *size* bytes are both."""
+
     def explained(self, scope: Scope, error: Exception) -> FabricError:
         """What the caller is told of *error*."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One connection, whose requests *service* answers.
 
     Their scopes have in common what is *shared*. It is one of *living* until nobody works on any of
@@ -108,8 +119,8 @@ class Connection(asyncio.Protocol):
         self._rest = b""
         """The beginning of a frame."""
         self._is_greeted = False
-        self._cut: tuple[Exchange | None, int, int] | None = None
-        """Of a frame of data whose end has not come: whose it is, the bytes left, its flags."""
+        self._cut: tuple[int, int, int] | None = None
+        """Of a frame of data whose end has not come: its stream, the bytes left, its flags."""
         self._block: tuple[int, int, bytearray] | None = None
         """Stream, flags and headers of a request that CONTINUATION frames follow."""
         self._exchanges: dict[int, Exchange] = {}
@@ -126,7 +137,7 @@ class Connection(asyncio.Protocol):
         """Bytes that the client takes in one frame."""
         self._prefix = b""
         """Of the next block of headers."""
-        self._out: list[bytes | memoryview] = []
+        self._out: list[Data] = []
         """What this turn of the loop has to write."""
         self._much = 0
         """Bytes of it that are of large answers."""
@@ -183,7 +194,15 @@ class Connection(asyncio.Protocol):
         """Ends at once, and with it all that is worked on."""
         self._transport.abort()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return reading.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = reading.buffer[:nbytes]
+        self.data_received(data if nbytes > _COALESCED else bytes(data))  # parts of bytes cost less
+
+    def data_received(self, data: Data) -> None:
+        """Takes *data* apart. Whoever keeps some of it copies that: it is read over again."""
         if self._transport.is_closing():
             return
         try:
@@ -203,18 +222,18 @@ class Connection(asyncio.Protocol):
         self._close()
 
     # ------------------------------------------------------------------ what comes
-    def _read(self, data: bytes) -> None:
+    def _read(self, data: Data) -> None:
         at, end = 0, len(data)
         self._rest = b""
         if not self._is_greeted:
-            if not PREFACE.startswith(data[: len(PREFACE)]):
+            if not PREFACE.startswith(bytes(data[: len(PREFACE)])):
                 raise Broken(_PROTOCOL, "it does not begin with a preface")
             if end < len(PREFACE):
-                self._rest = data
+                self._rest = bytes(data)
                 return
             at, self._is_greeted = len(PREFACE), True
         elif self._cut is not None:
-            at = self._go_on(*self._cut, data, 0)
+            at = self._go_on(data, 0, *self._cut)
         while end - at >= _FRAME.size:
             head, flags, stream = _FRAME.unpack_from(data, at)
             size, kind = head >> 8, head & 0xFF
@@ -226,16 +245,18 @@ class Connection(asyncio.Protocol):
                 raise Broken(_SIZE, f"a frame of {size} bytes")
             if stop > end:
                 if kind == _DATA and not flags & _PADDED:
-                    at = self._go_on(self._known(stream), size, flags, data, start)
+                    at = self._go_on(data, start, stream, size, flags)
                 break
-            if kind == _DATA:
+            if kind == _DATA and flags:
                 self._data(stream, flags, data, start, stop)
+            elif kind == _DATA:
+                stop = self._go_on(data, start, stream, size, flags)
             elif kind == _HEADERS:
-                self._headers(stream, flags, data[start:stop])
+                self._headers(stream, flags, bytes(data[start:stop]))
             else:
-                self._other(kind, flags, stream, data[start:stop])
+                self._other(kind, flags, stream, bytes(data[start:stop]))
             at = stop
-        self._rest = data[at:]
+        self._rest = bytes(data[at:])
 
     def _other(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == _CREDIT:
@@ -263,7 +284,7 @@ class Connection(asyncio.Protocol):
         return exchange
 
     def _headers(self, stream: int, flags: int, payload: bytes) -> None:
-        if flags & (_PADDED | _PRIORITY):
+        if flags & _SHIFTED:
             payload = _unpadded(payload, flags)[5 if flags & _PRIORITY else 0 :]
         if flags & _END_HEADERS:
             self._request(stream, flags, payload)
@@ -310,10 +331,10 @@ class Connection(asyncio.Protocol):
                 raise Broken(_PROTOCOL, "headers in the middle of a request")
             self._end(exchange)
 
-    def _data(self, stream: int, flags: int, data: bytes, start: int, stop: int) -> None:
+    def _data(self, stream: int, flags: int, data: Data, start: int, stop: int) -> None:
         if flags & _PADDED:
             self._count(stop - start)
-            data = _unpadded(data[start:stop], flags)
+            data = _unpadded(bytes(data[start:stop]), flags)
             start, stop = 0, len(data)
         exchange = self._known(stream)
         if exchange is None:
@@ -329,7 +350,7 @@ class Connection(asyncio.Protocol):
             self._count(stop - start)
             exchange.has_ended = True
             try:
-                answer = handler(data[start + PREFIX : stop], exchange.head.scope)
+                answer = handler(bytes(data[start + PREFIX : stop]), exchange.head.scope)
             except Exception as error:  # noqa: BLE001 - it is explained, and logged there
                 self._refuse(exchange, error)
                 self.over(exchange)
@@ -337,32 +358,50 @@ class Connection(asyncio.Protocol):
                 exchange.answer = answer
                 exchange.work(self._loop.create_task(self._call(exchange, answer)))
         else:
-            self._feed(exchange, flags, memoryview(data)[start:stop])
+            self._feed(exchange, flags, (memoryview(data)[start:stop],))
 
-    def _go_on(self, exchange: Exchange | None, left: int, flags: int, data: bytes, at: int) -> int:
-        """Takes what *data* has from *at* on of a frame with *left* bytes to come.
+    def _go_on(self, data: Data, at: int, stream: int, left: int, flags: int) -> int:
+        """Takes from *at* on the *left* bytes to come of a frame of data, and the frames of its
+        *stream* that follow it, as those of a large body do. Returns where they end, or *data*."""
+        view, end = memoryview(data), len(data)
+        parts = []
+        while True:
+            part = view[at : at + left]
+            parts.append(part)
+            at += len(part)
+            left -= len(part)
+            if left or flags & _END_STREAM or end - at < _FRAME.size:
+                break
+            head, following, number = _FRAME.unpack_from(data, at)
+            size = head >> 8
+            if head & 0xFF or number != stream or following & _PADDED or size > _LARGEST_FRAME:
+                break
+            at += _FRAME.size
+            left, flags = size, following
+        self._cut = (stream, left, flags) if left else None
+        self._feed(self._known(stream), 0 if left else flags, parts)
+        return at
 
-        Returns where it ends.
-        """
-        part = memoryview(data)[at : at + left]
-        left -= len(part)
-        self._cut = (exchange, left, flags) if left else None
-        if exchange is None:
-            self._count(len(part))
-        else:
-            self._feed(exchange, 0 if left else flags, part)
-        return at + len(part)
-
-    def _feed(self, exchange: Exchange, flags: int, data: memoryview) -> None:
-        self._count(len(data))
-        if exchange.is_gone:
+    def _feed(self, exchange: Exchange | None, flags: int, parts: Sequence[memoryview]) -> None:
+        self._count(sum(map(len, parts)))
+        if exchange is None or exchange.is_gone:
             return
         if exchange.has_ended:
             self._abandon(exchange, _CLOSED)
-        elif not exchange.feed(data):
+            return
+        if not exchange.received and exchange.task is None and parts:
+            self._expect(exchange, parts[0])
+        if not exchange.feed(parts):
             raise Broken(_FLOW, "more data than there is room for")
-        elif flags & _END_STREAM:
+        if flags & _END_STREAM:
             self._end(exchange)
+
+    def _expect(self, exchange: Exchange, start: memoryview) -> None:
+        """A body begins with *start*: if it is the message of a call, it goes where room is."""
+        if exchange.head.handler is not None and len(start) >= PREFIX and not start[0]:
+            size = PREFIX + int.from_bytes(start[1:PREFIX], "big")
+            if (body := self._service.room(size)) is not None:
+                exchange.collect(body, size)
 
     def _end(self, exchange: Exchange) -> None:
         if not exchange.end():
@@ -424,8 +463,21 @@ class Connection(asyncio.Protocol):
     # ------------------------------------------------------------------ what goes
     async def _answer(self, exchange: Exchange) -> None:
         """Has the application answer, which hears of a client that leaves."""
+        if exchange.filled is not None and exchange.head.handler is not None:
+            await self._collect(exchange, exchange.filled, exchange.head.handler)
+            return
         with suppress(Gone):
             await self._service(exchange.head.scope, exchange.receive, exchange.send)
+
+    async def _collect(self, exchange: Exchange, body: bytearray, handler: Handler) -> None:
+        """Answers a unary call whose message goes to *body* as it comes."""
+        try:
+            message = await self._service.message(body, exchange.most, exchange.fill)
+            answer = handler(message, exchange.head.scope)
+        except Exception as error:  # noqa: BLE001 - it is explained, and logged there
+            self._refuse(exchange, error)
+        else:
+            await self._call(exchange, answer)
 
     async def _call(self, exchange: Exchange, answer: Coroutine[Any, Any, Parts]) -> None:
         """Answers a unary call; when its client leaves, it is cancelled."""
@@ -439,7 +491,7 @@ class Connection(asyncio.Protocol):
             size += len(part)
         whole = size + PREFIX
         if self._prefix or whole > min(self._largest, self.room(exchange)):
-            await _send_slowly(exchange, size, parts)
+            await self._send_slowly(exchange, size, parts)
             return
         stream = exchange.id
         self._window -= whole
@@ -450,8 +502,16 @@ class Connection(asyncio.Protocol):
                 *(whole << 8 | _DATA, 0, stream, 0, size),
             ),
             *parts,
-            _END_OF_ANSWER.pack(_END_FRAME, _END_HEADERS | _END_STREAM, stream, _OK_END),
+            _END_OF_ANSWER.pack(_END_FRAME, _WHOLE, stream, _OK_END),
         )
+
+    async def _send_slowly(self, exchange: Exchange, size: int, parts: Parts) -> None:
+        """Answers with one message of *size* bytes, as there is room for it."""
+        self.headers(exchange, _OK_START, ends=False)
+        with suppress(Gone):
+            for part in (b"\0" + _WORD.pack(size), *parts):
+                await exchange.send_body(part)
+            self.headers(exchange, _OK_END, ends=True)
 
     def _refuse(self, exchange: Exchange, error: Exception) -> None:
         """A function of its own: what holds the error must not be in a frame that this holds."""
@@ -470,13 +530,13 @@ class Connection(asyncio.Protocol):
             self._send(_MORE, 0 if rest else _END_HEADERS, exchange.id, first)
         exchange.is_answered = ends
 
-    def data(self, exchange: Exchange, data: bytes | memoryview, *, ends: bool) -> None:
+    def data(self, exchange: Exchange, data: Data, *, ends: bool) -> None:
         size, stream, largest = len(data), exchange.id, self._largest
         self._window -= size
         exchange.window -= size
         exchange.is_answered = ends
         last = max(0, size - 1) // largest * largest
-        parts: list[bytes | memoryview] = []
+        parts: list[Data] = []
         if last:
             head = _FRAME.pack(largest << 8 | _DATA, 0, stream)
             for at in range(0, last, largest):
@@ -541,7 +601,7 @@ class Connection(asyncio.Protocol):
     def _send(self, kind: int, flags: int, stream: int, payload: bytes = b"") -> None:
         self._write(_FRAME.pack(len(payload) << 8 | kind, flags, stream), payload)
 
-    def _write(self, *parts: bytes | memoryview) -> None:
+    def _write(self, *parts: Data) -> None:
         """Writes *parts* with all else of this turn of the loop."""
         if not self._out:
             self._loop.call_soon(self._flush)
@@ -556,16 +616,6 @@ class Connection(asyncio.Protocol):
             self._transport.writelines(out)
         elif out:
             self._transport.write(b"".join(out))
-
-
-async def _send_slowly(exchange: Exchange, size: int, parts: Parts) -> None:
-    """Answers with one message of *size* bytes, as there is room for it."""
-    with suppress(Gone):
-        await exchange.send(START)
-        for part in (b"\0" + _WORD.pack(size), *parts):
-            await exchange.send({"type": "http.response.body", "body": part, "more_body": True})
-        await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
-        await exchange.send(OK_TRAILERS)
 
 
 def _unpadded(payload: bytes, flags: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, cast
 
 from fabric.core.errors import DeadlineExceeded, InvalidRequest, Overloaded
@@ -18,6 +19,10 @@ PREFIX = 5
 """Bytes before a gRPC message: a flag, and its length."""
 _SWEEP = 1.0
 """Seconds between two looks for garbage while somebody waits for room."""
+
+
+Fill = Callable[[bytearray, int, float], Awaitable[None]]
+"""See `Exchange.fill`."""
 
 
 class Disconnected(Exception):
@@ -35,7 +40,8 @@ class Room:
     def __init__(self, size: int) -> None:
         self._size = size
         self._left = size
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self.waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        """Those who asked for so much, the first first."""
         self.returned: deque[int] = deque()
         """Room that is free again and not yet counted as such."""
         self._swept = False
@@ -46,32 +52,40 @@ class Room:
         loop = asyncio.get_running_loop()
         size = min(size, self._size)
         place = (size, loop.create_future())
-        self._waiting.append(place)
+        self.waiting.append(place)
         self.admit()
         self._sweep()
         try:
             await place[1]
         except asyncio.CancelledError:
-            if place in self._waiting:
-                self._waiting.remove(place)
+            if place in self.waiting:
+                self.waiting.remove(place)
             elif not place[1].cancelled():  # its turn came together with the end
                 self._left += size
             self.admit()
             raise
         return Held(self, size, loop)
 
+    def take_at_once(self, size: int) -> Held | None:
+        """The same, if there is room now and nobody waits for some."""
+        self.admit()
+        if self.waiting or size > self._left:
+            return None
+        self._left -= size
+        return Held(self, size, asyncio.get_running_loop())
+
     def admit(self) -> None:
         """Whoever there is room for has it."""
         while self.returned:
             self._left += self.returned.popleft()
-        while self._waiting and self._waiting[0][0] <= self._left:
-            size, turn = self._waiting.popleft()
+        while self.waiting and self.waiting[0][0] <= self._left:
+            size, turn = self.waiting.popleft()
             if not turn.done():
                 self._left -= size
                 turn.set_result(None)
 
     def _sweep(self) -> None:
-        if self._waiting and not self._swept:
+        if self.waiting and not self._swept:
             self._swept = True
             asyncio.get_running_loop().call_later(_SWEEP, self._sweep_again)
             gc.collect()
@@ -93,6 +107,8 @@ class Held(bytearray):
 
     def __del__(self) -> None:
         self._room.returned.append(self._taken)
+        if not self._room.waiting:  # whoever comes next counts it
+            return
         try:  # it may be the end of the loop, or of the stack: then the next one sees to it
             self._loop.call_soon_threadsafe(self._room.admit)
         except RuntimeError:
@@ -138,8 +154,17 @@ class Intake:
             raise InvalidRequest("the request holds no gRPC message")
         size = PREFIX + int.from_bytes(body[1:PREFIX], "big")
         self._check(size)
-        if len(body) != size:
-            raise InvalidRequest("a unary request holds exactly one gRPC message")
+        _check_whole(body, size)
+        return body
+
+    async def collected(self, body: bytearray, size: int, fill: Fill) -> bytearray:
+        """The message, without its prefix, that goes to *body*, which is to have *size* bytes.
+
+        Raises what `message` raises.
+        """
+        await self._fill(body, size, fill)
+        _check_whole(body, size)
+        del body[:PREFIX]  # nothing is copied for it
         return body
 
     async def body(self, receive: Receive, length: int | None) -> bytes:
@@ -180,6 +205,12 @@ class Intake:
             text = f"there was no room for {size} bytes in {self.patience:g} s: send fewer at once"
             raise Overloaded(text) from None
 
+    def take_at_once(self, size: int) -> bytearray | None:
+        """The same, if it is allowed and there is room now."""
+        if size > self.most:
+            return None
+        return bytearray() if size <= SMALL else self._room.take_at_once(size)
+
     async def _rest(
         self, receive: Receive, event: Message, start: bytes | bytearray, size: int
     ) -> bytearray:
@@ -187,13 +218,8 @@ class Intake:
         longer than *size* some more."""
         body = await self.take(size)
         body += start
-        if (fill := event.get("fill")) is not None:  # see `Exchange`
-            try:
-                await fill(body, size, self.patience)
-            except TimeoutError:
-                raise self.interrupted() from None
-            except OSError:
-                raise Disconnected from None
+        if (fill := event.get("fill")) is not None:
+            await self._fill(body, size, fill)
             return body
         more = True
         while more and len(body) <= size:
@@ -201,6 +227,14 @@ class Intake:
             body += event.get("body", b"")
             more = event.get("more_body", False)
         return body
+
+    async def _fill(self, body: bytearray, size: int, fill: Fill) -> None:
+        try:
+            await fill(body, size, self.patience)
+        except TimeoutError:
+            raise self.interrupted() from None
+        except OSError:
+            raise Disconnected from None
 
     def interrupted(self) -> DeadlineExceeded:
         """What is told whose body stopped coming."""
@@ -223,3 +257,8 @@ class Intake:
         if message["type"] != "http.request":
             raise Disconnected
         return message
+
+
+def _check_whole(body: bytes | bytearray, size: int) -> None:
+    if len(body) != size:
+        raise InvalidRequest("a unary request holds exactly one gRPC message")

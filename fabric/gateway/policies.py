@@ -121,6 +121,11 @@ class Policies:
             return None, f"policy {used.version} knows none of the candidates"
         return judged, ""
 
+    def explored(self, route: str) -> bytes:
+        """What is known of the candidates by the policy of *route*, to explore from."""
+        used = self._used.get(route)
+        return b"" if used is None or used.policy is None else used.policy.explored
+
     def _time(self, used: _Used, seconds: float) -> None:
         used.slow = used.slow + 1 if seconds > _SLOW else 0
         if used.slow >= _TOO_OFTEN:

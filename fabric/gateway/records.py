@@ -41,10 +41,14 @@ _PATIENCE = 5.0
 _LAST_PATIENCE = 1.0
 _FIRST_WAIT = 0.2
 _LONGEST_WAIT = 5.0
+_REFUSALS = frozenset(
+    (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+)
+"""What one bad record may be answered with, which would be again."""
 _NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Kept:
     """One decision with the plan that it made, and what came of it so far."""
 
@@ -56,6 +60,8 @@ class Kept:
     outcomes: list[Outcome] = field(default_factory=list)
     heard: set[tuple[str, str]] = field(default_factory=set)
     """What was said of it: the id of the feedback, or else whom it was about."""
+    bytes: int = 0
+    """In memory, about."""
 
 
 class Records:
@@ -70,7 +76,7 @@ class Records:
         self._waiting_bytes = 0
         self._news = asyncio.Event()
         self.dropped = 0
-        """What was not reported, for lack of room while the control plane was away."""
+        """What was not reported: for lack of room while the control plane was away, or refused."""
 
     def find(self, request: str) -> Kept | None:
         """The decision for the request with this id, if it is among the latest."""
@@ -85,13 +91,24 @@ class Records:
         expected: Mapping[str, float] = _NOTHING,
     ) -> None:
         """Keeps *decision*, and has it and its outcomes reported if *is_reported*."""
-        self._kept[decision.request] = Kept(decision, plan, is_reported, expected)
-        self._kept_bytes += _size(decision)
-        while len(self._kept) > self._most or self._kept_bytes > self._most_bytes:
-            _, oldest = self._kept.popitem(last=False)
-            self._kept_bytes -= _size(oldest.decision)
+        kept = Kept(decision, plan, is_reported, expected)
+        self._kept[decision.request] = kept
+        self._grow(kept, _size(decision))
         if is_reported:
             self._report(decision)
+
+    def hear(self, kept: Kept, said: tuple[str, str]) -> None:
+        """Remembers that this was *said* of a decision that is kept."""
+        kept.heard.add(said)
+        self._grow(kept, 200 + sum(map(len, said)))
+
+    def _grow(self, kept: Kept, size: int) -> None:
+        """*kept* holds so many bytes more; the oldest are let go of for it."""
+        kept.bytes += size
+        self._kept_bytes += size
+        while len(self._kept) > self._most or self._kept_bytes > self._most_bytes:
+            _, oldest = self._kept.popitem(last=False)
+            self._kept_bytes -= oldest.bytes
 
     def __call__(
         self,
@@ -119,6 +136,7 @@ class Records:
             is_shadow=is_shadow,
         )
         kept.outcomes.append(outcome)
+        self._grow(kept, _size(outcome))
         if kept.is_reported:
             self._report(outcome)
 
@@ -129,11 +147,11 @@ class Records:
         if len(self._waiting) < _BATCH:
             await asyncio.sleep(_GATHERED)
 
-    def take(self) -> list[Decision | Outcome]:
-        """What is to be reported next, the oldest first; it waits no more."""
+    def take(self, most: int = _BATCH) -> list[Decision | Outcome]:
+        """What is to be reported next, the oldest first, *most* of it; it waits no more."""
         taken: list[Decision | Outcome] = []
         size = 0
-        while self._waiting and len(taken) < _BATCH and size < _BATCH_BYTES:
+        while self._waiting and len(taken) < most and size < _BATCH_BYTES:
             taken.append(self._waiting.popleft())
             size += _size(taken[-1])
         self._waiting_bytes -= size
@@ -175,7 +193,8 @@ async def reported(records: Records, stub: LearningServiceStub) -> AsyncIterator
 
     At the end what still waits is said once more, if that takes no longer than a second.
     """
-    task = asyncio.create_task(_report(records, stub))
+    reporter = _Reporter(records, stub)
+    task = asyncio.create_task(reporter.report())
     try:
         yield
     finally:
@@ -183,42 +202,83 @@ async def reported(records: Records, stub: LearningServiceStub) -> AsyncIterator
         await asyncio.wait((task,))
         with suppress(grpc.RpcError, TimeoutError):
             async with asyncio.timeout(_LAST_PATIENCE):
-                while taken := records.take():
-                    await stub.Record(_request(taken))
+                while await reporter.tell():
+                    pass
 
 
-async def _report(records: Records, stub: LearningServiceStub) -> None:
-    wait = _FIRST_WAIT
-    while True:
-        await records.come()
-        taken = records.take()
-        sending = asyncio.ensure_future(stub.Record(_request(taken), timeout=_PATIENCE))
+class _Reporter:
+    """Tells the control plane behind *stub* what waits in *records*.
+
+    What is refused is told again in halves, until one alone is: that one is dropped.
+    """
+
+    def __init__(self, records: Records, stub: LearningServiceStub) -> None:
+        self._records = records
+        self._stub = stub
+        self._most = _BATCH
+        """Decisions and outcomes that are told at a time."""
+
+    async def report(self) -> None:
+        """Tells what waits, whenever there is something, for ever; leaves nothing half told."""
+        wait = _FIRST_WAIT
+        while True:
+            await self._records.come()
+            telling = asyncio.create_task(self.tell())
+            try:
+                await asyncio.shield(telling)
+            except asyncio.CancelledError:
+                await _ended(telling)
+                raise
+            except grpc.RpcError as error:
+                if wait == _FIRST_WAIT:
+                    log.warning("what is decided waits to be reported: %s", error.code())
+                await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                wait = min(2 * wait, _LONGEST_WAIT)
+            else:
+                wait = _FIRST_WAIT
+
+    async def tell(self) -> bool:
+        """Tells what waits next, and lets go of it where it is told, or refused alone; whether
+        there was anything.
+
+        Raises:
+            grpc.RpcError: the control plane takes nothing now.
+        """
+        if not (taken := self._records.take(self._most)):
+            return False
         try:
-            await asyncio.shield(sending)
+            await self._stub.Record(_request(taken), timeout=_PATIENCE)
         except asyncio.CancelledError:
-            await _ended(sending)
-            if sending.cancelled() or sending.exception() is not None:
-                records.put_back(taken)
+            self._records.put_back(taken)
             raise
         except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:  # nor will it ever be taken
-                log.error("the control plane refuses what was decided: %s", error.details())
-                records.dropped += len(taken)
-                continue
-            if wait == _FIRST_WAIT:
-                log.warning("what is decided waits to be reported: %s", error.code())
-            records.put_back(taken)
-            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-            wait = min(2 * wait, _LONGEST_WAIT)
+            if error.code() in _REFUSALS:
+                self._refused(taken, error.details())
+            else:
+                self._records.put_back(taken)
+            if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+                raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the rest is told
+            self._refused(taken, repr(error))
         else:
-            wait = _FIRST_WAIT
+            self._most = min(2 * self._most, _BATCH)
+        return True
+
+    def _refused(self, taken: list[Decision | Outcome], why: str) -> None:
+        self._most = max(len(taken) // 2, 1)
+        if len(taken) > 1:
+            self._records.put_back(taken)
+            return
+        self._records.dropped += 1
+        kind = type(taken[0]).__name__.lower()
+        log.error("the %s of request %s is not reported: %s", kind, taken[0].request, why)
 
 
-async def _ended(sending: asyncio.Future[pb.RecordResponse]) -> None:
-    """Returns when *sending* has come to an end, which may have been taken just now."""
-    await asyncio.wait((sending,), timeout=_LAST_PATIENCE)
-    sending.cancel()
-    await asyncio.wait((sending,))
+async def _ended(telling: asyncio.Task[bool]) -> None:
+    """Returns when *telling* has come to an end: what it tells may have been taken just now."""
+    await asyncio.wait((telling,), timeout=_LAST_PATIENCE)
+    telling.cancel()
+    await asyncio.gather(telling, return_exceptions=True)
 
 
 def _request(taken: list[Decision | Outcome]) -> pb.RecordRequest:

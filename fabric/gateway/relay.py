@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import logging
 import re
 import time
 from contextlib import aclosing
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from fabric.gateway.grpc import Parts, Scope, StreamHandler
 
+log = logging.getLogger(__name__)
+
 _RETURN = 3.0
 """Seconds for the control plane to be there again; connecting to it is tried every two."""
 QUIET = 15.0
@@ -58,7 +61,10 @@ _RESERVED = (b":", b"grpc-", b"access-control-", b"sec-")
 
 
 def heard(handler: StreamHandler, hear: Callable[[bytes], Awaitable[None]]) -> StreamHandler:
-    """As *handler*; *hear* is given what it has been asked, once it has answered."""
+    """As *handler*; *hear* is given what it has been asked, once it has answered.
+
+    What is wrong then is this gateway's alone, and nothing of it is told to the caller.
+    """
 
     async def answering(
         requests: AsyncIterator[bytes], scope: Scope
@@ -74,7 +80,10 @@ def heard(handler: StreamHandler, hear: Callable[[bytes], Awaitable[None]]) -> S
             async for parts in answers:
                 yield parts
         for request in asked:
-            await hear(request)
+            try:
+                await hear(request)
+            except Exception:
+                log.exception("what was said by %s is not heard here", scope["path"])
 
     return answering
 

@@ -56,6 +56,8 @@ class ReplicaPool:
         self._admissions: dict[str, Admission] = {}
         self._rooms: dict[str, int] = {}
         """What may wait at one replica, both by the specialist's key."""
+        self.ill: set[str] = set()
+        """The keys of specialists none of whose replicas is well."""
         self._groups: dict[str, Group] = {}
         """What may be chosen from, by the specialist's key."""
         self._usual: dict[tuple[str, float], tuple[float | None, float]] = {}
@@ -179,28 +181,30 @@ class ReplicaPool:
             FabricError: what the replica answers.
         """
         member = self._member(card, request)
-        link = member.link
-        request.asked = member.replica
-        is_patient = request.insists and (member.is_alone or self._is_last(member, request))
+        link, admission = member.link, member.admission
+        request.asked = replica = member.replica
+        is_patient = not request.idempotent
+        if request.insists:
+            is_patient = member.is_alone or self._is_patient(member, request)
         if member.breaker.is_tripped:
             deadline = self._begun(member, request, deadline)
-        begun = member.admission.entered(request.tenant)
+        begun = admission.entered(request.tenant)
         try:
             payload = await link.call(
                 request.payload, deadline, request.trace, is_patient=is_patient
             )
         except FabricError as error:
-            member.admission.left(request.tenant)
+            admission.left(request.tenant)
             self._failed(member, request, error)
             raise
         except BaseException:
-            member.admission.left(request.tenant)
+            admission.left(request.tenant)
             member.breaker.left(request)
             raise
-        member.admission.left(request.tenant, begun)
+        admission.left(request.tenant, begun)
         if member.breaker.answered(request):
             self._sort(member.key)
-        return InferResponse(payload, link.peer.replica)
+        return InferResponse(payload, replica)
 
     async def stream(
         self, card: Card, request: InferRequest, deadline: Deadline
@@ -208,7 +212,7 @@ class ReplicaPool:
         """Asks as `infer` does, for any number of responses."""
         member = self._member(card, request)
         link = member.link
-        is_patient = request.insists and (member.is_alone or self._is_last(member, request))
+        is_patient = self._is_patient(member, request)
         if member.breaker.is_tripped:
             deadline = self._begun(member, request, deadline)
         responses = link.stream(request.payload, deadline, request.trace, is_patient=is_patient)
@@ -267,9 +271,11 @@ class ReplicaPool:
             raise Unavailable(f"replica {request.replica} is not there")
         return self._members[request.replica]
 
-    def _is_last(self, member: Member, request: InferRequest) -> bool:
-        """Whether nobody but *member* is left to answer *request*."""
-        if request.replica:
+    def _is_patient(self, member: Member, request: InferRequest) -> bool:
+        """Whether *request* waits for *member* though it is silent: nobody else may answer it."""
+        if not request.insists:
+            return not request.idempotent
+        if member.is_alone or request.replica:
             return True
         return bool(request.avoid) and not self._groups[member.key].has_other(member, request)
 
@@ -279,8 +285,7 @@ class ReplicaPool:
         one is well, in half of the time, so that it may be asked after it."""
         member.breaker.begins(request)
         group = self._groups.get(member.key)
-        is_probe = member.breaker.is_probed_by(request) and not request.replica
-        if not is_probe or group is None or group.is_ill:
+        if not _is_spare(member, request) or group is None or group.is_ill:
             return deadline
         now = time.monotonic()
         return deadline.within(deadline.remaining(now) / 2, now)
@@ -292,7 +297,7 @@ class ReplicaPool:
             Unavailable: instead of it, where it was but a probe and another replica is well.
         """
         link, breaker = member.link, member.breaker
-        is_probe = breaker.is_probed_by(request) and not request.replica
+        is_spare = _is_spare(member, request)
         is_one_of_many = isinstance(error, Unavailable) and (link.is_silent or not link.is_open)
         if not is_fault(error, link.usual) or (is_one_of_many and member.is_counted):
             breaker.left(request)
@@ -302,7 +307,7 @@ class ReplicaPool:
                 log.warning("replica %s of %s: %s", member.replica, member.key, breaker.standing())
                 self._sort(member.key)
         group = self._groups.get(member.key)
-        if is_probe and error.substitutable and group is not None and not group.is_ill:
+        if is_spare and error.substitutable and group is not None and not group.is_ill:
             why = f"it is tried again and fails: {error.message}"
             raise Unavailable(why, replica=member.replica) from error
 
@@ -310,7 +315,8 @@ class ReplicaPool:
         """Chooses anew among the replicas of one specialist."""
         members = [m for m in self._members.values() if m.key == key and m.link.can_serve]
         if members:
-            self._groups[key] = self._group(key, members)
+            group = self._groups[key] = self._group(key, members)
+            (self.ill.add if group.is_ill else self.ill.discard)(key)
 
     def _group(self, key: str, members: Sequence[Member]) -> Group:
         return Group(members, self._known[key], self._breaking, self._rooms.get(key, _ROOM))
@@ -360,4 +366,12 @@ class ReplicaPool:
                 serving.setdefault(member.key, []).append(member)
                 member.is_counted &= member.link.is_silent
         self._groups = {key: self._group(key, members) for key, members in serving.items()}
+        self.ill.clear()
+        self.ill.update(key for key, group in self._groups.items() if group.is_ill)
         self.on_change()
+
+
+def _is_spare(member: Member, request: InferRequest) -> bool:
+    """Whether *request* is a probe of *member*, and another replica may answer it as well."""
+    is_bound = request.replica or not request.idempotent
+    return not is_bound and member.breaker.is_probed_by(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -10,10 +11,11 @@ from fabric.api.routing.v1 import learning_service_pb2 as learning_pb
 from fabric.api.routing.v1 import route_pb2 as route_pb
 from fabric.api.routing.v1 import routing_service_pb2 as pb
 from fabric.core.decisions import Decision
-from fabric.core.errors import InvalidRequest
+from fabric.core.errors import FabricError, InvalidRequest
 from fabric.core.routes import Requirements
 from fabric.gateway.grpc import decoded
 from fabric.gateway.mirror import AWAY
+from fabric.routing.allowance import Allowance
 from fabric.wire.cards import from_message, to_message
 from fabric.wire.status import from_rpc
 
@@ -28,14 +30,25 @@ if TYPE_CHECKING:
 
 _PATIENCE = 3.0
 """Seconds for the control plane to remember."""
+_SHARE = 0.1
+"""Of the time, for explaining plans, which name all cards and are made for each call,"""
+_MOST_SAVED = 1.0
+"""and the seconds of it that are saved."""
+_TOO_OFTEN = (
+    "plans are explained too often for the time that there is: ask again later, or for what was "
+    "decided by the id of a request"
+)
 
 
 class Routing:
     """How this gateway decides, and has decided."""
 
-    def __init__(self, view: View, learning: LearningServiceStub) -> None:
+    def __init__(
+        self, view: View, learning: LearningServiceStub, allowance: Allowance | None = None
+    ) -> None:
         self._view = view
         self._learning = learning
+        self._allowance = allowance or Allowance(_SHARE, _MOST_SAVED, _TOO_OFTEN)
 
     def handlers(self) -> dict[str, Handler]:
         return {"/fabric.api.routing.v1.RoutingService/Explain": self.explain}
@@ -43,14 +56,22 @@ class Routing:
     async def explain(self, payload: bytes, scope: Scope) -> Parts:
         request = decoded(pb.ExplainRequest, payload)
         if not request.request_id:
-            asked = _read(request.requirements) if request.HasField("requirements") else None
-            plan = self._view.planner.explained(request.model, request.version, asked)
-            response = self._planned(plan, request.model)
-        elif (kept := self._view.records.find(request.request_id)) is not None:
+            with self._allowance.taken():
+                return (self._explained(request).SerializeToString(),)
+        if (kept := self._view.records.find(request.request_id)) is not None:
             response = self._kept(kept)
+            if kept.is_reported:
+                with suppress(FabricError):  # the rest is known here
+                    response.feedback.extend((await self._record(request.request_id)).feedback)
         else:
             response = await self._recorded(request.request_id)
         return (response.SerializeToString(),)
+
+    def _explained(self, request: pb.ExplainRequest) -> pb.ExplainResponse:
+        """What a request of this kind would meet now."""
+        asked = _read(request.requirements) if request.HasField("requirements") else None
+        plan = self._view.planner.explained(request.model, request.version, asked)
+        return self._planned(plan, request.model)
 
     def _planned(self, plan: Plan, model: str) -> pb.ExplainResponse:
         candidates = [
@@ -91,17 +112,11 @@ class Routing:
         return response
 
     async def _recorded(self, request: str) -> pb.ExplainResponse:
-        """What the control plane knows of a decision, which may be another gateway's.
+        """What there is to say of a decision that this gateway does not remember.
 
-        Raises:
-            NotFound: it knows none.
-            Unavailable: it is away.
+        Raises as `_record`.
         """
-        asked = learning_pb.ListDecisionsRequest(request=request, limit=1)
-        try:
-            (record,) = (await self._learning.ListDecisions(asked, timeout=_PATIENCE)).records
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc(error, AWAY) from None
+        record = await self._record(request)
         decision = from_message(record.decision, Decision)
         candidates = [
             pb.Candidate(
@@ -120,6 +135,21 @@ class Routing:
             outcomes=record.outcomes,
             feedback=record.feedback,
         )
+
+    async def _record(self, request: str) -> learning_pb.Record:
+        """What the control plane knows of a decision, which may be another gateway's.
+
+        Raises:
+            NotFound: it knows none.
+            Unavailable: it is away.
+        """
+        asked = learning_pb.ListDecisionsRequest(request=request, limit=1)
+        try:
+            listed = await self._learning.ListDecisions(asked, timeout=_PATIENCE)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error, AWAY) from None
+        record: learning_pb.Record = listed.records[0]
+        return record
 
 
 def _read(message: Message) -> Requirements:

@@ -89,7 +89,7 @@ class Server:
                 while self._connections or self._http1.state.connections:
                     await asyncio.sleep(_POLL)
 
-    def _speaking(self, transport: asyncio.Transport, start: bytes) -> asyncio.Protocol:
+    def _speaking(self, transport: asyncio.Transport, start: bytes) -> Connection | H11Protocol:
         """What answers a client that begins with *start*."""
         if start != _TOLD_BY:
             return self._http1.protocol()
@@ -115,7 +115,7 @@ class _Undecided(asyncio.Protocol):
         self,
         undecided: set[_Undecided],
         patience: float,
-        speaking: Callable[[asyncio.Transport, bytes], asyncio.Protocol],
+        speaking: Callable[[asyncio.Transport, bytes], Connection | H11Protocol],
     ) -> None:
         self._undecided = undecided
         self._patience = patience
@@ -140,7 +140,9 @@ class _Undecided(asyncio.Protocol):
             return
         self.connection_lost(None)
         protocol = self._speaking(self._transport, start)
+        self._transport.pause_reading()  # who has a buffer of its own is read into it from then on
         self._transport.set_protocol(protocol)
+        self._transport.resume_reading()
         protocol.connection_made(self._transport)
         protocol.data_received(self._data)
 
@@ -176,7 +178,7 @@ class _Http1:
         self._config.load()
         self.state = ServerState()
 
-    def protocol(self) -> asyncio.Protocol:
+    def protocol(self) -> H11Protocol:
         return H11Protocol(self._config, self.state, {})
 
     def drain(self) -> None:

@@ -49,6 +49,7 @@ class View:
             self.catalog.routes,
             self._find,
             self.catalog.names,
+            lambda: [each.card for each in self.catalog.specialists.values()],
             lambda key: pool.count(key) > 0,
             region=region,
         )

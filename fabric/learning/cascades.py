@@ -1,11 +1,11 @@
 """Thresholds and calibrations of cascades, from answers of which is known whether they were right.
 
 How sure an answer must be follows from the share of wrong answers that is accepted, with a
-guarantee for any number of rows: "Learn then Test" (Angelopoulos et al., 2021). One half of the
-rows makes the calibrations, and puts the thresholds in the order of their risk (Laufer-Goldshtein
-et al., "Efficiently Controlling Multiple Risks with Pareto Testing", 2023); on the other half they
-are tested in that order, up to the first one that may miss the risk. So the chance that any of
-those that pass is wrong more often than that is `DELTA` at most.
+guarantee for any number of rows: "Learn then Test" by fixed sequence testing (Angelopoulos et al.,
+2021, section 2.2). A few of the rows make the calibrations, and say from which threshold on there
+is hope; on all others the thresholds are tested in their order, from the surest answers on, up to
+the first one that may miss the risk. So the chance that any of those that pass is wrong more often
+than that is `DELTA` at most. What can be certified depends on the rows that are left to test.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ _FEWEST_ROWS = 20
 """and rows for each of them."""
 _DIGITS = 6
 """Of its numbers, which people read."""
+_ENOUGH = 200
+"""Rows to learn from: more than that, and than a tenth of all, are better used to test."""
+_CLEAR = 2.0
+"""Standard errors of a difference that is more than luck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +177,14 @@ def _fit(
     draw: np.random.Generator,
 ) -> _Fit:
     rows = draw.permutation(len(confidence))
-    learn, test = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+    learned = max(2 * _FEWEST_ROWS, min(len(rows) // 4, _ENOUGH), len(rows) // 10)
+    learn, test = rows[:learned], rows[learned:]
     columns = range(confidence.shape[1])
     points = tuple(calibration(confidence[learn, j], correct[learn, j]) for j in columns)
     spent = np.cumsum(cost)
     sure = _read(points, confidence[learn])[:, :-1]
     shares = np.linspace(0, 1, _MOST_THRESHOLDS)
-    thresholds = np.unique([0.0, 1.0, *np.round(np.nanquantile(sure, shares), 4)])
+    thresholds = np.unique([0.0, 1.0, *np.round(np.nanquantile(sure, shares), 4)])[::-1]
 
     def tried(rows: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """[thresholds, n]: how wrong each answer would be, and what it would cost."""
@@ -187,25 +192,36 @@ def _fit(
         stage = np.stack([_answering(sure, threshold) for threshold in thresholds])
         return wrong[np.arange(len(rows)), stage], spent[stage]
 
-    order = np.argsort(tried(learn)[0].mean(axis=1), kind="stable")
+    start = _start(tried(learn)[0])
     wrong, costs = tried(test)
     passed: list[int] = []
-    for place in order.tolist():
+    for place in range(start, len(thresholds)):
         if _chance(wrong[place], risk) > DELTA:
             break
         passed.append(place)
-    chosen = min(passed, key=lambda place: float(costs[place].mean()), default=int(order[0]))
+    chosen = min(passed, key=lambda place: float(costs[place].mean()), default=start)
     return _Fit(float(thresholds[chosen]), points, bool(passed))
 
 
+def _start(wrong: NDArray[np.float64]) -> int:
+    """Which threshold is tested first, by how *wrong* each answer is under each [thresholds, n]:
+    the highest, which asks the last, unless that is clearly worse than the best."""
+    best = int(wrong.mean(axis=1).argmin())
+    behind = wrong[0] - wrong[best]
+    is_clear = behind.mean() > _CLEAR * behind.std() / np.sqrt(len(behind))
+    return best if is_clear else 0
+
+
 def calibration(confidence: NDArray[np.float64], correct: NDArray[np.float64]) -> _Points:
-    """How often answers are right by their confidence: isotonic over quantiles of it.
+    """How often answers are right by their confidence: isotonic over quantiles of it, and centred
+    (Oron and Flournoy, "Centered Isotonic Regression", 2017), so that it rises between any two
+    levels, and a threshold can part the answers of one.
 
     Each of up to 20 groups of rows has one answer more that is right and one that is wrong
     (Laplace), so that a few right ones do not make certainty. It has no points if nobody knows
     the confidence of any answer.
     """
-    from sklearn.isotonic import IsotonicRegression
+    from sklearn.isotonic import isotonic_regression
 
     known = np.isfinite(confidence)
     confidence, correct = np.round(confidence[known], _DIGITS), correct[known]
@@ -216,13 +232,12 @@ def calibration(confidence: NDArray[np.float64], correct: NDArray[np.float64]) -
     group = np.searchsorted(edges, confidence, side="right")
     sizes = np.bincount(group)
     kept = sizes > 0
-    centers = np.round(np.bincount(group, confidence)[kept] / sizes[kept], _DIGITS)
-    shares = (np.bincount(group, correct)[kept] + 1) / (sizes[kept] + 2)
-    fitted = IsotonicRegression(y_min=0, y_max=1).fit(centers, shares, sizes[kept])
-    accuracy = np.round(fitted.predict(centers), _DIGITS)
-    bends = np.diff(accuracy) != 0
-    told = np.append(True, bends) | np.append(bends, True)  # others lie on a level between two
-    return centers[told], accuracy[told]
+    sizes, sums = sizes[kept], np.bincount(group, confidence)[kept]
+    shares = (np.bincount(group, correct)[kept] + 1) / (sizes + 2)
+    fitted = isotonic_regression(shares, sample_weight=sizes)
+    accuracy, level = np.unique(np.round(fitted, _DIGITS), return_inverse=True)
+    centers = np.bincount(level, sums) / np.bincount(level, sizes)
+    return np.round(centers, _DIGITS), accuracy
 
 
 def _read(points: Sequence[_Points], confidence: NDArray[np.float64]) -> NDArray[np.float64]:

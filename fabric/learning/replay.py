@@ -62,11 +62,10 @@ class Replay:
         self._decisions = [record.decision for record in found]
         names = dict.fromkeys(name for d in self._decisions for name in d.candidates)
         self._columns = {name: column for column, name in enumerate(names)}
-        self._propensities = self._table([d.propensities for d in self._decisions])
         rewards = self._rewards(found)
-        self._rows = np.arange(len(found))
-        self._first = np.array([self._columns[d.candidates[0]] for d in self._decisions])
-        self._reward = rewards[self._rows, self._first]
+        self._propensities, self._known = self._seen(~np.isnan(rewards))
+        """[n, k] With which the reward of each was to be known, and where it is by that."""
+        self._reward = np.where(self._known, rewards, 0.0)
         if foresight is None:
             queries = [decision.query for decision in self._decisions]
             self._expected = cross_fitted(queries, rewards, seed)
@@ -85,8 +84,7 @@ class Replay:
             InvalidRequest: no such method, or the policy's probabilities do not sum to 1.
         """
         chances = self._chances(policy)
-        logged = self._propensities[self._rows, self._first]
-        weights = chances[self._rows, self._first] / logged
+        weights = self._weights(chances)
         value, error = self._valued(chances, weights, method)
         return Estimate(
             value=value,
@@ -106,7 +104,7 @@ class Replay:
             InvalidRequest: the probabilities of one of them do not sum to 1.
         """
         apart = self._chances(policy) - self._chances(other)
-        weights = apart[self._rows, self._first] / self._propensities[self._rows, self._first]
+        weights = self._weights(apart)
         value, error = self._valued(apart, weights, "dr")
         unsupported = np.abs(apart[self._propensities == 0]).sum() / 2
         return Estimate(
@@ -130,19 +128,47 @@ class Replay:
     def _valued(
         self, chances: NDArray[np.float64], weights: NDArray[np.float64], method: str
     ) -> tuple[float, float]:
-        """The estimate and its standard error."""
+        """The estimate and its standard error, of *weights* [n, k]."""
         if method == "ips":
-            return _mean(weights * self._reward)
+            return _mean((weights * self._reward).sum(axis=1))
         if method == "snips":
             total = float(weights.sum())
             if not total:
                 raise InvalidRequest("the log has none of the policy's choices; use method 'dr'")
-            value = float(weights @ self._reward) / total
-            return value, float(np.linalg.norm(weights * (self._reward - value))) / total
+            value = float((weights * self._reward).sum()) / total
+            off = (weights * (self._reward - value)).sum(axis=1)
+            return value, float(np.linalg.norm(off)) / total
         if method == "dr":
-            surprise = self._reward - self._expected[self._rows, self._first]
-            return _mean((chances * self._expected).sum(axis=1) + weights * surprise)
+            surprise = weights * (self._reward - self._expected)
+            return _mean((chances * self._expected + surprise).sum(axis=1))
         raise InvalidRequest(f"no method {method!r}; use {', '.join(METHODS)}")
+
+    def _weights(self, chances: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[n, k] How much likelier each reward that is known is under *chances* than it was."""
+        return np.divide(
+            chances, self._propensities, out=np.zeros(chances.shape), where=self._known
+        )
+
+    def _seen(self, told: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """[n, k] The probability of each to be first or, with a label, the shadow; who was either.
+
+        A shadow counts where its own probability was logged. Labels often are of the first alone,
+        so how often a shadow has one is counted (Horvitz and Thompson 1952, for several draws).
+        """
+        first = self._table([d.propensities for d in self._decisions])
+        none = (0.0,) * len(self._columns)
+        shadow = self._table(
+            [d.shadow_propensities or none[: len(d.candidates)] for d in self._decisions]
+        )
+        seen = np.zeros(told.shape, np.bool_)
+        asked = np.zeros(told.shape, np.bool_)
+        for row, decision in enumerate(self._decisions):
+            seen[row, self._columns[decision.candidates[0]]] = True
+            if decision.shadow in self._columns:
+                asked[row, self._columns[decision.shadow]] = True
+        asked &= shadow > 0
+        share = (asked & told).sum() / max(asked.sum(), 1)
+        return first + share * shadow, seen | (asked & told)
 
     def _asked(self, function: ForCandidates) -> NDArray[np.float64]:
         return self._table([function(d.query, d.candidates) for d in self._decisions])

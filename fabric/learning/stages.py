@@ -39,7 +39,9 @@ def fit_prior(
     """Means of each task and domain, shrunk towards those of the task, of all, and to *start* [k].
 
     Empirical Bayes with a prior worth *strength* labels (Efron and Morris, Stein's Estimation Rule
-    and Its Competitors, 1973): few labels say little, whatever they say.
+    and Its Competitors, 1973): few labels say little, whatever they say. How hard a task or domain
+    is for all candidates is known sooner than how hard it is for one, so that one of which hardly
+    anything was observed there is no worse, or better, than the others for that.
     """
     groups: dict[tuple[str, str], list[int]] = {}
     for row, query in enumerate(queries):
@@ -49,6 +51,7 @@ def fit_prior(
 
     def shrunk(rows: Any, towards: Floats) -> Floats:
         weight, total = w[rows].sum(0), (w[rows] * y[rows]).sum(0)
+        towards = towards + (total - weight * towards).sum() / (weight.sum() + strength)
         return np.asarray((total + strength * towards) / (weight + strength))
 
     means = {("", ""): shrunk(slice(None), start)}

@@ -15,6 +15,7 @@ from fabric.core.policies import Policy, in_use
 from fabric.core.routes import Learning
 from fabric.learning.losing import why_lost
 from fabric.learning.records import table_of
+from fabric.routing.exploration import Explorer
 from fabric.routing.learned import Learned
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from fabric.core.cards import Card, Evidence
     from fabric.core.decisions import Record
-    from fabric.core.routes import Route
+    from fabric.core.routes import Exploration, Route
     from fabric.learning.outcomes import Table
 
 
@@ -71,28 +72,32 @@ class Studied:
     """Versions of policies that must not be used any more, and why."""
 
     def write(self) -> bytes:
-        """As `read` takes it: a line of JSON, then the policy's data."""
+        """As `read` takes it: a line of JSON, then what the policy has in bytes."""
         policy = self.policy
         head = {
             "labels": policy and policy.labels,
             "trained": policy and policy.trained,
             "report": policy and policy.report,
+            "explored": policy and len(policy.explored),
             "why": self.why,
             "lost": dict(self.lost),
         }
-        return json.dumps(head).encode() + b"\n" + (policy.data if policy else b"")
+        rest = policy.explored + policy.data if policy else b""
+        return json.dumps(head).encode() + b"\n" + rest
 
     @classmethod
     def read(cls, route: str, written: bytes) -> Studied:
         """Raises ValueError when it was not written by `write`."""
-        head, newline, data = written.partition(b"\n")
+        head, newline, rest = written.partition(b"\n")
         if not newline:
             raise ValueError("it says nothing")
         said = json.loads(head)
         if said["why"]:
             return cls(why=said["why"], lost=said["lost"])
         fields = {name: said[name] for name in ("labels", "trained", "report")}
-        return cls(policy=Policy(route=route, version=1, data=data, **fields), lost=said["lost"])
+        explored, data = rest[: said["explored"]], rest[said["explored"] :]
+        policy = Policy(route=route, version=1, data=data, explored=explored, **fields)
+        return cls(policy=policy, lost=said["lost"])
 
 
 def study(
@@ -123,15 +128,17 @@ def study(
     kept = np.flatnonzero(weights.max(axis=1) >= _LEAST_WEIGHT)
     table, weights = table.rows(kept), weights[kept]
     learnt = train(table, weights=weights, evidence={k: c.evidence for k, c in cards.items()})
+    data = learnt.write()
+    learned = Learned.read(data)  # what cannot be read is never handed out
     policy = Policy(
         route=route.name,
         version=1,
-        data=learnt.write(),
+        data=data,
+        explored=_explored(route.exploration, records, learned),
         labels=len(kept),
         trained=now,
         report=json.dumps(learnt.report),
     )
-    Learned.read(policy.data)  # what cannot be read is never handed out
     return Studied(policy=policy, lost=lost)
 
 
@@ -141,6 +148,22 @@ def seconds_of(trained: str) -> float:
         return float(timegm(time.strptime(trained, TIME)))
     except ValueError:
         return 0.0
+
+
+def _explored(exploration: Exploration, records: Sequence[Record], learned: Learned) -> bytes:
+    """How much *records*, by time, say of each candidate, which *learned* was trained on."""
+    if not exploration.is_on:
+        return b""
+    explorer = Explorer(exploration)
+    places = {name: place for place, name in enumerate(learned.candidates)}
+    for record in records:
+        query = record.decision.query
+        expected = learned.prior.predict(query)
+        for name, reward in record.rewards.items():
+            score = float(expected[places[name]]) if name in places else float("nan")
+            explorer.learn(query, name, reward, score)
+    explorer.rebase()
+    return explorer.write()
 
 
 def _lost(

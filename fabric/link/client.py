@@ -344,7 +344,9 @@ class Link(FramedProtocol):
         log.warning("replica %s owes answers and says nothing", self.peer.replica)
         for request_id, answer in self.calls.items():
             if request_id not in self._patient and not answer.done():
-                answer.set_exception(self._unheard())
+                error = self._unheard()
+                error.begun = True
+                answer.set_exception(error)
                 self.send(CANCEL, request_id)
 
     def closed(self) -> None:

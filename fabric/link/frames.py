@@ -17,7 +17,8 @@ A frame is a header of 12 bytes, little-endian, then its payload:
     STATISTICS  nothing; answered by a RESPONSE with ModelStatistics
     MEMORY    what the peer finds memory by that the sender writes large frames to, see
               `fabric.link.memory`; with the flag TAKEN the answer of who has found it
-    FREE      u64 place in that memory which its reader is done with
+    FREE      u64 place in that memory which its reader is done with; it goes with the next frame,
+              or within a second
 
 The payload of a frame flagged ELSEWHERE is in that memory: u64 place, u64 length.
 """
@@ -25,13 +26,13 @@ The payload of a frame flagged ELSEWHERE is in that memory: u64 place, u64 lengt
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import socket
 import struct
 import threading
 import weakref
+from collections import deque
 from dataclasses import asdict, dataclass, fields
 from enum import IntEnum
 from typing import TYPE_CHECKING, cast
@@ -92,6 +93,9 @@ class Frame(IntEnum):
 HELLO, REQUEST, RESPONSE, ERROR, CANCEL, PING, DRAIN, CREDIT, STATISTICS, MEMORY, FREE = (
     int(kind) for kind in Frame
 )
+
+
+_FREE_HEADER = HEADER.pack(_PLACE.size, 0, FREE, 0, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,14 +163,14 @@ def decode_error(payload: bytes | memoryview) -> FabricError:
     return error_of(payload[0], reason.decode(errors="replace"), message.decode(errors="replace"))
 
 
-class _Read(threading.local):
-    """What was read last, of whichever of a thread's links: it is cut into frames at once."""
+class _Reading(threading.local):
+    """What was read last, of whichever of a thread's connections: it is taken apart at once."""
 
     def __init__(self) -> None:
         self.buffer = memoryview(bytearray(_MOST_READ))
 
 
-_read = _Read()
+reading = _Reading()
 
 
 class FramedProtocol(asyncio.BufferedProtocol):
@@ -201,7 +205,9 @@ class FramedProtocol(asyncio.BufferedProtocol):
         self._lent: Lent | None = None
         """Where large frames go, from the first on."""
         self._borrowed: mmap.mmap | None = None
-        """Where those of the peer are."""
+        """Where those of the peer are,"""
+        self._unread: deque[int] = deque()
+        """and places there that nobody reads any more, which the peer has not been told."""
         self._shrink_timer: asyncio.TimerHandle | None = None
 
     # ------------------------------------------------------------------ for subclasses
@@ -282,6 +288,8 @@ class FramedProtocol(asyncio.BufferedProtocol):
 
     def _flush(self) -> None:
         self._flush_is_due = False
+        while self._unread:
+            self._out += (_FREE_HEADER, _PLACE.pack(self._unread.popleft()))
         out, self._out = self._out, []
         if not out or self._transport is None or self._transport.is_closing():
             return
@@ -321,12 +329,12 @@ class FramedProtocol(asyncio.BufferedProtocol):
         self.closed()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return _read.buffer if self._missing is None else self._missing
+        return reading.buffer if self._missing is None else self._missing
 
     def buffer_updated(self, nbytes: int) -> None:
         self._heard = self._loop.time()
         if self._missing is None:
-            data = bytes(_read.buffer[:nbytes])
+            data = bytes(reading.buffer[:nbytes])
             self._cut(self._rest + data if self._rest else data)
             return
         self._missing = self._missing[nbytes:]
@@ -391,13 +399,8 @@ class FramedProtocol(asyncio.BufferedProtocol):
         if begin + length > min(len(self._borrowed), self._max_frame + begin):
             return None
         view = np.frombuffer(self._borrowed, np.uint8, length, begin)
-        weakref.finalize(view, self._unread, begin).atexit = False
+        weakref.finalize(view, self._unread.append, begin).atexit = False  # in whatever thread
         return view.data
-
-    def _unread(self, place: int) -> None:
-        """Nobody reads what is at *place* any more; called in whatever thread was the last."""
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self.send, FREE, 0, 0, _PLACE.pack(place))
 
     def _freed(self, place: int) -> None:
         if self._lent is None or not self._lent.free(place):
@@ -419,6 +422,8 @@ class FramedProtocol(asyncio.BufferedProtocol):
             return
         if silent >= self.limits.ping_interval:
             self.send(PING, 0)
+        elif self._unread:  # its peer may wait for room, and nothing else goes there
+            self._flush()
         self._ping_timer = self._loop.call_later(self.limits.ping_interval, self._ping)
 
     def _notice_progress(self, transport: asyncio.Transport, now: float) -> None:

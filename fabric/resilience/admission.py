@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -93,7 +92,8 @@ class Admission:
         self._gradient: Gradient | None = None
         self._clock = clock
         self.in_flight = 0
-        self._by_tenant: Counter[str] = Counter()
+        self._by_tenant: dict[str, int] = {}
+        """Those of whoever has a name."""
         self._asking: set[str] = set()
         """Who has asked since the last turn,"""
         self._before: set[str] = set()
@@ -114,19 +114,20 @@ class Admission:
     def admits(self, tenant: str, room: float = math.inf) -> bool:
         """Whether one more request of *tenant* is let in."""
         self._asking.add(tenant)
-        limit = self.limit(room)
+        limit = room if self._gradient is None else self.limit(room)
         if self.in_flight < _ANYBODYS * limit:
             return True
         self._turn(tenant)
         if self.in_flight >= limit:
             return False
         sharing = len(self._asking | self._before)
-        return sharing == 1 or self._by_tenant[tenant] < limit / sharing
+        return sharing == 1 or self._of(tenant) < limit / sharing
 
     def entered(self, tenant: str) -> float:
         """One is in flight; gives since when, where that is of use."""
         self.in_flight += 1
-        self._by_tenant[tenant] += 1
+        if tenant:
+            self._by_tenant[tenant] = self._by_tenant.get(tenant, 0) + 1
         return 0.0 if self._gradient is None else self._clock()
 
     def left(self, tenant: str, since: float | None = None) -> None:
@@ -134,10 +135,16 @@ class Admission:
         if since is not None and self._gradient is not None:
             self._gradient.answered(self._clock() - since, self.in_flight)
         self.in_flight -= 1
-        if self._by_tenant[tenant] == 1:
-            del self._by_tenant[tenant]
-        else:
-            self._by_tenant[tenant] -= 1
+        if tenant:
+            others = self._by_tenant.pop(tenant) - 1
+            if others:
+                self._by_tenant[tenant] = others
+
+    def _of(self, tenant: str) -> int:
+        """Requests of *tenant* in flight."""
+        if tenant:
+            return self._by_tenant.get(tenant, 0)
+        return self.in_flight - sum(self._by_tenant.values())
 
     def _turn(self, tenant: str) -> None:
         """Forgets who has not asked lately; it need not be known while there is room."""

@@ -20,6 +20,7 @@ from fabric.core.errors import (
     DeadlineExceeded,
     FabricError,
     Internal,
+    InvalidAnswer,
     SpecialistFailed,
     Unavailable,
 )
@@ -302,4 +303,4 @@ def is_fault(error: FabricError, usual: float) -> bool:
     """
     if isinstance(error, DeadlineExceeded):
         return error.waited > 0.0 and error.waited >= _IN_TIME * usual
-    return isinstance(error, Unavailable | SpecialistFailed | Internal)
+    return isinstance(error, Unavailable | SpecialistFailed | InvalidAnswer | Internal)

@@ -41,13 +41,6 @@ class Walk:
     """Attempts that were made at the candidate that is tried."""
     _made: int = 0
 
-    @property
-    def is_last(self) -> bool:
-        """Whether nobody comes after the candidate that is tried."""
-        candidates = self.plan.candidates
-        may_follow = self.request.substitute and candidates[self.place].terms.substitute
-        return not may_follow or self.place + 1 >= len(candidates)
-
     def after(self, error: FabricError, attempt: Attempt) -> Candidate | None:
         """The candidate to try after *attempt* failed with *error*; None if nothing is left."""
         if error.replica or not self.here:
@@ -102,9 +95,25 @@ class Walk:
         return None
 
 
+def is_last(plan: Plan, request: InferRequest, place: int) -> bool:
+    """Whether nothing is sure to answer *request* if the candidate at *place* does not."""
+    if not request.substitute or not plan.candidates[place].terms.substitute:
+        return True
+    if place + 1 < len(plan.candidates):
+        return False
+    return not plan.given or not any(
+        entry.static and Unavailable.condition in entry.conditions for entry in plan.given
+    )
+
+
 def exhausted(failed: Sequence[Attempt], last: FabricError) -> FabricError:
-    """What the caller is told when nobody answered: the *last* error, and how the others failed."""
-    if len(failed) <= 1:
-        return last
-    tried = "; ".join(f"{a.specialist}:{a.version}: {a.message}" for a in failed)
-    return type(last)(f"{len(failed)} attempts failed: {tried}", replica=last.replica)
+    """What the caller is told when nobody answered: the *last* error, and how the others failed.
+
+    It is never *last* itself, which whoever raises it holds on to: its traceback would hold whoever
+    that is, and the request with it, until somebody looks for such cycles.
+    """
+    message = last.message
+    if len(failed) > 1:
+        tried = "; ".join(f"{a.specialist}:{a.version}: {a.message}" for a in failed)
+        message = f"{len(failed)} attempts failed: {tried}"
+    return type(last)(message, replica=last.replica, retry_after=last.retry_after)

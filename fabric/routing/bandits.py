@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from hashlib import blake2b
 from typing import TYPE_CHECKING
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,24 +15,20 @@ if TYPE_CHECKING:
 
 Vector = NDArray[np.float64]
 
-CELLS = 64
-"""Kinds of requests that are told apart by task and domain; more than that share cells."""
 FEATURES = 32
 """Length of what `features` makes of a request."""
 _HASHED = FEATURES - 1
 _WORDS = 48
 """Of a text that are read."""
 _MIDPOINTS = (np.arange(64) + 0.5) / 64
-_RIDGE = 1.0
+_RIDGE = 10.0
+"""Labels that a score is worth, before any of its candidate's own in some direction."""
 _OPTIMISM = 0.5
-"""Standard deviations of a success, which are 0.5 at most, that LinUCB hopes for."""
+"""What LinUCB hopes for beyond the mean, in its standard errors of a label of deviation one: a
+success has 0.5 at most, so it is one of its own."""
+_NOTHING = 1e-9
 _REACH = 5.0
 """Standard deviations beyond which nobody is expected."""
-
-
-def cell_of(query: Query) -> int:
-    """The kind of a request, from 0 to `CELLS` - 1, by its task and domain."""
-    return crc32(f"{query.task}\0{query.domain}".encode()) % CELLS
 
 
 def best_of(means: Vector, strengths: Vector) -> Vector:
@@ -66,26 +62,35 @@ def best_of(means: Vector, strengths: Vector) -> Vector:
 
 
 def features(query: Query) -> Vector:
-    """[FEATURES]: a constant, then task, domain, words and numbers, hashed into what is left.
+    """[FEATURES]: a constant, then task, domain, words and numbers in what is left.
 
-    Each of the four has length 1 before hashing (Weinberger et al. 2009, arXiv:0902.2206).
+    Each of the four has length 1, and names and words lie in directions of their own: that many of
+    them can be told apart as there are places (Weinberger et al. 2009, arXiv:0902.2206, with as
+    many hashes as places).
     """
-    hashed = np.zeros(FEATURES)
-    hashed[0] = 1.0
+    made = np.zeros(FEATURES)
+    made[0] = 1.0
     for name, value in (("task", query.task), ("domain", query.domain)):
         if value:
-            hashed[1 + crc32(f"{name}\0{value}".encode()) % _HASHED] += 1.0
+            made[1:] += _direction(f"{name}\0{value}")
     words = query.text[: _WORDS * 16].lower().split()[:_WORDS]
-    for word in words:
-        code = crc32(word.encode())
-        hashed[1 + code % _HASHED] += (1 - (code >> 30 & 2)) / math.sqrt(len(words))
+    if words:
+        made[1:] += sum(map(_direction, words)) / math.sqrt(len(words))
     if query.numbers:
         numbers = np.array(query.numbers)
         length = math.sqrt(float(numbers @ numbers))
         places, signs = _sketch(len(numbers))
         if 0 < length < math.inf:
-            hashed[1:] += np.bincount(places, signs * numbers / length, _HASHED)
-    return hashed
+            made[1:] += np.bincount(places, signs * numbers / length, _HASHED)
+    return made
+
+
+@lru_cache(maxsize=4096)
+def _direction(name: str) -> Vector:
+    """[FEATURES - 1], of length 1."""
+    bits = np.unpackbits(np.frombuffer(blake2b(name.encode(), digest_size=4).digest(), np.uint8))
+    direction: Vector = (1.0 - 2.0 * bits[1:].astype(np.float64)) / math.sqrt(_HASHED)
+    return direction
 
 
 @lru_cache(maxsize=16)
@@ -100,7 +105,9 @@ def _sketch(size: int) -> tuple[NDArray[np.intp], Vector]:
 class Linear:
     """Discounted ridge regressions of gains on the features of requests, one for each candidate.
 
-    LinUCB (Li et al. 2010, arXiv:1003.0146), discounted (Russac et al. 2019, arXiv:1909.09146).
+    LinUCB (Li et al. 2010, arXiv:1003.0146), discounted (Russac et al. 2019, arXiv:1909.09146) in
+    the direction of each new label alone: labels of one kind of requests do not make what is known
+    of others forgotten (directional forgetting, Kulhavý 1987; Cao and Schwartz 2000).
     """
 
     def __init__(self, rows: int) -> None:
@@ -118,9 +125,15 @@ class Linear:
         hopes: Vector = gains + _OPTIMISM * np.sqrt(ways @ x)
         return hopes
 
-    def learn(self, row: int, x: Vector, gain: float, weight: float, kept: float) -> None:
-        self.gram[row] = kept * self.gram[row] + weight * np.outer(x, x)
-        self.moment[row] = kept * self.moment[row] + weight * gain * x
+    def learn(self, row: int, x: Vector, gain: float, kept: float) -> None:
+        gram, moment = self.gram[row], self.moment[row]
+        way = gram @ x
+        if (known := float(x @ way)) > _NOTHING:
+            gone = (1.0 - kept) / known * way
+            moment -= gone * float(x @ moment)
+            gram -= np.outer(gone, way)
+        gram += np.outer(x, x)
+        moment += gain * x
         self.solve(row)
 
     def solve(self, rows: int | slice) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import NamedTuple
 
-from fabric.core.cards import Specialist
+from fabric.core.cards import Card, Specialist
 from fabric.core.plans import PLAIN, Candidate, Refusal, Terms
 from fabric.core.routes import CONDITIONS, ChainEntry, Requirements, Route
 from fabric.routing.filters import Check, checks, refused
@@ -28,6 +28,8 @@ class Known:
     """A specialist by name and version; without a version the latest that is ready, if any is."""
     names: Callable[[], Iterable[str]] = tuple
     """Of all specialists."""
+    cards: Callable[[], Iterable[Card]] = tuple
+    """Of all versions of all specialists, to tell which limits are alike; without, all differ."""
     is_ready: Callable[[str], bool] = bool
     """Whether a replica of `name:version` can be sent requests."""
     live: Live = NOTHING

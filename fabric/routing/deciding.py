@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 _SIMILARITY = "similarity"
 _QUALITY = "quality"
-_MOST_SAID = 16
-"""Candidates whose scores are told anew, of whom many more than are ever asked: those behind them
-keep what the plan for all requests says, and their scores are in the decision alone."""
+_MOST_SAID = 8
+"""Candidates whose scores are told anew, twice as many as a route asks by default: those behind
+them keep what the plan for all requests says, and their scores are in the decision alone."""
 _AHEAD = 1e-9
 """Of one candidate over the next, of whom a policy expects as much."""
 
@@ -127,12 +127,16 @@ class Frame:
 
 
 def decided(
-    frame: Frame, seen: Seen, judged: Judged | None, explorer: Explores | None
+    frame: Frame,
+    seen: Seen,
+    judged: Judged | None,
+    explorer: Explores | None,
+    expected: Mapping[str, float] | None = None,
 ) -> tuple[Plan, Decision]:
     """The plan for one request, and what is to be remembered of how it came about.
 
     The same arguments make the same plan: what is drawn is drawn by the request's id. Propensities
-    are over all that is drawn.
+    are over all that is drawn. *expected* is what `likely` says, where it was asked before.
     """
     similarity = _similarity(frame, seen)
     taken = frame.evidence
@@ -148,25 +152,33 @@ def decided(
         else:
             share = 1.0 - share
             doubts.append(f"policy {judged.version} would ask {frame.keys[other.order[0]]}")
-    choice = _choice(frame, taken, seen, judged, explorer)
+    choice = _choice(frame, taken, seen, judged, explorer, expected)
     order = taken.order
     if choice is not None and (first := frame.keys.index(choice.first)) != order[0]:
         order = [first, *(place for place in order if place != first)]
     propensities = _propensities(frame, taken, other, share, choice)
+    shadows = _shadows(frame, taken, choice)
+    if shadows and share < 1.0:
+        rest = _shadows(frame, other, _choice(frame, other, seen, judged, explorer, expected))
+        shadows = {key: share * shadows[key] + (1.0 - share) * rest[key] for key in shadows}
     kind = "policy" if taken.policy else "evidence"
     if choice is not None and choice.kind:
         kind = choice.kind
+    scores = taken.scores.tolist()
     decision = Decision(
         request=seen.request,
         route=frame.plan.route,
         time=seen.time,
         query=seen.query,
         candidates=tuple([frame.keys[place] for place in order]),
-        scores=tuple(taken.scores[order].tolist()),
+        scores=tuple([scores[place] for place in order]),
         propensities=tuple([propensities[frame.keys[place]] for place in order]),
         policy=taken.policy,
         kind=kind,
         shadow=choice.shadow if choice is not None else "",
+        shadow_propensities=tuple(
+            [shadows[frame.keys[place]] for place in order] if shadows else []
+        ),
     )
     if kind == "exploration":
         doubts.append("tried to learn of it")
@@ -185,21 +197,26 @@ def _expected(judged: Judged) -> Floats:
     Who is not known is taken to be as good as the worst, and nobody to be better than whom the
     policy would ask: its guard may stay with one whom it expects less of, see `Learned.choose`.
     """
-    is_known = ~np.isnan(judged.success)
+    is_known, order = ~np.isnan(judged.success), np.array(judged.order)
     success = np.where(is_known, judged.success, judged.success[is_known].min())
-    order = list(judged.order)
     expected: Floats = np.minimum(success, success[order[0]])
     expected[order] -= _AHEAD * np.arange(len(order))
     return expected
 
 
 def _choice(
-    frame: Frame, taken: _Ranking, seen: Seen, judged: Judged | None, explorer: Explores | None
+    frame: Frame,
+    taken: _Ranking,
+    seen: Seen,
+    judged: Judged | None,
+    explorer: Explores | None,
+    expected: Mapping[str, float] | None,
 ) -> Choice | None:
     """Who is tried to learn of it; None where nobody may be, as in a cascade."""
     if explorer is None or frame.plan.cascade is not None:
         return None
-    expected = likely(frame, judged)
+    if expected is None:
+        expected = likely(frame, judged)
     in_order = {frame.keys[place]: expected[frame.keys[place]] for place in taken.order}
     return explorer.decide(seen.request, seen.query, in_order)
 
@@ -231,6 +248,15 @@ def _propensities(
     found[frame.keys[taken.order[0]]] -= (1.0 - share) * kept
     found[frame.keys[other.order[0]]] += (1.0 - share) * kept
     return found
+
+
+def _shadows(frame: Frame, ranking: _Ranking, choice: Choice | None) -> dict[str, float]:
+    """With which each is asked too, where the candidates stand as in *ranking*; empty where nobody
+    is to be."""
+    if choice is None or not choice.shadows:
+        return {}
+    names = (frame.keys[place] for place in ranking.order)
+    return dict(zip(names, choice.shadows, strict=True))
 
 
 def _explored(exploration: Exploration, count: int) -> float:

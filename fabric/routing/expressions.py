@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from collections.abc import Mapping
-from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -19,12 +17,11 @@ from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING, Any
 
 from fabric.core.cards import Card
-from fabric.core.errors import InvalidRequest, Overloaded
+from fabric.core.errors import InvalidRequest
+from fabric.routing.allowance import Allowance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from fabric.core.deadlines import Clock
+    from collections.abc import Callable
 
 
 def _library() -> Any:
@@ -55,32 +52,13 @@ _TEXT = re.compile(r"'[^']*'|\"[^\"]*\"")
 _POSITION = re.compile(r"<input>:(\d+):(\d+): (?:Syntax error: )?([^\n]*)")
 
 
-class Allowance:
-    """Seconds of CPU that the expressions of requests may take together: a twentieth of the time
-    that passes, and what was saved of it, which is two tenths of a second at most."""
-
-    def __init__(self, clock: Clock = time.monotonic, cpu: Clock = time.thread_time) -> None:
-        self._clock = clock
-        self._cpu = cpu
-        self._left = _MOST_SAVED
-        self._at = clock()
-
-    @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Takes away what the block takes. Raises Overloaded before it if nothing is left."""
-        now = self._clock()
-        self._left = min(_MOST_SAVED, self._left + (now - self._at) * _SHARE)
-        self._at = now
-        if self._left <= 0:
-            raise Overloaded(
-                "expressions of requests take too long: state them in a route, where they are "
-                "evaluated once"
-            )
-        begun = self._cpu()
-        try:
-            yield
-        finally:
-            self._left -= self._cpu() - begun
+def allowance() -> Allowance:
+    """What the expressions of requests may take together: a twentieth of the time."""
+    refusal = (
+        "expressions of requests take too long: state them in a route, where they are evaluated "
+        "once"
+    )
+    return Allowance(_SHARE, _MOST_SAVED, refusal)
 
 
 @lru_cache(1024)

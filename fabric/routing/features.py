@@ -79,8 +79,8 @@ def hashed(data: bytes, bits: int) -> NDArray[np.intp]:
     edges = folded == 32
     starts = np.flatnonzero(edges[:-1] & ~edges[1:]) + 1
     ends = np.flatnonzero(~edges[:-1] & edges[1:]) + 1
-    spans = [_spans(prefix, starts, ends), _spans(prefix, starts[:-1], ends[1:])]
-    return (np.concatenate(spans) >> np.uint64(64 - bits)).astype(np.intp)
+    spans = _spans(prefix, np.concatenate((starts, starts[:-1])), np.concatenate((ends, ends[1:])))
+    return (spans >> np.uint64(64 - bits)).astype(np.intp)
 
 
 def counted(data: bytes, bits: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -137,7 +137,7 @@ def statistics(data: bytes) -> NDArray[np.float64]:
     codes = np.frombuffer(data, dtype=np.uint8)
     total = max(len(codes), 1)
     counts = np.bincount(codes, minlength=256) @ _CLASS_TABLE
-    spaces = np.isin(codes, (32, 10))
+    spaces = (codes == 32) | (codes == 10)
     words = int((spaces[1:] & ~spaces[:-1]).sum()) + 1
     digits = (codes >= 48) & (codes <= 57)
     numbers = int((digits[1:] & ~digits[:-1]).sum()) + int(bool(len(digits)) and bool(digits[0]))

@@ -72,13 +72,21 @@ class Words:
     topics: NDArray[np.float16]
     """[fewer buckets, topics], directions in which texts differ most, for the forest."""
 
-    def read(self, text: bytes) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """What is to be added to the prior, [k], and where the text lies, [topics]."""
+    def read(self, text: bytes) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """The buckets of a text's n-grams, and what each weighs."""
         buckets, counts = features.counted(text, len(self.rarity).bit_length() - 1)
-        weights = features.weighed(buckets, counts, self.rarity)
-        added = weights @ self.slopes[buckets].astype(np.float32) + self.level
+        return buckets, features.weighed(buckets, counts, self.rarity)
+
+    def added(self, buckets: NDArray[np.intp], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What is to be added to the prior: [k]."""
+        return np.asarray(weights @ self.slopes[buckets].astype(np.float32) + self.level)
+
+    def placed(
+        self, buckets: NDArray[np.intp], weights: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Where the text lies: [topics]."""
         folded = features.folded(buckets, len(self.rarity), len(self.topics))
-        return added, weights @ self.topics[folded].astype(np.float32)
+        return np.asarray(weights @ self.topics[folded].astype(np.float32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,21 +177,26 @@ class Learned:
             count += len(self.candidates) + self.words.topics.shape[1] + features.STATISTICS
         return count + (0 if self.numbers is None else len(self.numbers.middle))
 
-    def inputs(self, query: Query) -> NDArray[np.float32]:
-        """What the forest is told of a query, and all that the score depends on: [F]."""
+    def inputs(self, query: Query, *, is_whole: bool = True) -> NDArray[np.float32]:
+        """What the forest is told of a query, and all that the score depends on: [F].
+
+        Unless it *is_whole*, without what the forest alone is told.
+        """
         prior = self.prior.predict(query)
         parts: list[NDArray[Any]] = [prior]
         if self.words is not None:
             text = features.shortened(query.text)
-            added, topics = self.words.read(text)
-            parts += [prior + added, topics, features.statistics(text)]
+            read = self.words.read(text)
+            parts.append(prior + self.words.added(*read))
+            if is_whole:
+                parts += [self.words.placed(*read), features.statistics(text)]
         if self.numbers is not None:
             parts.append(self.numbers.scaled(query))
         return np.concatenate(parts).astype(np.float32)
 
     def score(self, query: Query) -> Floats:
         """Of each candidate the weighed sum of the stages: [k], what a query ranks them by."""
-        inputs = self.inputs(query)
+        inputs = self.inputs(query, is_whole=self.forest is not None)
         k = len(self.candidates)
         said: list[Floats | None] = [inputs[:k].astype(np.float64), None, None, None]
         if self.words is not None:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fabric.core.scores import are_probabilities, probabilities
 from fabric.core.tensors import Tensors
-from fabric.routing.confidence import are_probabilities, classes, margin, named, probabilities
+from fabric.routing.confidence import classes, margin, named
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

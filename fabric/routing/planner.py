@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 from fabric.core.errors import FabricError, NotFound, Unavailable
 from fabric.core.plans import Candidate, Plan, Refusal
 from fabric.core.routes import Requirements, Retry, Route
+from fabric.routing.allowance import Allowance
 from fabric.routing.candidates import MOST_CANDIDATES, UNLOADED, Asked, Known, through
 from fabric.routing.confidence import unusable
-from fabric.routing.expressions import Allowance, check_of_asked
+from fabric.routing.expressions import allowance, check_of_asked
 from fabric.routing.filters import checks, refused
+from fabric.routing.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +28,14 @@ _MOST_PLACES = 1 << 17
 """Candidates and refusals of all plans that are kept."""
 _MOST_NAMED = 8
 """Refusals that an error names."""
+_SHARE = 0.2
+"""Of the time, for making plans of kinds of requests that only a request speaks of,"""
+_MOST_SAVED = 1.0
+"""and the seconds of it that are saved for when the catalog changes."""
+_TOO_MANY = (
+    "requests ask for too many different things, each of which needs a plan: ask for fewer, or "
+    "state them in routes"
+)
 _LIVE_SCORERS = frozenset(("latency", "load"))
 
 
@@ -52,12 +62,18 @@ class Planner:
     """Makes plans, and keeps each until the catalog changes."""
 
     def __init__(
-        self, known: Callable[[], Known], draw: Callable[[], float] = random.random
+        self,
+        known: Callable[[], Known],
+        draw: Callable[[], float] = random.random,
+        asked: Allowance | None = None,
     ) -> None:
         self._known = known
         self._draw = draw
+        self._asked = asked or Allowance(_SHARE, _MOST_SAVED, _TOO_MANY)
+        """For plans of what only requests ask for."""
+        self._limits: Limits | None = None
         self._drawn: dict[tuple[str, str, Requirements | None], _Draw] = {}
-        self._allowance = Allowance()
+        self._expressions = allowance()
         self._places = 0
         self.live_seconds = 0.0
         """What it took to make those kept plans that follow how candidates fare."""
@@ -66,12 +82,14 @@ class Planner:
         """The catalog has changed: plans are made anew."""
         self._drawn.clear()
         self._places, self.live_seconds = 0, 0.0
+        self._limits = None
 
     def forget_live(self) -> None:
         """Candidates fare otherwise: plans that follow it are made anew."""
         self._drawn = {key: drawn for key, drawn in self._drawn.items() if not drawn.is_live}
         self._places = sum(drawn.places for drawn in self._drawn.values())
         self.live_seconds = 0.0
+        self._limits = None
 
     def plan(self, model: str, version: str, requirements: Requirements | None) -> Plan:
         """The plan for a request; under `weighted` one of several, drawn by weight.
@@ -80,20 +98,42 @@ class Planner:
             NotFound: no such model, or nobody in it meets the requirements.
             Unavailable: it is unloaded.
             InvalidRequest: the expression in the requirements is none, or takes too long.
+            Overloaded: requests ask for more different things than there is time for.
         """
-        key = (model, version, requirements)
-        drawn = self._drawn.get(key)
+        drawn = self._drawn.get((model, version, requirements))
         if drawn is None:
-            begun = time.perf_counter()
-            drawn = self._kept(key, self._made(model, version, requirements))
-            if drawn.is_live:
-                self.live_seconds += time.perf_counter() - begun
+            drawn = self._missing(model, version, requirements)
         if (plan := drawn.plan) is not None:
             return plan
         if drawn.error is not None:
             raise type(drawn.error)(drawn.error.message)
         point = self._draw() * drawn.weights[-1]
         return drawn.plans[min(bisect(drawn.weights, point), len(drawn.plans) - 1)]
+
+    def _missing(self, model: str, version: str, requirements: Requirements | None) -> _Draw:
+        """One plan for all limits that make no difference, whose refusals name one of them; but
+        where nobody may answer the error names what was asked for."""
+        if requirements is None:
+            return self._new(model, version, None)
+        if self._limits is None:
+            known = self._known()
+            self._limits = Limits(known.cards(), known.live)
+        alike = self._limits.rounded(requirements)
+        drawn = self._drawn.get((model, version, alike))
+        if drawn is None:
+            with self._asked.taken():
+                drawn = self._new(model, version, alike)
+        if drawn.error is None or alike == requirements:
+            return drawn
+        with self._asked.taken():
+            return self._new(model, version, requirements)
+
+    def _new(self, model: str, version: str, requirements: Requirements | None) -> _Draw:
+        begun = time.perf_counter()
+        drawn = self._kept((model, version, requirements), self._made(model, version, requirements))
+        if drawn.is_live:
+            self.live_seconds += time.perf_counter() - begun
+        return drawn
 
     def explained(self, model: str, version: str, requirements: Requirements | None) -> Plan:
         """The plan that a request would get now, with all candidates, or none; it is not kept.
@@ -117,7 +157,7 @@ class Planner:
         if requirements is not None:
             route = known.routes.get(model)
             domain = requirements.domain or (route.requirements.domain if route else "")
-            expressed = partial(check_of_asked, allowance=self._allowance)
+            expressed = partial(check_of_asked, allowance=self._expressions)
             found = checks(requirements, domain, known.live, expressed)
             asked = Asked(found, domain, requirements.versions, most)
         drawn = _plans(known, model, version, asked)

@@ -68,7 +68,7 @@ class Words:
             word: (1.0 + math.log(count)) * rarity.get(word, unknown)
             for word, count in words.items()
         }
-        length = math.sqrt(sum(weight * weight for weight in weights.values()))
+        length = math.hypot(*weights.values())
         return {word: weight / length for word, weight in weights.items()}
 
 

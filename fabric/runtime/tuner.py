@@ -76,7 +76,8 @@ async def tune(specialist: Specialist, wanted: Wanted, progress: Progress) -> Tu
     """Measures settings of *specialist*, for no longer than wanted, and says which is best.
 
     Raises:
-        FabricError: it cannot be opened as it is declared, does not run, or is no model.
+        FabricError: it cannot be opened as it is declared, does not run, or is no model, or there
+            is no time to measure anything.
     """
     end = time.monotonic() + wanted.seconds
     model = specialist.hosting.model
@@ -128,6 +129,11 @@ class _Tuner:
         for index, stage in enumerate(STAGES):
             since = self._round + 1
             await self._measure(stage, sum(each.share for each in STAGES[index:]))
+        if not self._results.times:
+            raise DeadlineExceeded(
+                f"nothing of {self._specialist.key} was measured within "
+                f"{self._wanted.seconds:g} s: give it more seconds"
+            )
         return Tuning(
             space=self._space,
             results=self._results,

@@ -33,23 +33,25 @@ class Heads:
         self._known: dict[int, tuple[tuple[bytes, ModelInferRequest], ...]] = {}
         """By the length of the request, the newest first."""
 
-    def of(self, payload: bytes | bytearray | memoryview) -> ModelInferRequest:
+    def of(self, payload: bytes | bytearray) -> ModelInferRequest:
         """The request *payload*, perhaps with other raw elements, or without them; not to be
         changed. Raises what `head_of` raises."""
-        if len(payload) > SMALL or not isinstance(payload, bytes):
-            return head_of(payload)
         for start, request in self._known.get(len(payload), ()):
             if payload.startswith(start):
                 return request
-        request = head_of(payload)
-        if len(request.raw_input_contents) == 1 and not request.id:  # seldom the same twice
-            self._remember(payload, request)
+        request, raw = parted(payload)
+        if len(raw) == 1 and not request.id:  # seldom the same twice
+            self._remember(payload, request, raw)
         return request
 
-    def _remember(self, payload: bytes, request: ModelInferRequest) -> None:
-        contents = request.raw_input_contents
-        size = head_size(payload, request, contents)
-        start = payload[:size] + marker(contents[0])
+    def _remember(
+        self,
+        payload: bytes | bytearray,
+        request: ModelInferRequest,
+        raw: Sequence[bytes | memoryview],
+    ) -> None:
+        size = head_size(payload, request, raw)
+        start = bytes(payload[:size]) + marker(raw[0])
         if not size or not payload.startswith(start):
             return
         if len(self._known) >= _MOST_LENGTHS:
@@ -129,7 +131,9 @@ def _varint(payload: memoryview, at: int) -> tuple[int, int]:
 
 
 def head_size(
-    payload: bytes | memoryview, request: ModelInferRequest, contents: Sequence[bytes | memoryview]
+    payload: bytes | bytearray | memoryview,
+    request: ModelInferRequest,
+    contents: Sequence[bytes | memoryview],
 ) -> int:
     """The bytes of *payload* before its raw elements *contents*; 0 if these are not its end.
 

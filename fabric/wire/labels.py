@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferResponse
 from fabric.core.errors import FabricError
+from fabric.core.scores import probabilities
 from fabric.wire.content import as_floats
 from fabric.wire.tensors import decode_outputs
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _LARGEST = 1 << 16
 """Bytes of an answer that is looked at; larger ones are seldom classifications."""
@@ -27,9 +24,9 @@ def label_of(payload: bytes | memoryview) -> tuple[str, float | None]:
     """The class that the `ModelInferResponse` *payload* names, and its confidence from 0 to 1.
 
     The class is the one element of an output of texts or whole numbers, else the index of the
-    largest of the first output of floats, whose shape is [C] or [1, C]. The confidence is the share
-    of the largest of these: of probabilities itself, of other scores by softmax. Empty and None
-    where the answer is no classification of one thing.
+    largest of the first output of floats, whose shape is [C] or [1, C]. The confidence is the
+    largest of the probabilities that these are. Empty and None where the answer is no
+    classification of one thing.
     """
     if len(payload) > _LARGEST:
         return "", None
@@ -48,17 +45,10 @@ def label_of(payload: bytes | memoryview) -> tuple[str, float | None]:
             label = _text(array.reshape(-1)[0])
     if scores is None or not np.isfinite(scores).all():
         return label, None
-    return label or str(int(scores.argmax())), _share_of_largest(scores)
+    return label or str(int(scores.argmax())), float(probabilities(scores).max())
 
 
 def _text(element: Any) -> str:
     if isinstance(element, bytes):
         return element[: 4 * _LONGEST].decode("utf-8", "ignore")[:_LONGEST]
     return str(int(element))
-
-
-def _share_of_largest(scores: NDArray[np.float64]) -> float:
-    largest = float(scores.max())
-    if float(scores.min()) >= 0.0 and math.isclose(float(scores.sum()), 1.0, abs_tol=1e-2):
-        return min(largest, 1.0)
-    return float(1.0 / np.exp(scores - largest).sum())

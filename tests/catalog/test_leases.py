@@ -86,6 +86,27 @@ def test_the_end_of_an_old_stream_is_no_matter(clock, leases):
     assert leases.next_end == clock() + 10.0
 
 
+def test_what_was_not_heard_costs_nobody_the_lease(clock, leases):
+    """Neither those whose lease would have ended meanwhile, nor those who gave up their stream."""
+    for name in ("slow", "gone", "late"):
+        leases.grant(name)
+        leases.renew(name, Load(), name)
+    leases.lost("gone", "gone")
+    clock.advance(30.0)
+    leases.forgive()
+    leases.lost("late", "late")
+    clock.advance(9.9)
+    assert leases.expire() == ()
+    clock.advance(0.1)
+    assert sorted(leases.expire()) == ["gone", "late", "slow"]
+
+    leases.grant("r")
+    leases.renew("r", Load(), "stream")
+    leases.lost("r", "stream")
+    clock.advance(0.5)
+    assert leases.expire() == ("r",)
+
+
 def test_without_a_lease_there_is_nothing_to_renew(clock, leases):
     """One that never registered, has left, or has expired, is told to register."""
     leases.grant("left")

@@ -6,13 +6,15 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
+from sqlalchemy import select
 
 from fabric.api.routing.v1 import learning_service_pb2 as pb
 from fabric.control import records as module
 from fabric.control.records import Records
 from fabric.control.store import Superseded, Writes, opened
+from fabric.control.tables import REQUESTS
 from fabric.core.errors import Conflict, Overloaded, Unavailable
-from fabric.testing import ManualClock
+from fabric.testing import ManualClock, route
 
 
 def decision(request: str, route: str = "r", time: float = 1.0, **fields: object) -> pb.Decision:
@@ -31,6 +33,7 @@ def score(request: str, value: float = 1.0, **fields: object) -> pb.Feedback:
 async def store(store_url):
     async with opened(store_url) as store:
         await store.load()
+        await store.write(Writes(routes={name: route(name, "a") for name in "rs"}))
         yield store
 
 
@@ -165,6 +168,24 @@ async def test_a_route_that_goes_takes_its_records_along(records, store):
     await Records(store, 100).load(["r"])
     assert await records.latest("", "", 9) == []
     assert await records.submit([score("x")]) == 1
+
+
+async def test_what_is_decided_while_its_route_goes_is_not_stored(records, store):
+    """Nor how it went; all that comes along is."""
+    async with store.writing():
+        deleting = asyncio.ensure_future(store.write(Writes(routes={"r": None})))
+        await asyncio.sleep(0)
+        late = asyncio.ensure_future(
+            records.record([decision("x"), decision("z", "s")], [outcome("x"), outcome("z")])
+        )
+        await asyncio.sleep(0)
+    await asyncio.gather(deleting, late)
+
+    (kept,) = await records.latest("", "", 9)
+    assert (kept.decision, list(kept.outcomes)) == (decision("z", "s"), [outcome("z")])
+    async with store.transaction() as connection:
+        stored = await connection.execute(select(REQUESTS.c.request))
+        assert stored.scalars().all() == ["z"]
 
 
 async def test_many_calls_share_a_transaction(records, store, monkeypatch):

@@ -169,6 +169,18 @@ async def test_feedback_may_come_first(plane, stub):
         ),
         (
             "SubmitFeedback",
+            {"feedback": [{"request": "x", "preferred": "a"}]},
+            "INVALID",
+            "feedback 0: preferred is 'a', it must read name:version",
+        ),
+        (
+            "SubmitFeedback",
+            {"feedback": [{"request": "x", "score": 1, "specialist": "a:"}]},
+            "INVALID",
+            "feedback 0: specialist is 'a:', it must read name:version",
+        ),
+        (
+            "SubmitFeedback",
             {"feedback": [{"request": "a\0b", "score": 1}]},
             "INVALID",
             "feedback 0: request has 3 characters; 256 may be, no NUL",

@@ -101,6 +101,31 @@ async def test_what_cannot_be_kept_is_refused(plane):
         await plane.controller.delete(Key(Kind.POLICY, "digits:1"))
 
 
+async def test_a_route_goes_over_to_a_policy_that_it_has(plane):
+    """Another one is refused, also where nothing would be changed, and the file as a whole."""
+    controller = plane.controller
+    with pytest.raises(InvalidRequest, match="'digits' names policy 1, and has none yet: leave"):
+        await controller.apply([], [route(policy=1)], dry_run=True)
+    for _ in range(2):
+        await controller.learn(LEARNT)
+    with pytest.raises(InvalidRequest, match="'digits' names policy 7, and has only 1, 2: leave"):
+        await controller.apply([specialist("b")], [route(policy=7), route("new")])
+
+    assert controller.catalog.routes == {"digits": route()}
+    await controller.apply([], [route(policy=1)])
+    assert controller.catalog.routes["digits"] == route(policy=1)
+
+
+async def test_what_a_route_named_before_is_not_refused(plane):
+    """Nor what a new route names: its file may come from a fabric where it has learned."""
+    new = route("new", policy=7)
+    await plane.controller.apply([], [new])
+
+    await plane.controller.apply([], [replace(new, description="Another.")])
+
+    assert plane.controller.catalog.routes["new"].description == "Another."
+
+
 async def test_a_gateway_keeps_its_policies_while_the_control_plane_is_away(sqlite_url):
     """It goes on from them, and hears of the next one when the control plane is back."""
     port, mirror, news = free_port(), Catalog(), asyncio.Event()

@@ -354,3 +354,16 @@ async def test_whoever_is_busy_is_passed_over_as_busy():
     invoker.busy = {"b", "c"}
     with pytest.raises(Overloaded):
         made.admit(request(), NEVER)
+
+
+async def test_whoever_follows_one_that_should_not_be_asked_is_tried_on_that():
+    """Which an entry of a chain may leave out."""
+    chain = [ChainEntry(name="a"), ChainEntry(name="b", on=("late",)), ChainEntry(name="c")]
+    plans = planner([specialist(name) for name in "abc"], [Route(name="r", chain=tuple(chain))])
+    invoker = FakeInvoker()
+    invoker.objections = {"a": "it fails"}
+    made, asked = Dispatcher(plans, invoker, ManualClock()), request()
+    made.admit(asked, NEVER)
+    answer = await made.infer(asked, NEVER)
+    assert answer.specialist == "c"
+    assert [each.specialist for each in answer.attempts] == ["a"]

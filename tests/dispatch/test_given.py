@@ -76,6 +76,19 @@ async def test_who_wants_the_first_candidate_is_given_nothing_else(asked):
         await made.infer(request(**asked), NEVER)
 
 
+async def test_nobody_who_should_not_be_asked_is_where_an_answer_is_sure():
+    """A cached one is not."""
+    for entry, kept, asked in ((STATIC, b"s", ""), (ChainEntry(cached=9), None, "ab")):
+        invoker = FakeInvoker(a=FAILED)
+        invoker.objections = dict.fromkeys("ab", "it fails")
+        made, of = dispatcher(invoker, entry, static=kept), request()
+        made.admit(of, NEVER)
+        answer = await made.infer(of, NEVER)
+        assert answer.response.payload == (kept or b"b")
+        assert "".join(name for name, *_ in invoker.asked) == asked
+        assert answer.attempts[0].message == ("nan" if asked else "it fails")
+
+
 async def test_it_is_given_on_what_its_entry_says():
     """And never for what is wrong with the request."""
     late = ChainEntry(static=(OUTPUT,), on=("late",))

@@ -27,6 +27,7 @@ class Pool:
     """Calls stay open until the test ends them; the replicas run what it says."""
 
     def __init__(self):
+        self.ill = set()
         self.running = {"model"}
         self.busy = False
         self.calls = []

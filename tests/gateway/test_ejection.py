@@ -152,6 +152,16 @@ async def test_a_probe_has_half_of_the_time(clock):
         assert (await held.next()).expires < Deadline.after(0.1).at
 
 
+async def test_a_probe_that_must_not_be_answered_twice_is_on_its_own(clock):
+    """Its error is the caller's, as it is."""
+    async with served(Failing(BROKEN), Saying()) as (pool, _):
+        await until_ejected(pool)
+        clock.advance(1.0)
+        (error,) = await ask(pool, idempotent=False)
+        assert isinstance(error, SpecialistFailed)
+        assert standings(pool)[1]["r0"].again == 2.0
+
+
 async def test_a_probe_whose_caller_leaves_says_nothing(clock):
     """The next request is one."""
     async with served(Failing(BROKEN), Saying()) as (pool, servers):
@@ -343,6 +353,18 @@ async def test_the_last_replica_is_waited_for_by_whoever_insists():
             assert pool.count("s:1") == 1
         assert [await patient, await later] == [["r0"], ["r0"]]
         await until(lambda: not pool.objection(S.card))
+
+
+@pytest.mark.usefixtures("_quick")
+async def test_what_must_not_be_answered_twice_waits_for_a_silent_replica():
+    """It may have begun with it."""
+    async with served(Saying()) as (pool, servers):
+        await ask(pool)
+        with stopped(servers[0]):
+            patient = asyncio.create_task(ask(pool, idempotent=False))
+            (error,) = await ask(pool)
+            assert (type(error), error.begun) == (Unavailable, True)
+        assert await patient == ["r0"]
 
 
 async def test_a_replica_that_is_lost_has_failed_once():

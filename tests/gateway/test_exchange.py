@@ -39,17 +39,17 @@ async def filling(exchange, body, size, patience=10.0):
 async def test_a_body_that_there_is_room_for_has_credit_at_once(wire, exchange):
     """For all of it, and what comes goes where it belongs."""
     size = 16 * WINDOW
-    assert exchange.feed(memoryview(b"ab"))
+    assert exchange.feed((memoryview(b"ab"),))
     event = await exchange.receive()
     body = bytearray(event["body"])
-    assert exchange.feed(memoryview(b"cd"))
+    assert exchange.feed((memoryview(b"cd"),))
     task = await filling(exchange, body, size)
     assert sum(wire.credits) == size
     assert len(wire.credits) == 1
     chunk = memoryview(bytes(WINDOW))
     for _ in range(15):
-        assert exchange.feed(chunk)
-    assert exchange.feed(chunk[:-4])
+        assert exchange.feed((chunk,))
+    assert exchange.feed((chunk[:-4],))
     assert len(wire.credits) == 1
     assert exchange.end()
     await task
@@ -61,10 +61,10 @@ async def test_more_than_all_of_a_body_is_noticed(exchange):
     """By whoever reads it; more than the window beyond it is not taken."""
     body = bytearray()
     task = await filling(exchange, body, 10)
-    assert exchange.feed(memoryview(bytes(11)))
+    assert exchange.feed((memoryview(bytes(11)),))
     await task
     assert len(body) == 11
-    assert not exchange.feed(memoryview(bytes(2 * WINDOW)))
+    assert not exchange.feed((memoryview(bytes(2 * WINDOW)),))
 
 
 async def test_credit_for_a_giant_comes_as_it_does(wire, exchange):
@@ -73,7 +73,7 @@ async def test_credit_for_a_giant_comes_as_it_does(wire, exchange):
     task = await filling(exchange, bytearray(), size)
     assert sum(wire.credits) < 1 << 31
     exchange.received = exchange._allowed - 1
-    assert exchange.feed(memoryview(b"x"))
+    assert exchange.feed((memoryview(b"x"),))
     assert WINDOW + sum(wire.credits) - exchange.received < 1 << 31
     assert len(wire.credits) == 2
     task.cancel()
@@ -94,7 +94,7 @@ async def test_a_body_that_stops_coming_is_given_up(exchange):
     task = await filling(exchange, bytearray(), 100, patience=0.05)
     for _ in range(5):
         await asyncio.sleep(0.03)
-        exchange.feed(memoryview(b"x"))
+        exchange.feed((memoryview(b"x"),))
     assert not task.done()
     with pytest.raises(TimeoutError):
         await task

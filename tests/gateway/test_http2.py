@@ -6,6 +6,7 @@ import asyncio
 import gc
 import itertools
 import struct
+import zlib
 
 import h2.config
 import h2.connection
@@ -32,6 +33,7 @@ CALL = [
     ("content-type", "application/grpc"),
     ("te", "trailers"),
 ]
+SUM = [(":path", "/a.B/Sum") if name == ":path" else (name, value) for name, value in CALL]
 OTHER = [(":method", "POST"), (":scheme", "http"), (":path", "/echo"), (":authority", "host")]
 
 
@@ -56,15 +58,30 @@ class Double:
     """Answers calls with their message twice, and other requests with their bodies as they come."""
 
     def __init__(self):
-        self.calls = self.cancelled = self.left = 0
+        self.calls = self.cancelled = self.left = self.collected = 0
+        self.most, self.patience = 1 << 22, 60.0
         self.go = asyncio.Event()
         self.go.set()
 
     def handler(self, scope):
         return getattr(self, scope["path"].removeprefix("/a.B/").lower(), None)
 
+    def room(self, size):
+        return bytearray() if size <= self.most else None
+
+    async def message(self, body, size, fill):
+        self.collected += 1
+        try:
+            await fill(body, size, self.patience)
+        except TimeoutError:
+            raise NotFound("the rest") from None
+        return body[5:]
+
     async def grow(self, payload, scope):
         return (bytes(int(payload)),)
+
+    async def sum(self, payload, scope):
+        return (b"%d" % zlib.crc32(payload),)
 
     def refuse(self, payload, scope):
         raise NotFound("at once")
@@ -158,6 +175,26 @@ class Client:
             self.h2.send_data(stream, body, end_stream=ends)
         self.flush()
         return stream
+
+    def begin(self, headers):
+        """A request whose headers go together with the first of its body."""
+        stream = self.h2.get_next_available_stream_id()
+        self.h2.send_headers(stream, headers)
+        return stream
+
+    async def go_on(self, stream, body, ends=True):
+        """Sends *body* in frames as most clients make them, as there is room for it."""
+        sent = 0
+        while sent < len(body):
+            room = self.h2.local_flow_control_window(stream)
+            part = body[sent : sent + min(room, 1 << 14)]
+            sent += len(part)
+            if part:
+                self.h2.send_data(stream, part, end_stream=ends and sent == len(body))
+                continue
+            self.flush()
+            await until(lambda: self.h2.local_flow_control_window(stream))
+        self.flush()
 
     def heard(self, kind, stream=None):
         found = [e for e in self.events if isinstance(e, kind)]
@@ -271,7 +308,52 @@ async def test_a_request_without_a_body_is_answered(client):
     assert (await client.end(stream))[b":status"] == b"201"
 
 
-async def test_a_call_in_pieces_is_for_the_asgi_application(client, service):
+@pytest.mark.parametrize("size", [1 << 15, (1 << 20) + 100, 3 << 20])
+async def test_a_call_in_pieces_goes_to_its_handler(client, service, size):
+    """As the whole that its pieces make, be it larger than the window or not."""
+    message = bytes(range(251)) * (size // 251)
+    stream = client.begin(SUM)
+    await client.go_on(stream, framed(message))
+    assert (await client.end(stream))[b"grpc-status"] == b"0"
+    assert client.bodies[stream] == framed(b"%d" % zlib.crc32(message))
+    assert (service.collected, service.calls) == (1, 0)
+
+
+async def test_a_call_there_is_no_room_for_is_for_the_asgi_application(client, service):
+    """It waits there until there is some."""
+    service.most = 1 << 14
+    body = framed(bytes(1 << 15))
+    stream = client.begin(CALL)
+    await client.go_on(stream, body)
+    await client.end(stream)
+    assert client.bodies[stream] == body  # this one's application echoes
+    assert service.collected == 0
+
+
+async def test_a_call_that_stops_in_the_middle_is_given_up(client, service):
+    """And is told why; what still comes of it is passed by."""
+    service.patience = 0.01
+    stream = client.begin(CALL)
+    await client.go_on(stream, framed(bytes(1 << 15))[:-1], ends=False)
+    assert (await client.end(stream))[b"grpc-message"] == b"the rest"
+    assert service.calls == 0
+    assert (await client.end(client.ask(CALL, BODY)))[b"grpc-status"] == b"0"
+
+
+async def test_a_call_whose_client_leaves_in_the_middle_never_begins(client, server, service):
+    """Nobody waits for the rest of it."""
+    stream = client.begin(CALL)
+    await client.go_on(stream, framed(bytes(1 << 15))[:-1], ends=False)
+    await until(lambda: service.collected)
+    (connection,) = server._connections
+    assert connection.tasks
+    client.h2.reset_stream(stream)
+    client.flush()
+    await until(lambda: not connection.tasks)
+    assert service.calls == 0
+
+
+async def test_a_call_in_tiny_pieces_is_for_the_asgi_application(client, service):
     """It takes as many as there are."""
     stream = client.ask(CALL, framed(b"abc")[:3], ends=False)
     await until(lambda: service.calls)

@@ -160,6 +160,50 @@ async def test_what_is_no_whole_message_is_refused():
         await intake().message(Body(b"\0\xff\xff\xff\xff", ends=False))
 
 
+def filling(rest, error=None):
+    """Fills a buffer with *rest*, and then fails with *error* if there is one."""
+
+    async def fill(body, size, patience):
+        body += rest
+        if error is not None:
+            raise error
+
+    return fill
+
+
+async def test_a_message_is_collected_where_room_was_taken_at_once():
+    """Without its prefix, and whole."""
+    taking = intake()
+    for size in (10, LARGE):
+        body = taking.take_at_once(size + 5)
+        body += framed(size)[:7]
+        assert await taking.collected(body, size + 5, filling(framed(size)[7:])) == framed(size)[5:]
+    with pytest.raises(InvalidRequest, match="exactly one gRPC message"):
+        await taking.collected(bytearray(), 15, filling(framed(10) + b"a"))
+    with pytest.raises(InvalidRequest, match="exactly one gRPC message"):
+        await taking.collected(bytearray(), 15, filling(framed(9)))
+    with pytest.raises(DeadlineExceeded):
+        await taking.collected(bytearray(), 15, filling(b"", TimeoutError()))
+    with pytest.raises(Disconnected):
+        await taking.collected(bytearray(), 15, filling(b"", OSError()))
+
+
+async def test_room_is_taken_at_once_or_not_at_all():
+    """Nobody passes those who wait, and nobody gets more than is allowed."""
+    taking = intake(most=4 * SMALL, room=3 * SMALL)
+    assert taking.take_at_once(4 * SMALL + 1) is None
+    assert taking.take_at_once(4 * SMALL) is None  # more than all room: it has to come in alone
+    first = taking.take_at_once(LARGE)
+    assert taking.take_at_once(LARGE) is None
+    waiting = asyncio.create_task(taking.take(LARGE))
+    await asyncio.sleep(0)
+    assert taking.take_at_once(SMALL + 1) is None
+    assert taking.take_at_once(SMALL) is not None
+    del first
+    await waiting
+    assert taking.take_at_once(SMALL) is not None
+
+
 async def test_a_body_that_stops_coming_is_given_up():
     """After the time without a byte; the room it took is free."""
     taking = intake(room=SMALL, patience=0.01)

@@ -13,7 +13,8 @@ from fabric import AsyncClient
 from fabric.api.inference.v2.extensions_pb2 import ModelStreamInferResponse
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from fabric.core.cards import Sequences
-from fabric.core.errors import InvalidRequest, NotFound, SpecialistFailed
+from fabric.core.decisions import Feedback
+from fabric.core.errors import InvalidRequest, NotFound, SpecialistFailed, Unavailable
 from fabric.core.routes import ChainEntry, Content, Exploration, Learning, Preferences, Route
 from fabric.core.tensors import Signature, TensorSpec
 from fabric.wire.tensors import encode_inputs
@@ -57,6 +58,9 @@ async def test_a_decision_is_explained_as_it_was_made(running, client):
         failed, answered = (f"{ill}:1", "SPECIALIST_FAILED", "", 0.0), (f"{name}:1", "", "7", 2.0)
         assert said == [failed, answered]
         await until(lambda: recorded(client, answer.request))
+        await client.feedback(answer.request, label="7")
+        said = (await client.explain(request=answer.request)).feedback
+        assert [each.label for each in said] == ["7"]
 
         other = free_port()
         folder = running.folder / unique("other")
@@ -160,6 +164,57 @@ async def test_feedback_through_the_gateway_changes_who_is_tried(running, client
         _, after = await chance()
 
     assert before < 0.4 < after
+
+
+async def test_a_gateway_that_starts_knows_what_others_were_told(running, client):
+    """By the policy: another one, or the same after a restart, tries nobody who is known."""
+    good, bad, route = unique("good"), unique("bad"), unique("route")
+    async with (
+        served(running, client, good, Saying(labelled(1)), cost=2.0),
+        served(running, client, bad, Saying(labelled(2)), cost=1.0),
+    ):
+        said = learning(
+            route,
+            bad,
+            good,
+            content=None,
+            learning=Learning(mode="apply", min_labels=80),
+            exploration=Exploration(shadow=0.5, share=0.5),
+        )
+        await client.apply(routes=[said])
+        requests = [(await client.infer(route, X)).request for _ in range(80)]
+        await client.feedback_many(Feedback(request=each, label="1") for each in requests)
+
+        async def are_known():
+            found = await client.decisions(route)
+            return sum(bool(each.outcomes and each.feedback) for each in found) == 80
+
+        await until(are_known)
+        made = await client.train(route)
+        assert made.version > 0, made.report
+
+        other = free_port()
+        folder = running.folder / unique("other")
+        folder.mkdir()
+        with gateway_process(folder, other, running.control_port):
+            answering(other)
+            async with AsyncClient(f"127.0.0.1:{other}") as elsewhere:
+                decisions = [
+                    await until(lambda at=at: by_policy(at, route)) for at in (client, elsewhere)
+                ]
+    here, there = decisions
+    assert here.candidates[0] == there.candidates[0] == f"{good}:1"
+    assert here.propensities == there.propensities
+    assert here.shadow_propensities == there.shadow_propensities
+    assert min(there.propensities) < 0.01
+
+
+async def by_policy(client, route):
+    """A decision along *route*, once a policy makes it and nobody is tried."""
+    with contextlib.suppress(NotFound, Unavailable):  # until it has the catalog
+        request = (await client.infer(route, X)).request
+        decision = (await client.explain(request=request)).decision
+        return decision if decision.kind == "policy" else None
 
 
 async def test_an_encoder_is_asked_as_anybody_is(running, client):

@@ -83,6 +83,22 @@ def test_the_oldest_are_forgotten():
     assert [records.find(each) is not None for each in "012"] == [False, True, True]
 
 
+def test_what_is_said_of_a_decision_takes_room():
+    """So does what came of it: the oldest go for it, and are worth what they held."""
+    records = of(*range(4), most_bytes=10_000)
+    for each in range(64):
+        records.hear(records.find("0"), (str(each), "x" * 256))
+        if records.find("0") is None:
+            break
+    assert [records.find(each) is not None for each in "0123"] == [False, True, True, True]
+
+    records.decided(decision(4), PLAN, is_reported=False)
+    assert records.find("1") is not None
+    for _ in range(20):
+        observe(records, 2, classified())
+    assert [records.find(each) is not None for each in "1234"] == [False, False, True, True]
+
+
 def test_what_waits_is_bounded():
     """The oldest is dropped, and counted."""
     records = of(*range(25))
@@ -112,6 +128,10 @@ class Learning(LearningServiceServicer):
         self.asked = asyncio.Event()
         self.is_held = False
         """Whether the next call is never answered."""
+        self.bad = set()
+        """Requests of which no decision is taken,"""
+        self.refusal = grpc.StatusCode.INVALID_ARGUMENT
+        """and what is said of those."""
 
     async def Record(self, request, context):  # noqa: N802 - the proto's name
         self.asked.set()
@@ -120,6 +140,8 @@ class Learning(LearningServiceServicer):
             await asyncio.Event().wait()
         if self.refusals:
             await context.abort(self.refusals.pop(0), "no")
+        if self.bad & {each.request for each in request.decisions}:
+            await context.abort(self.refusal, "it is too large")
         self.taken += [from_message(each, Decision) for each in request.decisions]
         self.taken += [from_message(each, Outcome) for each in request.outcomes]
         return pb.RecordResponse()
@@ -186,6 +208,51 @@ async def test_what_is_refused_for_good_is_dropped():
         await until(lambda: learning.taken)
 
     assert learning.taken == [decision(2)]
+
+
+@pytest.mark.parametrize("refusal", ["INVALID_ARGUMENT", "INTERNAL", "UNKNOWN"])
+async def test_what_is_refused_costs_nothing_else(refusal, caplog):
+    """Wherever it stands in its batch, it alone is dropped, counted and logged."""
+    learning, records = Learning(), Records()
+    learning.bad, learning.refusal = {"0", "77", "78", "299"}, grpc.StatusCode[refusal]
+    for each in range(300):
+        records.decided(decision(each), PLAN, is_reported=True)
+
+    async with reporting(records, learning):
+        await until(lambda: len(learning.taken) + records.dropped == 300)
+
+    taken = {each.request for each in learning.taken}
+    assert taken == {str(each) for each in range(300)} - learning.bad
+    assert len(learning.taken) == 296
+    assert records.dropped == 4
+    assert "the decision of request 77 is not reported: it is too large" in caplog.text
+
+
+async def test_what_cannot_be_written_costs_nothing_else(caplog):
+    """Nor does it end the reports."""
+    learning, records = Learning(), of(1, 2, most=100)
+    records.decided(decision("3", scores=("x",)), PLAN, is_reported=True)
+    records.decided(decision("4"), PLAN, is_reported=True)
+
+    async with reporting(records, learning):
+        await until(lambda: records.dropped == 1)
+        records.decided(decision("5"), PLAN, is_reported=True)
+        await until(lambda: len(learning.taken) == 4)
+
+    assert learning.taken == [decision(each) for each in (1, 2, 4, 5)]
+    assert "the decision of request 3 is not reported: TypeError" in caplog.text
+
+
+async def test_at_the_end_one_that_is_refused_costs_nothing_else(monkeypatch):
+    """The rest is said before the gateway stops."""
+    monkeypatch.setattr("fabric.gateway.records._GATHERED", 60.0)
+    learning, records = Learning(), of(1, 2, 3)
+    learning.bad = {"2"}
+
+    async with reporting(records, learning):
+        pass
+
+    assert learning.taken == [decision(1), decision(3)]
 
 
 async def test_at_the_end_what_waits_is_said_once_more(monkeypatch):

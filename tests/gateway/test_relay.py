@@ -26,7 +26,7 @@ from fabric.core.errors import (
     Unimplemented,
 )
 from fabric.gateway.mirror import channel_to
-from fabric.gateway.relay import Relay, _send, metadata_of
+from fabric.gateway.relay import Relay, _send, heard, metadata_of
 from fabric.wire.status import DETAILS_KEY, to_details
 
 SERVICE = "fabric.api.catalog.v1.CatalogService"
@@ -521,3 +521,21 @@ def test_binary_metadata_may_come_with_and_without_padding():
         coded = base64.b64encode(value)
         for sent in (coded, coded.rstrip(b"=")):
             assert list(metadata_of([(b"x-bin", sent)])) == [("x-bin", value)]
+
+
+async def test_what_goes_wrong_once_all_is_answered_is_not_the_callers(caplog):
+    """The rest is heard, and the log has what was not."""
+    told = []
+
+    async def hear(request):
+        told.append(request)
+        if request == b"bad":
+            raise ValueError("of all things")
+
+    async with Plane(echo).started() as channel:
+        handler = heard(Relay(channel).stream_handlers()[f"/{SERVICE}/Renew"], hear)
+        scope = {"path": f"/{SERVICE}/Renew", "headers": []}
+        answers = [b"".join(parts) async for parts in handler(only(b"bad", b"good"), scope)]
+
+    assert answers == told == [b"bad", b"good"]
+    assert "of all things" in caplog.text

@@ -92,6 +92,24 @@ def test_the_risk_is_missed_no_more_often_than_promised():
     assert binomtest(missed, 100, DELTA, alternative="greater").pvalue > 0.05
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_risk_that_leaves_room_is_certified_whatever_the_seed(seed):
+    """As far from the risk as two readers of digits are, of whom the dear one is wrong in 5.8 %."""
+    confidence, correct = answers(2245, np.random.default_rng(10))
+    correct[:, 1] = np.random.default_rng(11).permutation(2245) >= 130
+    report = fit_cascade(("cheap", "dear"), confidence, correct, COST, 0.07, seed).report
+    assert report.is_met
+    assert report.wrong.value < 0.07
+
+
+def test_the_last_need_not_be_the_best():
+    """Then what is tested begins where others answer what they are sure of."""
+    confidence, correct = answers(4000, np.random.default_rng(12), dear=0.7)
+    report = fit_cascade(("cheap", "dear"), confidence, correct, COST, 0.25).report
+    assert report.is_met
+    assert 0.1 < report.stages[0].escalated.value < 0.9
+
+
 def test_a_risk_that_nobody_can_keep_is_said_to_be_missed():
     """The threshold is then that of the fewest wrong answers."""
     draw = np.random.default_rng(3)

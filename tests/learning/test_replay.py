@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import coba
 import numpy as np
 import pytest
@@ -77,6 +79,46 @@ def test_estimates_come_near_the_truth_and_averaging_the_log_does_not():
     assert off["dr"] <= 0.015
     assert off["dr"] < off["snips"] < off["ips"] < off["average"]
     assert np.mean(held) > 0.88
+
+
+def shadowed(found, seed, labelled):
+    """*found* with a shadow at half of the requests, which has a label at the share *labelled*."""
+    random = np.random.default_rng(seed)
+    for each in found:
+        decision, chance = each.decision, 0.5 / (len(NAMES) - 1)
+        shadow = ""
+        told = each.feedback
+        if random.random() < 0.5:
+            shadow = str(random.choice(decision.candidates[1:]))
+            if random.random() < labelled:
+                rate = RATES[int(decision.query.task), NAMES.index(shadow)]
+                score = float(random.random() < rate)
+                told += (Feedback(request=decision.request, specialist=shadow, score=score),)
+        chances = tuple(
+            chance * (1 - propensity) for propensity in decision.propensities
+        )  # whoever was not first
+        made = replace(decision, shadow=shadow, shadow_propensities=chances)
+        yield Record(made, each.outcomes, told)
+
+
+@pytest.mark.parametrize("labelled", [1.0, 0.5, 0.0])
+def test_shadows_make_estimates_nearer_and_not_wrong(labelled):
+    """By the propensities of their own, however often they have a label."""
+    truth = (BEST * RATES).sum(axis=1).mean()
+    blind = lambda _, names: [0.5] * len(names)  # noqa: E731 - so that the weights alone are right
+    errors = []
+    for seed in range(20):
+        found = log(500, seed)
+        both = list(shadowed(found, seed, labelled))
+        errors.append(
+            [replay(each, blind).estimate(policy_of(BEST)).value - truth for each in (found, both)]
+        )
+    without, with_ = np.array(errors).T
+    assert abs(with_.mean()) < 3 * with_.std() / np.sqrt(20)
+    if labelled:
+        assert with_.std() < without.std()
+    else:
+        np.testing.assert_allclose(with_, without)
 
 
 @pytest.mark.parametrize("chances", [BEST, MIXED], ids=["best", "mixed"])

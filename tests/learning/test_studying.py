@@ -10,10 +10,12 @@ import pytest
 from logs import log, trained
 
 from fabric.core.cards import Card, Evidence
+from fabric.core.decisions import Query
 from fabric.core.policies import Policy
-from fabric.core.routes import Learning, Route
+from fabric.core.routes import Exploration, Learning, Route
 from fabric.learning.studying import Studied, seconds_of, study, weights_of
 from fabric.learning.training import fit
+from fabric.routing.exploration import Explorer
 from fabric.routing.learned import Learned
 
 NOW = "2033-06-01T12:00:00Z"
@@ -37,6 +39,20 @@ def test_enough_labels_make_a_policy():
     assert (policy.route, policy.labels, policy.trained) == ("r", 120, NOW)
     assert set(Learned.read(policy.data).candidates) == {"usual:1", "other:1"}
     assert '"labels"' in policy.report
+
+
+def test_a_policy_carries_what_is_known_of_those_who_may_be_tried():
+    """Of a route that explores, by all labels, whoever heard them."""
+    exploration = Exploration(share=0.5)
+    of = replace(route(), exploration=exploration)
+    policy = study(of, (), log(400, other=0.9, shadows=True), CARDS, fit, NOW).policy
+    sure, unsure = Explorer(exploration, policy.explored), Explorer(exploration)
+    odd, scores = Query(task="odd"), {"other:1": 0.8, "usual:1": 0.7}
+    chances = [each.decide("", odd, scores).propensities[1] for each in (sure, unsure)]
+    assert chances[0] < 0.5 * chances[1]
+    even = {"usual:1": 0.5, "other:1": 0.5}
+    assert sure.decide("", odd, even).propensities[1] == pytest.approx(0.25)
+    assert studied(log(120, other=0.9)).policy.explored == b""
 
 
 def test_too_few_labels_make_none():

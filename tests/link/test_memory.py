@@ -15,7 +15,8 @@ from test_link import Echo, Held, linked
 from fabric.core.deadlines import NEVER
 from fabric.core.errors import Unavailable
 from fabric.link import frames, memory
-from fabric.link.frames import ELSEWHERE, RESPONSE
+from fabric.link.client import Link
+from fabric.link.frames import ELSEWHERE, RESPONSE, Limits
 from fabric.link.memory import Lent, borrowed
 
 LARGE = bytes(range(256)) * 4096
@@ -97,15 +98,36 @@ async def taken(server, link):
     return peer
 
 
+OFTEN = Limits(ping_interval=0.02)
+
+
 async def test_large_frames_are_not_sent():
     """Requests and answers are read where they were written, and are free when nobody reads."""
-    async with linked(Echo()) as (server, link):
+    async with linked(Echo(), OFTEN) as (server, link):
         peer = await taken(server, link)
         answers = await asyncio.gather(*(link.call(LARGE[at:], NEVER) for at in range(8)))
         assert [bytes(answer) for answer in answers] == [LARGE[at:] for at in range(8)]
         assert not peer._lent.is_idle
         del answers
         await until(lambda: link._lent.is_idle and peer._lent.is_idle)
+
+
+async def test_what_is_free_is_told_with_what_comes_next(monkeypatch):
+    """Without a write of its own, which would wake the peer for nothing else."""
+    async with linked(Echo()) as (server, link):
+        peer = await taken(server, link)
+        answer = await link.call(LARGE, NEVER)
+        assert link._lent.is_idle
+        flushes = []
+        monkeypatch.setattr(link, "_flush", lambda: flushes.append(1) or Link._flush(link))
+        del answer
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not flushes
+        assert not peer._lent.is_idle
+        await link.call(b"small", NEVER)
+        assert peer._lent.is_idle
+        assert len(flushes) == 1
 
 
 async def test_what_memory_has_no_room_for_is_sent(monkeypatch):
@@ -162,7 +184,7 @@ async def test_an_answer_outlives_its_link():
 async def test_a_cancelled_call_gives_its_memory_back():
     """When the replica has dropped it."""
     handler = Held()
-    async with linked(handler) as (_, link):
+    async with linked(handler, OFTEN) as (_, link):
         task = asyncio.create_task(link.call(LARGE, NEVER))
         (await handler.calls.get()).respond(LARGE)
         await task
@@ -179,7 +201,7 @@ async def test_a_cancelled_call_gives_its_memory_back():
 async def test_memory_is_given_back_to_the_system_after_a_while(monkeypatch):
     """Once nothing large is on its way."""
     monkeypatch.setattr(frames, "_IDLE", 0.01)
-    async with linked(Echo()) as (server, link):
+    async with linked(Echo(), OFTEN) as (server, link):
         await taken(server, link)
         await link.call(LARGE, NEVER)
         await until(lambda: os.fstat(link._lent._file).st_blocks < len(LARGE) // 512 // 10)

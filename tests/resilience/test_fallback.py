@@ -67,7 +67,8 @@ def test_that_there_is_no_other_replica_hides_no_failure():
     assert after(w, full) is A
     assert after(w, Unavailable("no other replica")) is None
     assert [attempt.message for attempt in w.failed] == ["full"]
-    assert exhausted(w.failed, w.last) is full
+    assert w.last is full
+    assert exhausted(w.failed, w.last).message == "full"
 
 
 def test_attempts_are_limited_over_the_whole_chain():
@@ -95,11 +96,13 @@ def test_the_caller_may_forbid_substitution():
 
 
 def test_the_last_error_names_all_attempts():
-    """The caller learns how each attempt failed; a single failure is passed on as it is."""
+    """The caller learns how each attempt failed; a single failure is told as it was."""
     w = walk(substitute=False)
     one = Unavailable("lost", replica="1")
     after(w, one)
-    assert exhausted(w.failed, one) is one
+    told = exhausted(w.failed, one)
+    assert (type(told), told.message, told.replica) == (Unavailable, "lost", "1")
+    assert told is not one
     after(w, SpecialistFailed("nan", replica="2"))
     error = exhausted(w.failed, SpecialistFailed("nan"))
     assert isinstance(error, SpecialistFailed)

@@ -208,6 +208,15 @@ def test_who_is_tried_comes_first():
     assert plan.candidates[0].reason.endswith("tried to learn of it")
 
 
+def test_what_is_expected_already_is_not_asked_again():
+    """Of the policy nor of the evidence."""
+    explores = Explores(Choice("a:1", (1.0, 0.0, 0.0)))
+
+    decided(frame(learning()), seen(), None, explores, dict.fromkeys(KEYS, 0.3))
+
+    assert explores.asked[2] == dict.fromkeys(KEYS, 0.3)
+
+
 def test_a_shadow_is_told():
     """Who answers stays who it is."""
     explores = Explores(Choice("a:1", (1.0, 0.0, 0.0), shadow="c:1"))
@@ -239,10 +248,14 @@ def test_propensities_are_how_often_each_comes_first(mode, method):
     made = [decided(of, seen(str(each)), expected, explorer)[1] for each in range(1000)]
 
     first = Counter(decision.candidates[0] for decision in made)
+    shadows = Counter(decision.shadow for decision in made)
     for decision in made[:20]:
         assert sum(decision.propensities) == pytest.approx(1)
         for key, chance in zip(decision.candidates, decision.propensities, strict=True):
             assert first[key] / 1000 == pytest.approx(chance, abs=0.05)
+        shadow_chances = zip(decision.candidates, decision.shadow_propensities, strict=True)
+        for key, chance in shadow_chances:
+            assert shadows[key] / 1000 == pytest.approx(chance, abs=0.05)
     assert {decision.kind for decision in made} >= {"exploration"}
 
 
@@ -265,7 +278,7 @@ def test_all_parts_of_a_mixture_have_their_scores():
     success = np.linspace(0.1, 0.9, 40)
     policy = Judged(3, success, list(range(40))[::-1])
 
-    for mixture, told in ((Mixture(top=0), 40), (None, 16)):
+    for mixture, told in ((Mixture(top=0), 40), (None, 8)):
         plan = Plan("r", candidates, (), Retry(), 1.0, mixture=mixture)
         plan, decision = decided(Frame(plan, learning(), lambda key: True), seen(), policy, None)
         scores = [candidate.score for candidate in plan.candidates]

@@ -6,7 +6,8 @@ import pytest
 
 from fabric.core.cards import Card, Evidence
 from fabric.core.errors import InvalidRequest, Overloaded
-from fabric.routing.expressions import Allowance, check_of, check_of_asked, compiled
+from fabric.routing.allowance import Allowance
+from fabric.routing.expressions import allowance, check_of, check_of_asked, compiled
 from fabric.testing import ManualClock
 
 CARD = Card(
@@ -82,20 +83,21 @@ def test_a_request_may_not_bring_what_is_dear(expression):
     """A route may."""
     compiled(expression)
     with pytest.raises(InvalidRequest, match="state it in a route"):
-        check_of_asked(expression, Allowance())
+        check_of_asked(expression, allowance())
 
 
 def test_expressions_of_requests_have_a_share_of_the_time():
     """What is saved is used up, then they are refused until time has passed."""
     clock, cpu = ManualClock(), ManualClock()
-    allowance = Allowance(clock, cpu)
-    check = check_of_asked("card.cost < 2.0", allowance)
+    given = Allowance(0.05, 0.2, "state them in a route", clock, cpu)
+    check = check_of_asked("card.cost < 2.0", given)
     assert check(CARD) == ""
-    with allowance.taken():
+    with given.taken():
         cpu.advance(0.3)
-    with pytest.raises(Overloaded, match="state them in a route"):
+    with pytest.raises(Overloaded, match="state them in a route") as refused:
         check(CARD)
+    assert refused.value.retry_after == pytest.approx(2.0)
     with pytest.raises(Overloaded):
-        check_of_asked("card.cost < 3.0", allowance)
+        check_of_asked("card.cost < 3.0", given)
     clock.advance(2.5)
     assert check(CARD) == ""

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from fabric.core.cards import Evidence, Timeouts
-from fabric.core.errors import InvalidRequest, NotFound, Unavailable
+from fabric.core.errors import InvalidRequest, NotFound, Overloaded, Unavailable
 from fabric.core.plans import PLAIN, Terms
 from fabric.core.routes import (
     Cascade,
@@ -20,10 +20,11 @@ from fabric.core.routes import (
     Route,
 )
 from fabric.core.tensors import TensorValue
+from fabric.routing.allowance import Allowance
 from fabric.routing.candidates import Known
 from fabric.routing.live import Live
 from fabric.routing.planner import Planner
-from fabric.testing import planner, specialist
+from fabric.testing import ManualClock, planner, specialist
 
 ROTATED = specialist("rotated", task="digit", domains=("rotated",))
 NOISY = specialist("noisy", task="digit", domains=("noisy",))
@@ -289,10 +290,15 @@ class Counted:
         self.looks = 0
         self.by_name = {s.card.name: s for s in specialists}
         routes = {route.name: route for route in routes}
-        self.planner = Planner(lambda: Known(routes, self.find, lambda: self.by_name))
+        self.clock, self.cpu = ManualClock(), ManualClock()
+        cards = [s.card for s in specialists]
+        known = Known(routes, self.find, lambda: self.by_name, lambda: cards)
+        asked = Allowance(0.2, 0.95, "ask for fewer", self.clock, self.cpu)
+        self.planner = Planner(lambda: known, asked=asked)
 
     def find(self, name, version):
         self.looks += 1
+        self.cpu.advance(0.01)
         return self.by_name.get(name)
 
 
@@ -392,3 +398,82 @@ def test_answers_that_nobody_is_asked_for_stand_behind_all_others():
     assert plan.given == (cached, static)
     plan = planner([], [route, inner]).plan("r", "", None)
     assert (plan.candidates, plan.given) == ((), (cached, static))
+
+
+OPEN = Route(name="open", order="scored")
+PRICED = [
+    specialist(
+        f"s{place}",
+        cost=float(place),
+        evidence=(Evidence(metric="accuracy", value=0.5 + place / 40),),
+    )
+    for place in range(10)
+]
+
+
+def test_limits_that_make_no_difference_share_a_plan():
+    """However many there are, and whichever they are."""
+    counted = Counted(*PRICED, routes=[OPEN])
+    plans = [
+        counted.planner.plan("open", "", Requirements(max_cost=4.0 + each / 1000))
+        for each in range(1000)
+    ]
+
+    assert counted.looks == 10
+    assert {len(plan.candidates) for plan in plans} == {5}
+    counted.planner.forget()
+    counted.planner.plan("open", "", Requirements(max_cost=4.5))
+    assert counted.looks == 20
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        lambda value: {"max_cost": 10 * value},
+        lambda value: {"max_latency": value},
+        lambda value: {"min_quality": MinQuality(metric="accuracy", value=value)},
+        lambda value: {
+            "max_cost": 9 - 9 * value,
+            "min_quality": MinQuality(metric="accuracy", value=value),
+        },
+    ],
+)
+def test_a_shared_plan_is_the_one_that_was_asked_for(limit):
+    """Where nobody may answer too, and then with the limit as it was said."""
+    live = Live({"s1:1": 0.3, "s2:1": 0.5, "s3:1": 0.9})
+    made = planner(PRICED, [OPEN], live=live)
+    for value in (-0.2, 0.0, 0.1, 0.3, 0.5, 0.50001, 0.625, 0.72, 0.725, 0.9, 1.1):
+        asked = Requirements(**limit(value))
+        exact = made.explained("open", "", asked)
+        if exact.candidates:
+            assert made.plan("open", "", asked).candidates == exact.candidates
+        else:
+            with pytest.raises(NotFound) as error:
+                made.plan("open", "", asked)
+            assert exact.refusals[0].reason in error.value.message
+
+
+def test_no_number_is_no_limit_that_anybody_meets():
+    """It is as near to none as to any other."""
+    made = planner(PRICED, [OPEN])
+    for said in (
+        {"max_cost": float("nan")},
+        {"min_quality": MinQuality(metric="accuracy", value=float("nan"))},
+    ):
+        with pytest.raises(NotFound, match=r"above max_cost nan|below min_quality nan"):
+            made.plan("open", "", Requirements(**said))
+
+
+def test_what_only_requests_ask_for_has_a_share_of_the_time():
+    """Beyond it what is new is refused, and what has a plan is answered as ever."""
+    counted = Counted(*PRICED, routes=[OPEN])
+    known = [Requirements(domain=str(each)) for each in range(10)]
+    for each in known:
+        counted.planner.plan("open", "", each)
+
+    with pytest.raises(Overloaded, match="ask for fewer"):
+        counted.planner.plan("open", "", Requirements(domain="x"))
+    assert all(counted.planner.plan("open", "", each).candidates for each in known)
+    assert counted.planner.plan("open", "", None).candidates
+    counted.clock.advance(1.0)
+    assert counted.planner.plan("open", "", Requirements(domain="x")).candidates

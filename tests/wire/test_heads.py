@@ -52,11 +52,11 @@ def test_what_is_no_request_is_refused(size, tail):
         head_of(request(size).SerializeToString() + tail)
 
 
-def simple(fill=b"a", **fields):
+def simple(fill=b"a", size=4, **fields):
     """A request that ends with the raw elements of its one tensor."""
     made = ModelInferRequest(model_name="m", **fields)
-    made.inputs.add(name="x", datatype="UINT8", shape=[4])
-    made.raw_input_contents.append(fill * 4)
+    made.inputs.add(name="x", datatype="UINT8", shape=[size])
+    made.raw_input_contents.append(fill * size)
     return made
 
 
@@ -68,6 +68,16 @@ def test_requests_that_differ_in_their_elements_alone_have_one_head():
     assert first == simple()
     assert heads.of(simple(model_version="2").SerializeToString()).model_version == "2"
     assert heads.of(simple(b"b").SerializeToString()) is first
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_large_requests_have_one_head_too(kind):
+    """Which does not hold their elements."""
+    heads = Heads()
+    first = heads.of(kind(simple(size=2 * SMALL).SerializeToString()))
+    assert not first.raw_input_contents
+    assert heads.of(kind(simple(b"b", size=2 * SMALL).SerializeToString())) is first
+    assert heads.of(kind(simple(size=2 * SMALL, model_version="2").SerializeToString())) != first
 
 
 def test_what_only_ends_like_the_elements_is_no_head_to_remember():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferResponse
+from fabric.core.scores import probabilities
 from fabric.wire.labels import label_of
 from fabric.wire.tensors import to_raw
 
@@ -35,6 +36,14 @@ def test_other_scores_become_probabilities():
 
     assert label == "1"
     assert confidence == pytest.approx(0.75)
+
+
+def test_an_answer_is_as_sure_as_the_router_takes_it_to_be():
+    """Also where probabilities are a little off, as they are in half precision."""
+    for scores in ([0.3, 0.705], [0.2, 0.9], [-0.001, 1.0]):
+        _, confidence = label_of(answer(("FP64", np.array(scores))))
+
+        assert confidence == probabilities(np.array(scores)).max()
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,fabric/api/routing/v1/learning_service.proto\x12\x15\x66\x61\x62ric.api.routing.v1\"V\n\x05Query\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x10\n\x08language\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x0f\n\x07numbers\x18\x05 \x03(\x01\"\xcd\x01\n\x08\x44\x65\x63ision\x12\x0f\n\x07request\x18\x01 \x01(\t\x12\r\n\x05route\x18\x02 \x01(\t\x12\x0c\n\x04time\x18\x03 \x01(\x01\x12+\n\x05query\x18\x04 \x01(\x0b\x32\x1c.fabric.api.routing.v1.Query\x12\x12\n\ncandidates\x18\x05 \x03(\t\x12\x0e\n\x06scores\x18\x06 \x03(\x01\x12\x14\n\x0cpropensities\x18\x07 \x03(\x01\x12\x0e\n\x06policy\x18\x08 \x01(\x03\x12\x0c\n\x04kind\x18\t \x01(\t\x12\x0e\n\x06shadow\x18\n \x01(\t\"\xa6\x01\n\x07Outcome\x12\x0f\n\x07request\x18\x01 \x01(\t\x12\x12\n\nspecialist\x18\x02 \x01(\t\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x0c\n\x04\x63ost\x18\x05 \x01(\x01\x12\x17\n\nconfidence\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05label\x18\x07 \x01(\t\x12\x11\n\tis_shadow\x18\x08 \x01(\x08\x42\r\n\x0b_confidence\"{\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\x0f\n\x07request\x18\x01 \x01(\t\x12\x12\n\nspecialist\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\x12\n\x05score\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\tpreferred\x18\x05 \x01(\t\x12\n\n\x02id\x18\x06 \x01(\tB\x08\n\x06_score\"u\n\rRecordRequest\x12\x32\n\tdecisions\x18\x01 \x03(\x0b\x32\x1f.fabric.api.routing.v1.Decision\x12\x30\n\x08outcomes\x18\x02 \x03(\x0b\x32\x1e.fabric.api.routing.v1.Outcome\"\x10\n\x0eRecordResponse\"J\n\x15SubmitFeedbackRequest\x12\x31\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x03(\x0b\x32\x1f.fabric.api.routing.v1.Feedback\"+\n\x16SubmitFeedbackResponse\x12\x11\n\tunmatched\x18\x01 \x01(\x03\"E\n\x14ListDecisionsRequest\x12\r\n\x05route\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x03\"\xa0\x01\n\x06Record\x12\x31\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1f.fabric.api.routing.v1.Decision\x12\x30\n\x08outcomes\x18\x02 \x03(\x0b\x32\x1e.fabric.api.routing.v1.Outcome\x12\x31\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x03 \x03(\x0b\x32\x1f.fabric.api.routing.v1.Feedback\"G\n\x15ListDecisionsResponse\x12.\n\x07records\x18\x01 \x03(\x0b\x32\x1d.fabric.api.routing.v1.Record\"\x1d\n\x0cTrainRequest\x12\r\n\x05route\x18\x01 \x01(\t\"0\n\rTrainResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0e\n\x06report\x18\x02 \x01(\t2\x97\x03\n\x0fLearningService\x12U\n\x06Record\x12$.fabric.api.routing.v1.RecordRequest\x1a%.fabric.api.routing.v1.RecordResponse\x12m\n\x0eSubmitFeedback\x12,.fabric.api.routing.v1.SubmitFeedbackRequest\x1a-.fabric.api.routing.v1.SubmitFeedbackResponse\x12j\n\rListDecisions\x12+.fabric.api.routing.v1.ListDecisionsRequest\x1a,.fabric.api.routing.v1.ListDecisionsResponse\x12R\n\x05Train\x12#.fabric.api.routing.v1.TrainRequest\x1a$.fabric.api.routing.v1.TrainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,fabric/api/routing/v1/learning_service.proto\x12\x15\x66\x61\x62ric.api.routing.v1\"V\n\x05Query\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x10\n\x08language\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x0f\n\x07numbers\x18\x05 \x03(\x01\"\xea\x01\n\x08\x44\x65\x63ision\x12\x0f\n\x07request\x18\x01 \x01(\t\x12\r\n\x05route\x18\x02 \x01(\t\x12\x0c\n\x04time\x18\x03 \x01(\x01\x12+\n\x05query\x18\x04 \x01(\x0b\x32\x1c.fabric.api.routing.v1.Query\x12\x12\n\ncandidates\x18\x05 \x03(\t\x12\x0e\n\x06scores\x18\x06 \x03(\x01\x12\x14\n\x0cpropensities\x18\x07 \x03(\x01\x12\x0e\n\x06policy\x18\x08 \x01(\x03\x12\x0c\n\x04kind\x18\t \x01(\t\x12\x0e\n\x06shadow\x18\n \x01(\t\x12\x1b\n\x13shadow_propensities\x18\x0b \x03(\x01\"\xa6\x01\n\x07Outcome\x12\x0f\n\x07request\x18\x01 \x01(\t\x12\x12\n\nspecialist\x18\x02 \x01(\t\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x0c\n\x04\x63ost\x18\x05 \x01(\x01\x12\x17\n\nconfidence\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05label\x18\x07 \x01(\t\x12\x11\n\tis_shadow\x18\x08 \x01(\x08\x42\r\n\x0b_confidence\"{\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\x0f\n\x07request\x18\x01 \x01(\t\x12\x12\n\nspecialist\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\x12\n\x05score\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\tpreferred\x18\x05 \x01(\t\x12\n\n\x02id\x18\x06 \x01(\tB\x08\n\x06_score\"u\n\rRecordRequest\x12\x32\n\tdecisions\x18\x01 \x03(\x0b\x32\x1f.fabric.api.routing.v1.Decision\x12\x30\n\x08outcomes\x18\x02 \x03(\x0b\x32\x1e.fabric.api.routing.v1.Outcome\"\x10\n\x0eRecordResponse\"J\n\x15SubmitFeedbackRequest\x12\x31\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x03(\x0b\x32\x1f.fabric.api.routing.v1.Feedback\"+\n\x16SubmitFeedbackResponse\x12\x11\n\tunmatched\x18\x01 \x01(\x03\"E\n\x14ListDecisionsRequest\x12\r\n\x05route\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x03\"\xa0\x01\n\x06Record\x12\x31\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1f.fabric.api.routing.v1.Decision\x12\x30\n\x08outcomes\x18\x02 \x03(\x0b\x32\x1e.fabric.api.routing.v1.Outcome\x12\x31\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x03 \x03(\x0b\x32\x1f.fabric.api.routing.v1.Feedback\"G\n\x15ListDecisionsResponse\x12.\n\x07records\x18\x01 \x03(\x0b\x32\x1d.fabric.api.routing.v1.Record\"\x1d\n\x0cTrainRequest\x12\r\n\x05route\x18\x01 \x01(\t\"0\n\rTrainResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0e\n\x06report\x18\x02 \x01(\t2\x97\x03\n\x0fLearningService\x12U\n\x06Record\x12$.fabric.api.routing.v1.RecordRequest\x1a%.fabric.api.routing.v1.RecordResponse\x12m\n\x0eSubmitFeedback\x12,.fabric.api.routing.v1.SubmitFeedbackRequest\x1a-.fabric.api.routing.v1.SubmitFeedbackResponse\x12j\n\rListDecisions\x12+.fabric.api.routing.v1.ListDecisionsRequest\x1a,.fabric.api.routing.v1.ListDecisionsResponse\x12R\n\x05Train\x12#.fabric.api.routing.v1.TrainRequest\x1a$.fabric.api.routing.v1.TrainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,29 +34,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUERY']._serialized_start=71
   _globals['_QUERY']._serialized_end=157
   _globals['_DECISION']._serialized_start=160
-  _globals['_DECISION']._serialized_end=365
-  _globals['_OUTCOME']._serialized_start=368
-  _globals['_OUTCOME']._serialized_end=534
-  _globals['_FEEDBACK']._serialized_start=536
-  _globals['_FEEDBACK']._serialized_end=659
-  _globals['_RECORDREQUEST']._serialized_start=661
-  _globals['_RECORDREQUEST']._serialized_end=778
-  _globals['_RECORDRESPONSE']._serialized_start=780
-  _globals['_RECORDRESPONSE']._serialized_end=796
-  _globals['_SUBMITFEEDBACKREQUEST']._serialized_start=798
-  _globals['_SUBMITFEEDBACKREQUEST']._serialized_end=872
-  _globals['_SUBMITFEEDBACKRESPONSE']._serialized_start=874
-  _globals['_SUBMITFEEDBACKRESPONSE']._serialized_end=917
-  _globals['_LISTDECISIONSREQUEST']._serialized_start=919
-  _globals['_LISTDECISIONSREQUEST']._serialized_end=988
-  _globals['_RECORD']._serialized_start=991
-  _globals['_RECORD']._serialized_end=1151
-  _globals['_LISTDECISIONSRESPONSE']._serialized_start=1153
-  _globals['_LISTDECISIONSRESPONSE']._serialized_end=1224
-  _globals['_TRAINREQUEST']._serialized_start=1226
-  _globals['_TRAINREQUEST']._serialized_end=1255
-  _globals['_TRAINRESPONSE']._serialized_start=1257
-  _globals['_TRAINRESPONSE']._serialized_end=1305
-  _globals['_LEARNINGSERVICE']._serialized_start=1308
-  _globals['_LEARNINGSERVICE']._serialized_end=1715
+  _globals['_DECISION']._serialized_end=394
+  _globals['_OUTCOME']._serialized_start=397
+  _globals['_OUTCOME']._serialized_end=563
+  _globals['_FEEDBACK']._serialized_start=565
+  _globals['_FEEDBACK']._serialized_end=688
+  _globals['_RECORDREQUEST']._serialized_start=690
+  _globals['_RECORDREQUEST']._serialized_end=807
+  _globals['_RECORDRESPONSE']._serialized_start=809
+  _globals['_RECORDRESPONSE']._serialized_end=825
+  _globals['_SUBMITFEEDBACKREQUEST']._serialized_start=827
+  _globals['_SUBMITFEEDBACKREQUEST']._serialized_end=901
+  _globals['_SUBMITFEEDBACKRESPONSE']._serialized_start=903
+  _globals['_SUBMITFEEDBACKRESPONSE']._serialized_end=946
+  _globals['_LISTDECISIONSREQUEST']._serialized_start=948
+  _globals['_LISTDECISIONSREQUEST']._serialized_end=1017
+  _globals['_RECORD']._serialized_start=1020
+  _globals['_RECORD']._serialized_end=1180
+  _globals['_LISTDECISIONSRESPONSE']._serialized_start=1182
+  _globals['_LISTDECISIONSRESPONSE']._serialized_end=1253
+  _globals['_TRAINREQUEST']._serialized_start=1255
+  _globals['_TRAINREQUEST']._serialized_end=1284
+  _globals['_TRAINRESPONSE']._serialized_start=1286
+  _globals['_TRAINRESPONSE']._serialized_end=1334
+  _globals['_LEARNINGSERVICE']._serialized_start=1337
+  _globals['_LEARNINGSERVICE']._serialized_end=1744
 # @@protoc_insertion_point(module_scope)

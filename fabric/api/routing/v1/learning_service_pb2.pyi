@@ -21,7 +21,7 @@ class Query(_message.Message):
     def __init__(self, task: _Optional[str] = ..., domain: _Optional[str] = ..., language: _Optional[str] = ..., text: _Optional[str] = ..., numbers: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("request", "route", "time", "query", "candidates", "scores", "propensities", "policy", "kind", "shadow")
+    __slots__ = ("request", "route", "time", "query", "candidates", "scores", "propensities", "policy", "kind", "shadow", "shadow_propensities")
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +32,7 @@ class Decision(_message.Message):
     POLICY_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     SHADOW_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_PROPENSITIES_FIELD_NUMBER: _ClassVar[int]
     request: str
     route: str
     time: float
@@ -42,7 +43,8 @@ class Decision(_message.Message):
     policy: int
     kind: str
     shadow: str
-    def __init__(self, request: _Optional[str] = ..., route: _Optional[str] = ..., time: _Optional[float] = ..., query: _Optional[_Union[Query, _Mapping]] = ..., candidates: _Optional[_Iterable[str]] = ..., scores: _Optional[_Iterable[float]] = ..., propensities: _Optional[_Iterable[float]] = ..., policy: _Optional[int] = ..., kind: _Optional[str] = ..., shadow: _Optional[str] = ...) -> None: ...
+    shadow_propensities: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, request: _Optional[str] = ..., route: _Optional[str] = ..., time: _Optional[float] = ..., query: _Optional[_Union[Query, _Mapping]] = ..., candidates: _Optional[_Iterable[str]] = ..., scores: _Optional[_Iterable[float]] = ..., propensities: _Optional[_Iterable[float]] = ..., policy: _Optional[int] = ..., kind: _Optional[str] = ..., shadow: _Optional[str] = ..., shadow_propensities: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Outcome(_message.Message):
     __slots__ = ("request", "specialist", "seconds", "error", "cost", "confidence", "label", "is_shadow")

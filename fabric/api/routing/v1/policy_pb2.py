@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"fabric/api/routing/v1/policy.proto\x12\x15\x66\x61\x62ric.api.routing.v1\"\x83\x01\n\x06Policy\x12\r\n\x05route\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0e\n\x06labels\x18\x04 \x01(\x03\x12\x0f\n\x07trained\x18\x05 \x01(\t\x12\x0e\n\x06report\x18\x06 \x01(\t\x12\x0c\n\x04lost\x18\x07 \x01(\t\x12\x0c\n\x04note\x18\x08 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"fabric/api/routing/v1/policy.proto\x12\x15\x66\x61\x62ric.api.routing.v1\"\x95\x01\n\x06Policy\x12\r\n\x05route\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0e\n\x06labels\x18\x04 \x01(\x03\x12\x0f\n\x07trained\x18\x05 \x01(\t\x12\x0e\n\x06report\x18\x06 \x01(\t\x12\x0c\n\x04lost\x18\x07 \x01(\t\x12\x0c\n\x04note\x18\x08 \x01(\t\x12\x10\n\x08\x65xplored\x18\t \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fabric.api.routing.v1.polic
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_POLICY']._serialized_start=62
-  _globals['_POLICY']._serialized_end=193
+  _globals['_POLICY']._serialized_end=211
 # @@protoc_insertion_point(module_scope)

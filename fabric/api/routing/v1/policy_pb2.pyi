@@ -5,7 +5,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Policy(_message.Message):
-    __slots__ = ("route", "version", "data", "labels", "trained", "report", "lost", "note")
+    __slots__ = ("route", "version", "data", "labels", "trained", "report", "lost", "note", "explored")
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
@@ -14,6 +14,7 @@ class Policy(_message.Message):
     REPORT_FIELD_NUMBER: _ClassVar[int]
     LOST_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
+    EXPLORED_FIELD_NUMBER: _ClassVar[int]
     route: str
     version: int
     data: bytes
@@ -22,4 +23,5 @@ class Policy(_message.Message):
     report: str
     lost: str
     note: str
-    def __init__(self, route: _Optional[str] = ..., version: _Optional[int] = ..., data: _Optional[bytes] = ..., labels: _Optional[int] = ..., trained: _Optional[str] = ..., report: _Optional[str] = ..., lost: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
+    explored: bytes
+    def __init__(self, route: _Optional[str] = ..., version: _Optional[int] = ..., data: _Optional[bytes] = ..., labels: _Optional[int] = ..., trained: _Optional[str] = ..., report: _Optional[str] = ..., lost: _Optional[str] = ..., note: _Optional[str] = ..., explored: _Optional[bytes] = ...) -> None: ...
