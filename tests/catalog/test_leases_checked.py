@@ -31,6 +31,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.is_cut: dict[str, bool] = {}
         self.kept_by: dict[str, object] = {}
         self.loads: dict[str, Load] = {}
+        self.forgiving = -math.inf
 
     def _whole(self, replica, load) -> None:
         self.ends[replica] = self.clock() + LENGTH
@@ -59,9 +60,17 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(replica=replicas, stream=streams)
     def lose(self, replica, stream) -> None:
         self.leases.lost(replica, stream)
-        if self.kept_by.get(replica) == stream and not self.is_cut[replica]:
+        is_heard = self.clock() >= self.forgiving
+        if is_heard and self.kept_by.get(replica) == stream and not self.is_cut[replica]:
             self.ends[replica] = min(self.ends[replica], self.clock() + GRACE)
             self.is_cut[replica] = True
+
+    @rule()
+    def forgive(self) -> None:
+        self.leases.forgive()
+        self.forgiving = self.clock() + LENGTH
+        for replica, load in self.loads.items():
+            self._whole(replica, load)
 
     @rule(replica=replicas)
     def end(self, replica) -> None:
