@@ -40,6 +40,8 @@ class Training:
     topics: int = 32
     """Directions in which texts differ, that the forest is told."""
     trees: int = 100
+    """At least; of fewer than `many` queries up to four times as many, which cost no more."""
+    many: int = 2000
     leaves: int = 700
     """Of a tree, about, at most."""
     certainty: float = 1.645
@@ -199,7 +201,7 @@ def _simple(rows: _Rows, settings: Training) -> _Simple:
         )
     if rows.numbers is not None:
         filled = np.where(rows.w > 0, rows.y, _priors(prior, rows.queries))
-        numbers = stages.fit_numbers(rows.numbers, filled, rows.w)
+        numbers = stages.fit_numbers(rows.numbers, stages.blended(filled, rows.w), rows.w)
     return _Simple(prior, words, numbers)
 
 
@@ -225,15 +227,16 @@ def _stacked(table: Table, rows: _Rows, settings: Training, seed: int) -> Learne
     forest = None
     if "forest" in settings.stages and (rows.texts is not None or rows.numbers is not None):
         x = _inputs(rows, simple, said)
-        y = _filled(rows, said[0])
+        y = stages.blended(_filled(rows, said[0]), rows.w)
         told = _telling(rows)
         leaf = max(2, len(x) // settings.leaves)
-        forest = stages.fit_forest(x[told], y[told], rows.w[told], settings.trees, leaf, seed)
+        trees = _trees(settings, len(x))
+        forest = stages.fit_forest(x[told], y[told], rows.w[told], trees, leaf, seed)
         held_out = np.zeros(rows.y.shape)
         for fitted, held in parts:
             some = fitted[told[fitted]]
             held_out[held] = stages.forest_predictions(
-                x[some], y[some], rows.w[some], x[held], -(-settings.trees // 3), leaf, seed
+                x[some], y[some], rows.w[some], x[held], trees, leaf, seed
             )
         names, said = [*names, "forest"], [*said, held_out]
     found, offset = stacking.weigh(said, rows.y, rows.w)
@@ -263,12 +266,19 @@ def _means(rows: _Rows) -> Floats:
 
 def _inputs(rows: _Rows, simple: _Simple, said: Sequence[Floats]) -> NDArray[np.float32]:
     """What `Learned.inputs` makes of each query, with what the stages said of it held out."""
-    parts: list[NDArray[Any]] = [said[0]]
+    # held out, the mean of all would tell only which fold a query is of, and that backwards
+    told = said[0] if len(simple.prior.rows) > 1 else _priors(simple.prior, rows.queries)
+    parts: list[NDArray[Any]] = [told]
     if simple.words is not None and rows.texts is not None:
         parts += [said[1], rows.texts.told]
     if simple.numbers is not None and rows.numbers is not None:
         parts.append(scaled(rows.numbers, simple.numbers.middle, simple.numbers.spread))
     return np.hstack(parts).astype(np.float32)
+
+
+def _trees(settings: Training, rows: int) -> int:
+    """Few queries need more trees, for what is drawn at random to average out, and have the time."""
+    return settings.trees * min(max(settings.many // rows, 1), 4)
 
 
 def _telling(rows: _Rows) -> NDArray[np.bool_]:

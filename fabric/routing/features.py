@@ -137,7 +137,7 @@ def statistics(data: bytes) -> NDArray[np.float64]:
     codes = np.frombuffer(data, dtype=np.uint8)
     total = max(len(codes), 1)
     counts = np.bincount(codes, minlength=256) @ _CLASS_TABLE
-    spaces = np.isin(codes, (32, 10))
+    spaces = (codes == 32) | (codes == 10)
     words = int((spaces[1:] & ~spaces[:-1]).sum()) + 1
     digits = (codes >= 48) & (codes <= 57)
     numbers = int((digits[1:] & ~digits[:-1]).sum()) + int(bool(len(digits)) and bool(digits[0]))
