@@ -32,6 +32,8 @@ _STEPS = 40
 _CLOSE = 1e-3
 _LEVEL = 0.7
 """How much the level of a query counts in splits, beside the differences between candidates."""
+_RANKS = 0.2
+"""How much ranks count beside outcomes."""
 
 
 def fit_prior(
@@ -145,16 +147,17 @@ def fit_words(
 
 
 def blended(y: Floats, w: Floats) -> Floats:
-    """Outcomes in which half of the differences between candidates are ranks.
+    """Outcomes in which some of the differences between candidates are ranks.
 
-    To the mean of each query is added half of how far each candidate is off it, and half of the
-    share of others that it beats less the share that beat it. Where outcomes are graded, as times
-    are, differences speak of the few queries at which some fail; ranks also say of all others who
-    is ahead. Outcomes that are 0 or 1 stay as they are, as do queries of which some are not known.
+    What a candidate has beyond the mean of its query is mixed with the share of others that it
+    beats less the share that beat it. Where outcomes are graded, as times are, differences speak of
+    the few queries at which some fail; ranks also say of all others who is ahead. Outcomes that are
+    0 or 1 stay as they are, as do queries of which some are not known.
     """
+    level = y.mean(1, keepdims=True)
     ahead = (2 * rankdata(y, axis=1) - 1) / y.shape[1] - 1
     known = (w > 0).all(1, keepdims=True)
-    return np.where(known, (y + y.mean(1, keepdims=True) + ahead) / 2, y)
+    return np.where(known, y + _RANKS * (level + ahead - y), y)
 
 
 def number_scale(numbers: Floats) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -236,7 +236,7 @@ def _stacked(table: Table, rows: _Rows, settings: Training, seed: int) -> Learne
         for fitted, held in parts:
             some = fitted[told[fitted]]
             held_out[held] = stages.forest_predictions(
-                x[some], y[some], rows.w[some], x[held], trees, leaf, seed
+                x[some], y[some], rows.w[some], x[held], settings.trees, leaf, seed
             )
         names, said = [*names, "forest"], [*said, held_out]
     found, offset = stacking.weigh(said, rows.y, rows.w)
@@ -277,7 +277,7 @@ def _inputs(rows: _Rows, simple: _Simple, said: Sequence[Floats]) -> NDArray[np.
 
 
 def _trees(settings: Training, rows: int) -> int:
-    """Few queries need more trees, for what is drawn at random to average out, and have the time."""
+    """Few queries have the time for more, with which what is drawn at random averages out."""
     return settings.trees * min(max(settings.many // rows, 1), 4)
 
 
