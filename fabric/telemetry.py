@@ -51,6 +51,7 @@ ATTEMPTS = "fabric.attempts"
 REQUEST = "fabric.request"
 CONFIDENCE = "fabric.confidence"
 MIXTURE = "fabric.mixture"
+CACHE = "fabric.cache"  # hit or miss; neither where the card lets no answer be kept
 REASON = "fabric.reason"
 BATCH_ROWS = "fabric.batch.rows"
 ERROR_TYPE = "error.type"  # OpenTelemetry semantic conventions, "error" registry
@@ -183,6 +184,11 @@ def span(
         except BaseException as error:
             _fail(made, error)
             raise
+
+
+def note(name: str, value: AttributeValue) -> None:
+    """Says it of the span that is around; nobody hears it where none is recorded."""
+    trace.get_current_span().set_attribute(name, value)
 
 
 def start(

@@ -17,6 +17,7 @@ from fabric.api.catalog.v1.catalog_service_pb2_grpc import (
     add_CatalogServiceServicer_to_server,
 )
 from fabric.core.cards import Card, Hosting, Model, Specialist
+from fabric.core.errors import Unavailable
 from fabric.core.replicas import Replica
 from fabric.core.requests import InferRequest, InferResponse
 from fabric.core.routes import ChainEntry, Route
@@ -46,9 +47,9 @@ class ManualClock:
 class FakeInvoker:
     """Answers as it is told, by name of the specialist, and remembers who was asked.
 
-    `answers[name]` is a response, an error to raise, or a list of these for one call each; a
-    specialist without any answers with its own name. Where a stream is asked for, a tuple is its
-    responses, and an error among them ends it; anything else is a stream of one.
+    `answers[name]` is a response, an error to raise, a future of either, or a list of these for one
+    call each; a specialist without any answers with its own name. Where a stream is asked for, a
+    tuple is its responses, and an error among them ends it; anything else is a stream of one.
     """
 
     def __init__(self, **answers: Any) -> None:
@@ -56,15 +57,34 @@ class FakeInvoker:
         self.asked: list[tuple[str, Deadline, frozenset[str]]] = []
         self.busy: set[str] = set()
         """Specialists that have no time for a further request."""
+        self.seconds: dict[str, float] = {}
+        """What answers usually take, by name of the specialist."""
+        self.replicas = 1
+        """Of every specialist, `name/0` and so on."""
+        self.objections: dict[str, str] = {}
+        """Why specialists should not be asked; they are refused where nobody insists."""
 
-    def promises(self, card: Card, seconds: float) -> bool:
+    def promises(self, card: Card, seconds: float, tenant: str = "") -> bool:
         return card.name not in self.busy
+
+    def usual(self, card: Card, quantile: float) -> float | None:
+        return self.seconds.get(card.name)
+
+    def others(self, card: Card, avoid: frozenset[str]) -> bool:
+        return any(f"{card.name}/{n}" not in avoid for n in range(self.replicas))
+
+    def objection(self, card: Card) -> str:
+        return self.objections.get(card.name, "")
 
     async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
         answer = self._answer(card, request, deadline)
+        replicas = [f"{card.name}/{n}" for n in range(self.replicas)]
+        request.asked = next((each for each in replicas if each not in request.avoid), replicas[0])
+        if isinstance(answer, asyncio.Future):
+            answer = await answer
         if isinstance(answer, BaseException):
             raise answer
-        return InferResponse(answer, f"{card.name}/0")
+        return InferResponse(answer, request.asked)
 
     async def stream(
         self, card: Card, request: InferRequest, deadline: Deadline
@@ -78,6 +98,8 @@ class FakeInvoker:
         yield InferResponse(last, f"{card.name}/0")
 
     def _answer(self, card: Card, request: InferRequest, deadline: Deadline) -> Any:
+        if (objection := self.objection(card)) and not request.insists:
+            return Unavailable(objection)
         self.asked.append((card.name, deadline, request.avoid))
         answer = self.answers.get(card.name.replace("-", "_"), card.name.encode())
         return answer.pop(0) if isinstance(answer, list) else answer

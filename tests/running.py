@@ -215,10 +215,14 @@ class Failing(_Uncounted):
 
 
 @contextlib.asynccontextmanager
-async def replica(control: str, of: Specialist, handler: Handler) -> AsyncIterator[LinkServer]:
+async def replica(
+    control: str, of: Specialist, handler: Handler, digest: str = ""
+) -> AsyncIterator[LinkServer]:
     """A replica that answers as *handler* does, in the catalog at *control*."""
     card = of.card
-    hello = Hello(replica=uuid.uuid4().hex, specialist=card.name, version=card.version)
+    hello = Hello(
+        replica=uuid.uuid4().hex, specialist=card.name, version=card.version, digest=digest
+    )
     server = LinkServer(hello, handler)
     address = await server.start()
     registration = Registration(

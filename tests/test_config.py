@@ -12,6 +12,7 @@ from fabric.cli.output import plain
 from fabric.config import PortfolioError, load, schema
 from fabric.config.writing import written
 from fabric.core.cards import (
+    Caching,
     Card,
     Control,
     Hosting,
@@ -25,13 +26,16 @@ from fabric.core.routes import (
     ChainEntry,
     Content,
     Exploration,
+    Hedging,
     Learning,
     MinQuality,
     Mixture,
     Requirements,
+    Retry,
     Route,
     TensorNeed,
 )
+from fabric.core.tensors import TensorValue
 
 
 @pytest.fixture
@@ -72,6 +76,7 @@ GOOD = """\
         domains: [rotated]
         labels: {tier: 1}
         cost: 0.5
+        cache: {ttl: 300}
         evidence:
           - {metric: accuracy, value: 0.97, domain: rotated}
         model: rotated.onnx
@@ -98,6 +103,7 @@ def test_a_file_is_read_into_the_dataclasses_of_core(write, folder):
     rotated, general = portfolio.specialists
     assert rotated.key == "rotated:1.10"
     assert (rotated.card.owner, rotated.card.labels) == ("no", {"tier": "1"})
+    assert rotated.card.cache == Caching(ttl=300)
     assert rotated.hosting.model == Model(uri=str(folder / "rotated.onnx"))
     assert rotated.hosting.classes == {"y": str(folder / "labels.txt"), "z": "s3://labels.txt"}
     assert (rotated.hosting.batching.max_size, rotated.hosting.replicas.max) == (8, 3)
@@ -418,6 +424,97 @@ def test_mistakes_in_what_decides_are_named(refused):
             "21: routes[3]: route 'u' has an empty chain: name at least one specialist, or use "
             "order: scored for all that meet the requirements"
         ),
+    ]
+
+
+CHAINED = """\
+    specialists:
+      - {name: rotated, model: rotated.onnx}
+      - {name: general, model: general.onnx}
+    routes:
+      - name: read
+        retry: {attempts: 6, budget: 0.1, backoff: 0.02}
+        hedging: {quantile: 0.9, least: 0.01}
+        chain:
+          - {name: rotated, tries: 3, share: 0.5}
+          - {name: "general", version: "1", on: [overloaded, late], substitute: false}
+          - {select: {task: digit, labels: {size: small}}, on: [unavailable]}
+          - {cached: 60}
+          - static:
+              - {name: y, datatype: FP32, shape: [1, 2], numbers: [0.5, 0.5]}
+              - {name: why, datatype: BYTES, shape: [1], texts: [unknown]}
+            on: [unsure, late]
+    """
+
+
+def test_a_chain_says_on_what_each_entry_is_tried(write):
+    """And how: read, written and read again."""
+    portfolio = load(write(CHAINED))
+    (route,) = portfolio.routes
+    assert route.retry == Retry(attempts=6, budget=0.1, backoff=0.02)
+    assert route.hedging == Hedging(quantile=0.9, least=0.01)
+    outputs = (
+        TensorValue(name="y", datatype="FP32", shape=(1, 2), numbers=(0.5, 0.5)),
+        TensorValue(name="why", datatype="BYTES", shape=(1,), texts=("unknown",)),
+    )
+    small = Requirements(task="digit", labels={"size": "small"})
+    assert route.chain == (
+        ChainEntry(name="rotated", tries=3, share=0.5),
+        ChainEntry(name="general", version="1", on=("overloaded", "late"), substitute=False),
+        ChainEntry(select=small, on=("unavailable",)),
+        ChainEntry(cached=60.0),
+        ChainEntry(static=outputs, on=("unsure", "late")),
+    )
+    assert [str(entry) for entry in route.chain] == [
+        "rotated",
+        "general:1",
+        "all of task digit, labels {'size': 'small'}",
+        "cached for 60 s",
+        "static",
+    ]
+    assert load(write(yaml.safe_dump(written(portfolio)))) == portfolio
+
+
+def test_mistakes_in_a_chain_are_named(refused):
+    """Before anything is applied, at their places."""
+    assert refused("""\
+        specialists:
+          - {name: a, model: general.onnx}
+        routes:
+          - name: r
+            chain:
+              - {name: a, on: [slow]}
+              - {name: a, select: {task: t}}
+              - {cached: 0}
+              - {name: a, share: 2}
+              - {select: {expression: card.cost >}}
+              - {static: [{name: y, datatype: FP32, shape: [2], numbers: [1]}]}
+              - {static: [{name: y, datatype: F32, shape: [2], numbers: [1]}]}
+          - {name: s, chain: [{cached: 9}, a]}
+          - {name: t, chain: [a], hedging: {quantile: 95}, retry: {budget: 20}}
+        """) == [
+        (
+            "6: routes[0].chain[0].on: on is 'slow'; use unavailable, overloaded, late, failed, "
+            "invalid or unsure"
+        ),
+        ("7: routes[0].chain[1]: an entry has exactly one of name, select, cached and static"),
+        "8: routes[0].chain[2].cached: cached is 0.0, it is above zero seconds",
+        "9: routes[0].chain[3].share: share is 2.0, it must be above 0 and at most 1",
+        (
+            "10: routes[0].chain[4].select.expression: expression `card.cost >` is no expression: "
+            "column 12: mismatched input '<EOF>'"
+        ),
+        (
+            "11: routes[0].chain[5].static[0]: a tensor of FP32 and shape [2] has 2 numbers, "
+            "got 1 and 0 texts"
+        ),
+        (
+            "12: routes[0].chain[6].static[0]: unknown datatype 'F32'; use one of BOOL, UINT8, "
+            "UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, FP32, FP64, BF16, BYTES"
+        ),
+        "13: routes[1].chain: chain has a cached or static answer before others: they come last",
+        "14: routes[2].hedging.quantile: quantile is 95.0, it must be between 0 and 1",
+        "14: routes[2].retry.budget: budget is 20.0, it must be from 0 to 1",
     ]
 
 

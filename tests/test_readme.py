@@ -34,7 +34,7 @@ async def test_the_readme_works_as_written(tmp_path):
     for text in blocks("yaml"):
         file = tmp_path / "portfolio.yaml"
         file.write_text(text)
-        files.append(load(file))
+        files.append(load(file, {each.key for before in files for each in before.specialists}))
     portfolio = Portfolio(
         specialists=tuple(each for file in files for each in file.specialists),
         routes=tuple(each for file in files for each in file.routes),

@@ -18,12 +18,12 @@ from onnx_models import doubling
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from opentelemetry.sdk.trace import TracerProvider
-from running import Failing, Held, Running, process, served, unique, until
+from running import Failing, Held, Running, Saying, process, served, unique, until
 
 from fabric import AsyncClient, telemetry
 from fabric.api.catalog.v1 import card_pb2
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest
-from fabric.core.cards import Model
+from fabric.core.cards import Caching, Model
 from fabric.core.errors import SpecialistFailed
 from fabric.core.routes import ChainEntry, Mixture, Route
 from fabric.runtime.settings import ReplicaSettings
@@ -282,6 +282,21 @@ async def test_a_request_is_one_trace_from_gateway_to_replica(tracing):
         telemetry.BATCH_ROWS: 1,
     }
     assert {span.status.code for _, span in spans.values()} == {Status.STATUS_CODE_UNSET}
+
+
+async def test_an_attempt_says_whether_its_answer_was_kept(tracing):
+    """A hit reaches no replica, and where nothing is kept nothing is said of it."""
+    running, collector, client = tracing
+    name = unique("kept")
+    async with served(running, client, name, Saying(), cache=Caching()):
+        said = []
+        for number in ("3", "4"):
+            trace = TRACE.replace("0af", f"{number}cf")
+            await ask(running, name, f"00-{trace}-{CALLER}-01")
+            await until(lambda trace=trace: len(collector.of(trace)) == 2)
+            spans = {span.name: span for _, span in collector.of(trace)}
+            said.append(attributes(spans[telemetry.ATTEMPT_SPAN])[telemetry.CACHE])
+    assert said == ["miss", "hit"]
 
 
 async def test_a_failed_attempt_stands_beside_the_one_that_answered(tracing):

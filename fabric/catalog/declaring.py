@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 REPLACING = (
     "card.signature",
+    "card.checks",
     "hosting.model",
     "hosting.python",
     "hosting.arguments",
@@ -28,6 +29,7 @@ REPLACING = (
     "hosting.resources",
     "hosting.sequences",
     "hosting.classes",
+    "hosting.canary",
     "hosting.timeouts.startup",
 )
 """Fields that a replica reads once, when it starts; all others change in place."""
@@ -143,9 +145,10 @@ def check(after: Declared, before: Declared | None = None) -> None:
 
 def leading(route: Route) -> tuple[ChainEntry, ...]:
     """What *route* leads to: its chain, and who reads its requests for it."""
+    named = tuple(entry for entry in route.chain if entry.name)
     if route.content is None or not route.content.encoder:
-        return route.chain
-    return (*route.chain, ChainEntry(name=route.content.encoder))
+        return named
+    return (*named, ChainEntry(name=route.content.encoder))
 
 
 def differences(old: object, new: object, path: str = "") -> tuple[str, ...]:

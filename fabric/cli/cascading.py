@@ -110,8 +110,8 @@ def check_table(target: Route | None, portfolio: Portfolio, specialists: Sequenc
     Raises:
         InvalidRequest: it is not.
     """
-    asked = {entry.name for entry in target.chain} if target is not None else set()
-    if target is None or not asked or asked & {route.name for route in portfolio.routes}:
+    asked = {e.name for e in target.chain if not e.is_given} if target is not None else set()
+    if target is None or not asked or asked & {"", *(route.name for route in portfolio.routes)}:
         return
     told = {name.partition(":")[0] for name in specialists}
     if odd := sorted(told - asked):

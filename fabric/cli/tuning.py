@@ -138,7 +138,7 @@ def _found(portfolio: Portfolio, name: str, file: Path) -> Specialist:
         raise InvalidRequest(f"'{name}' has several versions: name one of {versions}")
     for route in portfolio.routes:
         if route.name == name:
-            names = ", ".join(entry.name for entry in route.chain)
+            names = ", ".join(entry.name for entry in route.chain if entry.name)
             raise InvalidRequest(f"'{name}' is a route: tune a specialist of its chain, {names}")
     known = {text for s in portfolio.specialists for text in (s.key, s.card.name)}
     raise NotFound(f"no specialist '{name}' in {file}{suggestion(name, known)}")

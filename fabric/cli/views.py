@@ -56,8 +56,7 @@ def routes(found: Iterable[Route]) -> View:
         (
             route.name,
             route.order,
-            " > ".join(f"{e.name}:{e.version}" if e.version else e.name for e in route.chain)
-            or "*",
+            " > ".join(map(str, route.chain)) or "*",
             ", ".join(_stated(route.requirements)),
             f"{route.timeout:g} s",
             route.description,
@@ -116,6 +115,11 @@ def plan(explanation: Explanation) -> View:
         for place, c in enumerate(explanation.candidates, 1)
     ]
     empty = ("",) * (len(scorers) + 3)
+    behind = len(candidates) + 1
+    candidates += [
+        (place, str(entry), "", *empty, f"on {', '.join(entry.on) or 'failure'}")
+        for place, entry in enumerate(explanation.given, behind)
+    ]
     refusals = [("-", r.specialist, r.version, *empty, r.reason) for r in explanation.refusals]
     rows = candidates + refusals
     if weights:
@@ -176,4 +180,7 @@ def provenance(given: Answer) -> str:
         by += f", {given.confidence:.0%} sure,"
     way = f" by route {given.route}" if given.route else ""
     tries = "1 attempt" if given.attempts == 1 else f"{given.attempts} attempts"
-    return f"answered by {by}{way} after {tries}{', as a fallback' if given.fallback else ''}"
+    ago = f", {given.age:.3g} s ago" if given.cached else ""
+    why = f": {given.failed}" if given.failed else ""
+    last = ", as a fallback" if given.fallback else ""
+    return f"answered by {by}{way} after {tries}{last}{ago}{why}"

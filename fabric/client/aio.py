@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 import grpc
 
 from fabric.client import calls
-from fabric.client.transport import OPTIONS, error_of, trace_metadata
+from fabric.client.transport import OPTIONS, error_of, metadata_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
@@ -36,12 +36,19 @@ class AsyncClient:
 
     One client carries any number of calls at once over one connection, which is made with the first
     call and again whenever it is lost. A cancelled call is cancelled at the gateway too.
+
+    A *tenant* says who asks: nobody else gets answers that were made for it.
     """
 
     def __init__(
-        self, server: str = "localhost:8080", *, credentials: grpc.ChannelCredentials | None = None
+        self,
+        server: str = "localhost:8080",
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        tenant: str = "",
     ) -> None:
         self.server = server
+        self.tenant = tenant
         self._channel = (
             grpc.aio.secure_channel(server, credentials, options=OPTIONS)
             if credentials
@@ -88,7 +95,7 @@ class AsyncClient:
         call = calls.watch(after=after)
         stream = self._channel.unary_stream(
             call.method, response_deserializer=call.response.FromString
-        )(call.request.SerializeToString(), metadata=trace_metadata())
+        )(call.request.SerializeToString(), metadata=metadata_of(self.tenant))
         try:
             async for response in stream:
                 yield call.read(response)
@@ -103,7 +110,9 @@ class AsyncClient:
         )
         try:
             response = await method(
-                call.request.SerializeToString(), timeout=call.timeout, metadata=trace_metadata()
+                call.request.SerializeToString(),
+                timeout=call.timeout,
+                metadata=metadata_of(self.tenant),
             )
         except grpc.aio.AioRpcError as error:
             raise error_of(self.server, error) from None

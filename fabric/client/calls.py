@@ -61,6 +61,9 @@ _WHO_ANSWERED = (
     names.MIXTURE,
     names.ATTEMPTS,
     names.FALLBACK,
+    names.CACHED,
+    names.AGE,
+    names.FAILED,
     names.REQUEST,
 )
 
@@ -85,6 +88,7 @@ def infer(
     requirements: Requirements | Mapping[str, Parameter] | None = None,
     timeout: float | None = None,
     substitute: bool = True,
+    idempotent: bool = True,
     parameters: Mapping[str, Parameter] | None = None,
     id: str = "",
     outputs: Iterable[str] = (),
@@ -98,6 +102,8 @@ def infer(
             max_cost, max_latency, min_quality ("accuracy>=0.9"), expression and label.<key>.
         timeout: Seconds; without one the route's or the specialist's own holds.
         substitute: Whether another candidate than the first may answer.
+        idempotent: Whether nothing is lost if it is answered twice; if not, it is not asked again
+            where a model may have begun.
         parameters: Passed on to the specialist.
         outputs: Names of those wanted; none for all.
 
@@ -108,8 +114,9 @@ def infer(
     asked = names.to_parameters(_requirements(requirements))
     for key, value in {**(parameters or {}), **asked}.items():
         names.set_value(request.parameters[key], value)
-    if not substitute:
-        names.set_value(request.parameters[names.SUBSTITUTE], False)
+    for parameter, allowed in ((names.SUBSTITUTE, substitute), (names.IDEMPOTENT, idempotent)):
+        if not allowed:
+            names.set_value(request.parameters[parameter], False)
     for output in outputs:
         request.outputs.add(name=output)
     encode_inputs(request, {key: np.asarray(value) for key, value in inputs.items()})
@@ -138,7 +145,7 @@ def _requirements(asked: Requirements | Mapping[str, Parameter] | None) -> Requi
     parameters: dict[str, oip.InferParameter] = {}
     for key, value in (asked or {}).items():
         names.set_value(parameters.setdefault(names.PREFIX + key, oip.InferParameter()), value)
-    return names.asked(parameters)[0] or Requirements()
+    return names.asked(parameters).requirements or Requirements()
 
 
 def metadata(name: str, *, version: str = "") -> Call[oip.ModelMetadataResponse, Metadata]:

@@ -12,6 +12,7 @@ from fabric.catalog.declaring import Change
 from fabric.core.changes import Resource as Resource
 from fabric.core.decisions import Decision, Feedback, Outcome
 from fabric.core.requests import Parameter
+from fabric.core.routes import ChainEntry
 from fabric.core.tensors import TensorSpec
 
 
@@ -34,6 +35,12 @@ class Answer(Mapping[str, "NDArray[Any]"]):
     attempts: int = 1
     fallback: bool = False
     """Whether a candidate other than the first answered."""
+    failed: str = ""
+    """Why those who were asked before did not answer."""
+    cached: bool = False
+    """Whether it was made for an equal request before,"""
+    age: float = 0.0
+    """so many seconds ago."""
     id: str = ""
     request: str = ""
     """By which the decision who answers is remembered, for feedback and for `explain`; empty where
@@ -102,6 +109,8 @@ class Explanation:
     """how those who were asked did, in order,"""
     feedback: tuple[Feedback, ...] = ()
     """and what was said of it, where the gateway has to ask the control plane."""
+    given: tuple[ChainEntry, ...] = ()
+    """The answers that nobody is asked for, where all candidates fail."""
 
 
 @dataclass(frozen=True, kw_only=True)

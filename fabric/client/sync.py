@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 import grpc
 
 from fabric.client import calls
-from fabric.client.transport import OPTIONS, error_of, trace_metadata
+from fabric.client.transport import OPTIONS, error_of, metadata_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -30,12 +30,20 @@ def _method(make: Callable[P, Call[Any, T]]) -> Callable[Concatenate[Client, P],
 
 
 class Client:
-    """A fabric, as seen through its gateway at `host:port`. Any thread may use it at any time."""
+    """A fabric, as seen through its gateway at `host:port`. Any thread may use it at any time.
+
+    A *tenant* says who asks: nobody else gets answers that were made for it.
+    """
 
     def __init__(
-        self, server: str = "localhost:8080", *, credentials: grpc.ChannelCredentials | None = None
+        self,
+        server: str = "localhost:8080",
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        tenant: str = "",
     ) -> None:
         self.server = server
+        self.tenant = tenant
         self._channel = (
             grpc.secure_channel(server, credentials, options=OPTIONS)
             if credentials
@@ -80,7 +88,7 @@ class Client:
         call = calls.watch(after=after)
         stream = self._channel.unary_stream(
             call.method, response_deserializer=call.response.FromString
-        )(call.request.SerializeToString(), metadata=trace_metadata())
+        )(call.request.SerializeToString(), metadata=metadata_of(self.tenant))
         try:
             for response in stream:
                 yield call.read(response)
@@ -95,7 +103,9 @@ class Client:
         )
         try:
             response = method(
-                call.request.SerializeToString(), timeout=call.timeout, metadata=trace_metadata()
+                call.request.SerializeToString(),
+                timeout=call.timeout,
+                metadata=metadata_of(self.tenant),
             )
         except grpc.RpcError as error:
             raise error_of(self.server, error) from None

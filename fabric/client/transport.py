@@ -17,9 +17,9 @@ OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_leng
 _propagator = TraceContextTextMapPropagator()
 
 
-def trace_metadata() -> tuple[tuple[str, str], ...]:
-    """The caller's span as W3C trace context; empty outside of one."""
-    carrier: dict[str, str] = {}
+def metadata_of(tenant: str) -> tuple[tuple[str, str], ...]:
+    """The caller's *tenant*, and its span as W3C trace context, as far as there are such."""
+    carrier = {"fabric-tenant": tenant} if tenant else {}
     _propagator.inject(carrier)
     return tuple(carrier.items())
 

@@ -303,12 +303,16 @@ def _mapping(value: Any) -> dict[str, Any]:
 def _check_expressions(document: Document) -> None:
     """Refuses what is no expression, with its position in the text."""
     for at, entry in document.entries("routes"):
-        expression = _mapping(entry.get("requirements")).get("expression")
-        if expression and isinstance(expression, str):
-            try:
-                compiled(expression)
-            except InvalidRequest as error:
-                document.refuse((*at, "requirements", "expression"), error.message)
+        wanted: list[tuple[Location, Any]] = [((*at, "requirements"), entry.get("requirements"))]
+        for index, link in enumerate(_list(entry.get("chain"))):
+            wanted.append(((*at, "chain", index, "select"), _mapping(link).get("select")))
+        for place, requirements in wanted:
+            expression = _mapping(requirements).get("expression")
+            if expression and isinstance(expression, str):
+                try:
+                    compiled(expression)
+                except InvalidRequest as error:
+                    document.refuse((*place, "expression"), error.message)
 
 
 def _circle(start: str, chains: dict[str, list[str]]) -> list[str]:

@@ -204,9 +204,11 @@ def _read(message: Message, cls: type[T]) -> T:
 
 
 def _checked(route: Route) -> Route:
-    if expression := route.requirements.expression:
+    for wanted in (route.requirements, *(entry.select for entry in route.chain if entry.select)):
+        if not wanted.expression:
+            continue
         try:
-            compiled(expression)
+            compiled(wanted.expression)
         except InvalidRequest as error:
             raise InvalidRequest(f"route {route.name!r}: {error.message}") from None
     return route

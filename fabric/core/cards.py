@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 
-from fabric.core.tensors import Signature
+from fabric.core.tensors import Signature, TensorValue
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?")
 """Names are used in URLs, application names and metric labels."""
@@ -55,6 +56,37 @@ class Evidence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Caching:
+    """Gateways keep answers, and give them again to equal requests of the same tenant."""
+
+    ttl: float = 60.0
+    """Seconds for which one is given again."""
+
+    def __post_init__(self) -> None:
+        if not self.ttl > 0:
+            raise ValueError(f"ttl is {self.ttl}, it must be above zero")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """What an output must be, or else the answer is not given."""
+
+    output: str
+    finite: bool = True
+    """Every number of it."""
+    least: float | None = None
+    """That an element may be."""
+    most: float | None = None
+    """That an element may be."""
+    sums: float | None = None
+    """What the last dimension adds up to, to a thousandth: 1 for probabilities."""
+
+    def __post_init__(self) -> None:
+        if self.least is not None and self.most is not None and self.least > self.most:
+            raise ValueError(f"least is {self.least}, it cannot be above most, {self.most}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Card:
     """The capability card: everything that routing may know of a specialist."""
 
@@ -79,6 +111,10 @@ class Card:
     evidence: tuple[Evidence, ...] = ()
     signature: Signature | None = None
     """Read from the model when it opens; declared, it narrows what the model accepts."""
+    cache: Caching | None = None
+    """Set where equal requests have equal answers, which then may be kept."""
+    checks: tuple[Check, ...] = ()
+    """What its outputs must be: an answer that is not is a failure, and others are tried."""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -87,7 +123,7 @@ class Card:
         if self.cost < 0:
             raise ValueError(f"cost is {self.cost}, it cannot be negative")
 
-    @property
+    @cached_property
     def key(self) -> str:
         """`name:version`, unique in a fabric."""
         return f"{self.name}:{self.version}"
@@ -141,19 +177,48 @@ class Batching:
     """Rows in one run at most; 1 runs every request alone, with shapes taken literally."""
     max_queue: int = 1024
     """Requests waiting at most; one more is refused as overloaded."""
+    max_queue_bytes: int = 1 << 30
+    """Bytes of all that wait, at most; one that waits alone may be larger."""
+    queue_timeout: float = 0.0
+    """Seconds until a request that names no `timeout` of its own is run at the latest, or refused;
+    0 for as long as it has."""
     priorities: int = 0
     """Levels of priority, of which 1 is served first; 0 for none."""
     default_priority: int = 0
     """The level of requests that name none; 0 for the lowest."""
 
     def __post_init__(self) -> None:
-        if self.max_size < 1 or self.max_queue < 1:
-            raise ValueError("max_size and max_queue are at least 1")
+        if min(self.max_size, self.max_queue, self.max_queue_bytes) < 1:
+            raise ValueError("max_size, max_queue and max_queue_bytes are at least 1")
+        if self.queue_timeout < 0:
+            raise ValueError(f"queue_timeout is {self.queue_timeout}, it cannot be negative")
         if not 0 <= self.default_priority <= self.priorities:
             raise ValueError(
                 f"default_priority is {self.default_priority}, "
                 f"it must be from 0 to priorities, which is {self.priorities}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concurrency:
+    """How many requests a gateway has in flight at all replicas of a specialist together: as many
+    as do not make its answers take longer."""
+
+    first: int = 64
+    """Until something is known."""
+    least: int = 8
+    most: int = 4096
+    tolerance: float = 2.0
+    """So many times as long as usual is no reason to lower it."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least <= self.first <= self.most:
+            raise ValueError(
+                f"concurrency needs 1 <= least <= first <= most, got least {self.least}, "
+                f"first {self.first}, most {self.most}"
+            )
+        if self.tolerance < 1:
+            raise ValueError(f"tolerance is {self.tolerance}, it is at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,6 +310,26 @@ class Sequences:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Canary:
+    """A request whose right answer is known."""
+
+    inputs: tuple[TensorValue, ...]
+    outputs: tuple[TensorValue, ...]
+    """That it must have; others may be what they like."""
+    tolerance: float = 1e-3
+    """How far an element may be off: absolutely, and as a share of it."""
+    every: float = 0.0
+    """Seconds from one time that it is asked to the next; 0 for the start alone."""
+
+    def __post_init__(self) -> None:
+        if not self.inputs or not self.outputs:
+            raise ValueError("inputs and outputs have at least one tensor each")
+        for name in ("tolerance", "every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, it cannot be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hosting:
     """How the replicas of a specialist run. Exactly one of `model` and `python` is given."""
 
@@ -256,6 +341,8 @@ class Hosting:
     resources: Resources = Resources()
     replicas: Replicas = Replicas()
     batching: Batching = Batching()
+    concurrency: Concurrency | None = None
+    """Set for a limit that follows latency; without one it is what may wait at the replicas."""
     onnxruntime: OnnxRuntime = OnnxRuntime()
     timeouts: Timeouts = Timeouts()
     sequences: Sequences | None = None
@@ -264,8 +351,12 @@ class Hosting:
     """Files with the names of classes, one a line, by output: any fsspec URI."""
     loaded: bool = True
     """False keeps it declared, and without replicas until it is loaded."""
+    canary: Canary | None = None
+    """What a replica must answer right to be ready, and to stay so."""
 
     def __post_init__(self) -> None:
+        if self.canary is not None and self.sequences is not None:
+            raise ValueError("canary is for specialists without sequences")
         if bool(self.python) == (self.model is not None):
             raise ValueError("give exactly one of 'model' and 'python'")
         if self.python and not re.fullmatch(r"[\w.]+:\w+", self.python):

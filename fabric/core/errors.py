@@ -14,6 +14,7 @@
     ├── Cancelled             the caller left
     ├── SequenceLost          the replica that had the sequence is gone, and its state with it
     ├── SpecialistFailed      the model ran and failed
+    ├── InvalidAnswer         the model's answer is against the checks of its card
     └── Internal              a bug in fabric; the log has the rest under the id
 
 Every error has a `code` with gRPC's meaning, a stable `reason` that travels in
@@ -55,10 +56,21 @@ class FabricError(Exception):
     reason: ClassVar[str] = "UNKNOWN"
     substitutable: ClassVar[bool] = False
     """Whether another candidate, or another replica, could succeed where this one did not."""
+    condition: ClassVar[str] = ""
+    """What fallback chains call it, see `fabric.core.routes.FAILURES`; empty if nobody is tried."""
+    begun: bool = False
+    """Whether the model may have begun, so that who may not be asked twice is not asked again."""
 
-    def __init__(self, message: str, *, replica: str = "") -> None:
+    retry_after: float = 0.0
+    """Seconds after which the same request may succeed; 0 where it will not for having waited."""
+
+    def __init__(
+        self, message: str, *, replica: str = "", retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
+        if retry_after is not None:
+            self.retry_after = retry_after
         self.replica = replica
         """The id of the replica that failed, so that the next try avoids it; empty if none did."""
 
@@ -102,18 +114,26 @@ class Unavailable(FabricError):
     code = Code.UNAVAILABLE
     reason = "UNAVAILABLE"
     substitutable = True
+    condition = "unavailable"
+    retry_after = 1.0
 
 
 class Overloaded(FabricError):
     code = Code.RESOURCE_EXHAUSTED
     reason = "OVERLOADED"
     substitutable = True
+    condition = "overloaded"
+    retry_after = 0.1
 
 
 class DeadlineExceeded(FabricError):
     code = Code.DEADLINE_EXCEEDED
     reason = "DEADLINE_EXCEEDED"
     substitutable = True
+    condition = "late"
+    begun = True
+    waited: float = 0.0
+    """Seconds that were waited for whoever was asked."""
 
 
 class Cancelled(FabricError):
@@ -130,6 +150,16 @@ class SpecialistFailed(FabricError):
     code = Code.INTERNAL
     reason = "SPECIALIST_FAILED"
     substitutable = True
+    condition = "failed"
+    begun = True
+
+
+class InvalidAnswer(FabricError):
+    code = Code.INTERNAL
+    reason = "INVALID_ANSWER"
+    substitutable = True
+    condition = "invalid"
+    begun = True
 
 
 class Internal(FabricError):
@@ -153,6 +183,7 @@ _BY_REASON: dict[str, type[FabricError]] = {
         Cancelled,
         SequenceLost,
         SpecialistFailed,
+        InvalidAnswer,
         Internal,
     )
 }

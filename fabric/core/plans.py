@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fabric.core.cards import Card
-from fabric.core.routes import Cascade, Mixture, Retry
+from fabric.core.routes import CONDITIONS, Cascade, ChainEntry, Hedging, Mixture, Retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,23 @@ class Refusal:
     name: str
     version: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which terms a candidate is asked."""
+
+    on: frozenset[str] = frozenset(CONDITIONS)
+    """What it is tried on, where it is not the first."""
+    share: float = 1.0
+    """Of the time that is left, for one attempt."""
+    tries: int = 0
+    """Attempts; 0 for what the plan's `retry` says."""
+    substitute: bool = True
+    """Whether those after it may answer where it does not."""
+
+
+PLAIN = Terms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +46,12 @@ class Candidate:
     """What it is ranked by under `scored`, from 0 to 1,"""
     parts: tuple[tuple[str, float], ...] = ()
     """and the score of each scorer that it is made of."""
+    terms: Terms = PLAIN
+
+    def seconds(self, left: float) -> float:
+        """For one attempt, of *left*."""
+        share = self.terms.share
+        return min(self.timeout, left if share == 1.0 else share * left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +66,17 @@ class Plan:
     timeout: float
     cascade: Cascade | None = None
     mixture: Mixture | None = None
+    hedging: Hedging | None = None
+    given: tuple[ChainEntry, ...] = ()
+    """Answers that nobody has to be asked for, where all others fail."""
 
 
 UNSURE = "UNSURE"
 """The `error` of an attempt whose answer was not sure enough to be given at once,"""
 UNLIKE = "UNLIKE"
-"""and of one whose answer could not be taken together with the others."""
+"""of one whose answer could not be taken together with the others,"""
+OVERTAKEN = "OVERTAKEN"
+"""and of one that took longer than usual, and somebody else answered first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from fabric.core.cards import check_name
+from fabric.core.tensors import TensorValue
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -86,32 +87,116 @@ class Requirements:
         )
 
 
+FAILURES = ("unavailable", "overloaded", "late", "failed", "invalid")
+"""How an attempt fails: nobody is there, there is no room, no answer came in time, the model
+failed, or its answer is against the checks of its card."""
+CONDITIONS = (*FAILURES, "unsure")
+"""On what the next of a chain is tried: a failure, or a confidence below the threshold."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChainEntry:
-    """One entry of a fallback chain: a specialist (any version or one) or another route."""
+    """One entry of a fallback chain: a specialist (any version or one) or another route by its
+    name, all who meet `select`, a `cached` answer, or a `static` one."""
 
-    name: str
+    name: str = ""
     version: str = ""
     """Empty for the latest."""
+    select: Requirements | None = None
+    """Every specialist that meets these, ranked by the route's preferences."""
+    cached: float | None = None
+    """An answer that one of those before it gave to an equal request, at most so many seconds
+    ago; their cards say whether answers are kept."""
+    static: tuple[TensorValue, ...] = ()
+    """The outputs of an answer that needs nobody."""
     weight: float = 1.0
     """Share of first places under the order `weighted`."""
+    on: tuple[str, ...] = ()
+    """What it is tried on, where it is not the first: unavailable, overloaded, late, failed,
+    invalid or unsure. Empty for all of these, and for all failures where nobody is asked."""
+    share: float = 1.0
+    """Of the time that is left, for one attempt."""
+    tries: int = 0
+    """Attempts at one candidate; 0 for what the route's `retry` says."""
+    substitute: bool = True
+    """Whether those after it may answer where it does not."""
 
     def __post_init__(self) -> None:
-        check_name(self.name)
+        given = (bool(self.name), self.select is not None, self.is_given)
+        if sum(given) != 1 or (self.cached is not None and self.static):
+            raise ValueError("an entry has exactly one of name, select, cached and static")
+        if self.name:
+            check_name(self.name)
+        elif self.version:
+            raise ValueError("version is that of a name; under select use versions")
         if self.weight < 0:
             raise ValueError(f"weight is {self.weight}, it cannot be negative")
+        for each in self.on:
+            _one_of("on", each, CONDITIONS)
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share is {self.share}, it must be above 0 and at most 1")
+        if self.tries < 0:
+            raise ValueError(f"tries is {self.tries}, it cannot be negative")
+        if self.cached is not None and self.cached <= 0:
+            raise ValueError(f"cached is {self.cached}, it is above zero seconds")
+
+    def __str__(self) -> str:
+        if self.is_given:
+            return "static" if self.static else f"cached for {self.cached:g} s"
+        if self.select is not None:
+            said = ((f.name, getattr(self.select, f.name), f.default) for f in fields(Requirements))
+            wanted = (f"{name} {value}" for name, value, usual in said if value and value != usual)
+            return f"all of {', '.join(wanted) or 'anything'}"
+        return f"{self.name}:{self.version}" if self.version else self.name
+
+    @property
+    def is_given(self) -> bool:
+        """Whether its answer is there without anybody being asked."""
+        return self.cached is not None or bool(self.static)
+
+    @property
+    def conditions(self) -> frozenset[str]:
+        """What it is tried on."""
+        return frozenset(self.on or (FAILURES if self.is_given else CONDITIONS))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retry:
+    """How often it is tried, and how soon again."""
+
     attempts: int = 4
     """Over the whole chain, the first one included."""
     per_candidate: int = 2
     """Attempts at one candidate, each on a replica not tried before."""
+    budget: float = 0.2
+    """Attempts beyond the first at a specialist, as a share of the requests it is asked: a
+    specialist that fails is not hit harder."""
+    backoff: float = 0.005
+    """Seconds before an overloaded candidate is asked again, twice as many each further time, and
+    of these a random part."""
 
     def __post_init__(self) -> None:
         if self.attempts < 1 or self.per_candidate < 1:
             raise ValueError("attempts and per_candidate are at least 1")
+        _share("budget", self.budget)
+        if self.backoff < 0:
+            raise ValueError(f"backoff is {self.backoff}, it cannot be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hedging:
+    """Whom an answer takes longer than usual asks somebody else, too; the first answer counts."""
+
+    quantile: float = 0.95
+    """Of the specialist's recent answers, the share that come sooner."""
+    least: float = 0.002
+    """Seconds that are waited at least."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.quantile < 1:
+            raise ValueError(f"quantile is {self.quantile}, it must be between 0 and 1")
+        if self.least < 0:
+            raise ValueError(f"least is {self.least}, it cannot be negative")
 
 
 SCORERS = ("quality", "cost", "latency", "load", "locality", "freshness", "similarity")
@@ -296,6 +381,7 @@ class Route:
     cascade: Cascade | None = None
     mixture: Mixture | None = None
     retry: Retry = Retry()
+    hedging: Hedging | None = None
     timeout: float = 30.0
     """Seconds for the whole call where the caller sets none, and at most."""
     loaded: bool = True
@@ -310,6 +396,9 @@ class Route:
         check_name(self.name)
         _one_of("order", self.order, ("fixed", "weighted", "scored"))
         is_scored = self.order == "scored"
+        given = [entry.is_given for entry in self.chain]
+        if given != sorted(given):
+            raise ValueError("chain has a cached or static answer before others: they come last")
         if not self.chain and not is_scored:
             raise ValueError(
                 f"route {self.name!r} has an empty chain: name at least one specialist, or use "

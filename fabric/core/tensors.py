@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,47 @@ class TensorSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TensorValue:
+    """A tensor with its elements, as files say it."""
+
+    name: str
+    datatype: str
+    """By the Open Inference Protocol's name."""
+    shape: tuple[int, ...]
+    """Sizes of all dimensions."""
+    numbers: tuple[float, ...] = ()
+    """The elements in row-major order; of BOOL 0 and 1."""
+    texts: tuple[str, ...] = ()
+    """The elements of BYTES."""
+
+    def __post_init__(self) -> None:
+        if self.datatype not in DTYPES:
+            known = ", ".join(DTYPES)
+            raise ValueError(f"unknown datatype {self.datatype!r}; use one of {known}")
+        if any(size < 0 for size in self.shape):
+            raise ValueError(f"shape is {list(self.shape)}, its sizes cannot be negative")
+        wanted, is_text = math.prod(self.shape), self.datatype == "BYTES"
+        given, other = (self.texts, self.numbers) if is_text else (self.numbers, self.texts)
+        if len(given) != wanted or other:
+            kind = "texts" if is_text else "numbers"
+            raise ValueError(
+                f"a tensor of {self.datatype} and shape {list(self.shape)} has {wanted} {kind}, "
+                f"got {len(given)} and {len(other)} {'numbers' if is_text else 'texts'}"
+            )
+
+    @property
+    def array(self) -> NDArray[Any]:
+        """It as an array; of BF16 as the upper halves of the numbers in single precision."""
+        if self.datatype == "BYTES":
+            texts = np.array([text.encode() for text in self.texts], np.object_)
+            return texts.reshape(self.shape)
+        numbers = np.array(self.numbers, np.float64).reshape(self.shape)
+        if self.datatype == "BF16":
+            return (numbers.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+        return numbers.astype(DTYPES[self.datatype])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Signature:
     """What goes in and what comes out, the batch dimension included."""
 
@@ -72,3 +114,5 @@ class Signature:
     outputs: tuple[TensorSpec, ...] = field(default=())
     decoupled: bool = False
     """A request has any number of responses, also none."""
+    random: bool = False
+    """Equal requests have different answers, which are never kept."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fabric.core.errors import Overloaded
+from fabric.core.errors import Overloaded, Unavailable
 from fabric.core.plans import Attempt
 
 if TYPE_CHECKING:
     from fabric.core.errors import FabricError
-    from fabric.core.plans import Candidate, Plan
+    from fabric.core.plans import Candidate
+    from fabric.core.requests import InferRequest
 
 SHORTEST = 0.002
 """Seconds for one more attempt at least: timers of event loops are early by as much as this."""
@@ -33,6 +34,9 @@ def busy(candidate: Candidate) -> Attempt:
     return made(candidate, "", 0.0, Overloaded.reason, why)
 
 
-def passed(plan: Plan, place: int) -> list[Attempt]:
-    """What became of those before *place*, who were not asked."""
-    return [busy(candidate) for candidate in plan.candidates[:place]]
+def passed(request: InferRequest) -> list[Attempt]:
+    """What became of those who were passed over when *request* was admitted."""
+    return [
+        made(candidate, "", 0.0, Unavailable.reason, objection) if objection else busy(candidate)
+        for candidate, objection in request.passed
+    ]

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fabric import telemetry
-from fabric.core.errors import DeadlineExceeded, FabricError, InvalidRequest, Overloaded
+from fabric.core.errors import (
+    DeadlineExceeded,
+    FabricError,
+    InvalidRequest,
+    Overloaded,
+    Unavailable,
+)
 from fabric.core.requests import Answer
 from fabric.dispatch.attempts import SHORTEST, failed, passed
+from fabric.dispatch.hedging import Hedges
 from fabric.dispatch.shadows import Shadows
 from fabric.dispatch.together import Together
+from fabric.resilience.budgets import Budgets
 from fabric.resilience.fallback import Walk, exhausted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from fabric.core.cards import Card
     from fabric.core.deadlines import Clock, Deadline
-    from fabric.core.plans import Candidate, Plan
+    from fabric.core.plans import Attempt, Candidate, Plan
     from fabric.core.requests import InferRequest, InferResponse
-    from fabric.dispatch.invoking import Ask, Invoker, Observe, Outputs
+    from fabric.core.routes import Hedging
+    from fabric.dispatch.invoking import Ask, Gives, Invoker, Observe, Outputs
     from fabric.routing.planner import Planner
 
 _MOST_TALLIES = 4096
@@ -45,7 +57,7 @@ class Dispatcher:
 
     *observe* is told of each attempt at requests with an id. Close it where requests have shadows.
     Without *outputs* nobody can tell how sure an answer is, nor make one of several: routes with
-    a cascade or a mixture are answered as others are.
+    a cascade or a mixture are answered as others are. *gives* has the answers that chains end with.
     """
 
     def __init__(
@@ -55,22 +67,30 @@ class Dispatcher:
         clock: Clock = time.monotonic,
         observe: Observe | None = None,
         outputs: Outputs | None = None,
+        gives: Gives | None = None,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         self._planner = planner
         self._invoker = invoker
         self._clock = clock
         self._observe = observe
+        self._gives = gives
+        self._draw = draw
+        self.budgets = Budgets()
         self.shadows = Shadows(invoker, observe, clock) if observe is not None else None
+        attempt = partial(self._attempt, invoker.infer)
+        self._hedges = Hedges(attempt, invoker, self.budgets, clock)
         self._together: Together | None = None
         if outputs is not None:
-            self._together = Together(invoker, self._attempt, outputs, clock)
+            self._together = Together(attempt, invoker, self.budgets, outputs, self._give, clock)
         self.tallies: dict[str, Tally] = {}
         """By route; a request that no candidate could answer is in none."""
 
     def admit(self, request: InferRequest, deadline: Deadline) -> None:
         """Finds who may answer *request* in time, for `infer` to ask first.
 
-        By the plan that it has, or the one that all requests of its kind get.
+        By the plan that it has, or the one that all requests of its kind get. Who fails too often
+        is passed over, unless all do.
 
         Under overload a refusal is what most requests get, and what it costs is taken from those
         that could be answered: this one costs no task and no attempt.
@@ -84,12 +104,30 @@ class Dispatcher:
         if plan is None:
             plan = self._planner.plan(request.model, request.version, request.requirements)
         left = min(deadline.remaining(self._clock()), plan.timeout)
+        last = len(plan.candidates) - 1 if request.substitute else 0
+        condition = ""
+        passed_over: list[tuple[Candidate, str]] = []
         for place, candidate in enumerate(plan.candidates):
-            if self._invoker.promises(candidate.card, min(left, candidate.timeout)):
+            if place and condition not in candidate.terms.on:
+                continue
+            objection = self._invoker.objection(candidate.card) if last else ""
+            seconds = candidate.seconds(left)
+            if not objection and self._invoker.promises(candidate.card, seconds, request.tenant):
                 request.plan, request.place = plan, place
+                request.passed = passed_over
                 return
-            if not request.substitute:
+            passed_over.append((candidate, objection))
+            condition = Unavailable.condition if objection else Overloaded.condition
+            if place == last or not candidate.terms.substitute:
                 break
+        if left > 0.0 and self._may_give(plan, request, condition or Unavailable.condition):
+            request.plan, request.place = plan, len(plan.candidates)
+            request.passed = passed_over
+            return
+        if left > 0.0 and passed_over and all(objection for _, objection in passed_over):
+            # Who knows whether they are well again, and there is nobody else to ask.
+            request.plan, request.place, request.insists = plan, 0, True
+            return
         if plan.route:
             self._tally(plan.route).failures += 1
         if left <= 0.0:
@@ -119,7 +157,7 @@ class Dispatcher:
         Raises:
             FabricError: what `infer` raises, after any number of answers.
         """
-        responses: AsyncGenerator[InferResponse, None]
+        responses: AsyncGenerator[InferResponse, None] | None = None
 
         async def first(card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
             nonlocal responses
@@ -132,6 +170,9 @@ class Dispatcher:
             return
         answer = await self._answer(first, request, deadline)
         request.payload = b""  # nobody else is asked, and it may be large
+        if responses is None:  # nobody was
+            yield answer
+            return
         async with aclosing(responses):
             yield answer
             async for response in responses:
@@ -143,6 +184,11 @@ class Dispatcher:
             plan = self._planner.plan(request.model, request.version, request.requirements)
         started = self._clock()
         deadline = deadline.within(plan.timeout, started)
+        if place == len(plan.candidates):
+            return await self._counted(plan.route, started, self._spared(plan, request))
+        first = plan.candidates[place]
+        if not (request.substitute and first.terms.substitute) or first is plan.candidates[-1]:
+            request.insists = True
         if plan.cascade is not None or plan.mixture is not None:
             together = self._answering_together(plan, request)
             if together is not None:
@@ -151,30 +197,91 @@ class Dispatcher:
                 if request.shadow and self.shadows is not None:
                     self.shadows.follow(plan, request, answer, started)
                 return answer
-        first = plan.candidates[place]
+        self.budgets.asked(first.card.key, plan.retry.budget)
         try:
-            response = await self._attempt(ask, first, request, deadline)
+            if plan.hedging is not None and self._may_hedge(ask, request):
+                answer = await self._hedged(plan.hedging, plan, place, request, deadline)
+            else:
+                response = await self._attempt(ask, first, request, deadline)
+                answer = Answer(
+                    *(response, first.card.name, first.card.version, plan.route),
+                    fallback=place > 0,
+                    attempts=passed(request) if place else (),
+                )
         except FabricError as error:
-            walk = Walk(plan, request.substitute, place, failed=passed(plan, place))
-            falling = self._fall_back(ask, walk, request, deadline, error, started)
+            walk = Walk(plan, request, self.budgets, place, failed=passed(request))
+            falling = self._fall_back(ask, walk, deadline, error, started)
             answer = await (self._counted(plan.route, started, falling) if plan.route else falling)
         else:
             if plan.route:
                 self._count(plan.route, started)
-            answer = Answer(
-                *(response, first.card.name, first.card.version, plan.route),
-                fallback=place > 0,
-                attempts=passed(plan, place) if place else (),
-            )
         if request.shadow and self.shadows is not None:
             self.shadows.follow(plan, request, answer, started)
         return answer
 
     def _answering_together(self, plan: Plan, request: InferRequest) -> Together | None:
-        """A sequence is answered by one alone, since only who began it knows it."""
+        """A sequence is answered by one alone, since only who began it knows it, and so is what
+        must not be answered twice."""
         if request.sequence or (plan.cascade is None and plan.mixture is None):
             return None
-        return self._together
+        return self._together if request.idempotent else None
+
+    def _may_hedge(self, ask: Ask, request: InferRequest) -> bool:
+        """A stream is not asked for twice."""
+        return request.idempotent and not request.sequence and ask == self._invoker.infer
+
+    async def _hedged(
+        self, hedging: Hedging, plan: Plan, place: int, request: InferRequest, deadline: Deadline
+    ) -> Answer:
+        found = await self._hedges.infer(hedging, plan, place, request, deadline)
+        attempts = passed(request)
+        if found.overtaken is not None:
+            attempts.append(found.overtaken)
+        return Answer(
+            *(found.response, found.candidate.card.name, found.candidate.card.version, plan.route),
+            fallback=found.candidate is not plan.candidates[0],
+            attempts=attempts,
+        )
+
+    def _may_give(self, plan: Plan, request: InferRequest, condition: str) -> bool:
+        """Whether *plan* has answers for when none of its candidates may be asked; where they are
+        but not well, one that there is in any case."""
+        if not plan.given or not request.substitute or request.sequence:
+            return False
+        is_busy = condition == Overloaded.condition
+        return any(condition in e.conditions and (is_busy or e.static) for e in plan.given)
+
+    async def _spared(self, plan: Plan, request: InferRequest) -> Answer:
+        """The answer to a request for which nobody has time, or is well.
+
+        Raises:
+            Overloaded: there is none.
+        """
+        attempts = passed(request)
+        is_busy = bool(request.passed) and not request.passed[-1][1]
+        condition = Overloaded.condition if is_busy else Unavailable.condition
+        if (answer := self._give(plan, request, condition, attempts)) is not None:
+            return answer
+        busy = Overloaded(f"nobody can answer for '{request.model}' now: all are busy for longer")
+        raise exhausted(attempts, busy)
+
+    def _give(
+        self, plan: Plan, request: InferRequest, condition: str, attempts: list[Attempt]
+    ) -> Answer | None:
+        """The first answer on *condition* that nobody has to be asked for, if there is one."""
+        if self._gives is None or not request.substitute or request.sequence:
+            return None
+        for entry in plan.given:
+            if (
+                condition in entry.conditions
+                and (found := self._gives.given(entry, plan, request)) is not None
+            ):
+                return Answer(
+                    *(found.response, found.specialist, found.version, plan.route),
+                    fallback=True,
+                    attempts=attempts,
+                )
+        return None
 
     async def close(self) -> None:
         """Ends the shadow calls."""
@@ -212,7 +319,8 @@ class Dispatcher:
     async def _attempt(
         self, ask: Ask, candidate: Candidate, request: InferRequest, deadline: Deadline
     ) -> InferResponse:
-        deadline = deadline.within(candidate.timeout, self._clock())
+        now = self._clock()
+        deadline = deadline.within(candidate.seconds(deadline.at - now), now)
         if request.request and self._observe is not None:
             return await self._observed(self._observe, ask, candidate, request, deadline)
         if telemetry.is_recorded(request.trace):
@@ -243,24 +351,34 @@ class Dispatcher:
         self,
         ask: Ask,
         walk: Walk,
-        request: InferRequest,
         deadline: Deadline,
         error: FabricError,
         started: float,
     ) -> Answer:
         """The answer of whoever *walk* leads to after the *error* of whom it has come to."""
-        plan = walk.plan
+        plan, request = walk.plan, walk.request
         candidate = plan.candidates[walk.place]
         while True:
             now = self._clock()
             following = walk.after(error, failed(candidate, error, now - started))
-            if following is None:
-                raise exhausted(walk, walk.last) from error
-            if deadline.remaining(now) < SHORTEST:
-                late = DeadlineExceeded("the deadline passed", replica=error.replica)
-                raise exhausted(walk, late) from error
-            candidate, started = following, now
+            wait = walk.wait(error, self._draw())
+            if following is None or deadline.remaining(now) < wait + SHORTEST:
+                last = walk.last
+                if following is not None:
+                    last = DeadlineExceeded("the deadline passed", replica=error.replica)
+                if error.substitutable and candidate.terms.substitute:
+                    answer = self._give(plan, request, last.condition, walk.failed)
+                    if answer is not None:
+                        return answer
+                raise exhausted(walk.failed, last) from error
+            if wait:
+                await asyncio.sleep(wait)
+            if following is not candidate:
+                self.budgets.asked(following.card.key, plan.retry.budget)
+            candidate, started = following, self._clock()
             request.avoid = walk.avoid
+            if walk.is_last:
+                request.insists = True
             try:
                 response = await self._attempt(ask, candidate, request, deadline)
             except FabricError as failure:

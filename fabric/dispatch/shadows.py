@@ -56,7 +56,7 @@ class Shadows:
         if len(self._tasks) >= _MOST or self._bytes + size > _MOST_BYTES:
             self.skipped += 1
             return
-        own = replace(request, trace=b"", avoid=frozenset())
+        own = replace(request, trace=b"", avoid=frozenset(), insists=False)
         task = asyncio.create_task(self._ask(candidate, own, since))
         self._tasks.add(task)
         self._bytes += size
@@ -74,7 +74,7 @@ class Shadows:
         started = self._clock()
         deadline = NEVER.within(candidate.timeout, since)
         patience = deadline.remaining(started) * _PATIENCE
-        if patience <= 0.0 or not self._invoker.promises(candidate.card, patience):
+        if patience <= 0.0 or not self._invoker.promises(candidate.card, patience, request.tenant):
             self.skipped += 1
             return
         response = error = None

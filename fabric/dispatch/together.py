@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from fabric.core.deadlines import Deadline
-from fabric.core.errors import DeadlineExceeded, FabricError
+from fabric.core.errors import DeadlineExceeded, FabricError, Overloaded
 from fabric.core.plans import UNLIKE, UNSURE, Attempt, Candidate
 from fabric.core.requests import Answer, InferResponse
 from fabric.core.tensors import Tensors
@@ -24,15 +25,18 @@ if TYPE_CHECKING:
     from fabric.core.plans import Plan
     from fabric.core.requests import InferRequest
     from fabric.core.routes import Cascade, Mixture
-    from fabric.dispatch.invoking import Ask, Invoker, Outputs
+    from fabric.dispatch.invoking import Invoker, Outputs
+    from fabric.resilience.budgets import Budgets
 
 _KEPT_BACK = 0.1
 """Of the time that is left, for giving an answer that is there already"""
 _MOST_KEPT_BACK = 0.02
 """seconds at most."""
 
-Attempting = Callable[["Ask", Candidate, "InferRequest", Deadline], Awaitable[InferResponse]]
+Attempting = Callable[[Candidate, "InferRequest", Deadline], Awaitable[InferResponse]]
 """How one candidate is tried, within its own timeout."""
+Give = Callable[["Plan", "InferRequest", str, list[Attempt]], Answer | None]
+"""What is given on a condition where nobody's answer is, after these attempts."""
 
 
 @dataclass(slots=True, eq=False)
@@ -68,11 +72,19 @@ class Together:
     """Answers by the cascade or the mixture of a plan."""
 
     def __init__(
-        self, invoker: Invoker, attempting: Attempting, outputs: Outputs, clock: Clock
+        self,
+        attempting: Attempting,
+        invoker: Invoker,
+        budgets: Budgets,
+        outputs: Outputs,
+        give: Give,
+        clock: Clock,
     ) -> None:
-        self._invoker = invoker
         self._attempt = attempting
+        self._invoker = invoker
+        self._budgets = budgets
         self._outputs = outputs
+        self._give = give
         self._clock = clock
 
     def answer(
@@ -96,7 +108,7 @@ class Together:
         Raises:
             FabricError: nobody has answered; the last failure, with what the others failed of.
         """
-        walk = Walk(plan, request.substitute, request.place, failed=passed(plan, request.place))
+        walk = Walk(plan, request, self._budgets, request.place, failed=passed(request))
         candidate: Candidate | None = plan.candidates[request.place]
         following: Candidate | None = None
         given: list[_Given] = []
@@ -105,7 +117,7 @@ class Together:
             started = self._clock()
             by = _earlier(deadline, started) if given else deadline
             try:
-                response = await self._attempt(self._invoker.infer, candidate, request, by)
+                response = await self._attempt(candidate, request, by)
             except FabricError as error:
                 seconds = self._clock() - started
                 candidate = walk.after(error, failed(candidate, error, seconds))
@@ -118,16 +130,31 @@ class Together:
                 one.attempt = _unsure(cascade, candidate, response, sure, seconds)
                 candidate = walk.past(one.attempt)
                 if candidate is None:
-                    return _answer(walk, one)
+                    return self._unsure(walk, one)
                 given.append(one)
             request.avoid = walk.avoid
             following, candidate = candidate, self._ready(walk, candidate, deadline)
+            if walk.is_last and not given:
+                request.insists = True
         if given:
-            return _answer(walk, max(given, key=lambda each: each.confidence))
+            return self._unsure(walk, max(given, key=lambda each: each.confidence))
         last = walk.last
         if following is not None and deadline.remaining(self._clock()) < SHORTEST:
             last = DeadlineExceeded("the deadline passed", replica=last.replica)
-        raise exhausted(walk, last)
+        if (answer := self._given(walk.failed, plan, request, last)) is not None:
+            return answer
+        raise exhausted(walk.failed, last)
+
+    def _unsure(self, walk: Walk, given: _Given) -> Answer:
+        """What is given where nobody is sure: what the route says, or else what there is."""
+        answer = self._give(walk.plan, walk.request, "unsure", walk.failed)
+        return _answer(walk, given) if answer is None else answer
+
+    def _given(
+        self, attempts: list[Attempt], plan: Plan, request: InferRequest, last: FabricError
+    ) -> Answer | None:
+        """What is given where nobody has answered."""
+        return self._give(plan, request, last.condition, attempts) if last.substitutable else None
 
     def _judged(
         self,
@@ -149,14 +176,15 @@ class Together:
         """*candidate*, or the next one who can answer in time; None if nobody can."""
         now = self._clock()
         left = _earlier(deadline, now).remaining(now)
-        while candidate is not None and not self._has_time(candidate, left):
-            candidate = walk.past(busy(candidate), is_made=False)
+        while candidate is not None and not self._has_time(candidate, left, walk.request):
+            candidate = walk.past(busy(candidate), Overloaded.condition, is_made=False)
         return candidate
 
-    def _has_time(self, candidate: Candidate, left: float) -> bool:
+    def _has_time(self, candidate: Candidate, left: float, request: InferRequest) -> bool:
         if left < SHORTEST:
             return False
-        return self._invoker.promises(candidate.card, min(left, candidate.timeout))
+        seconds = candidate.seconds(left)
+        return self._invoker.promises(candidate.card, seconds, request.tenant)
 
     async def _mix(
         self, mixture: Mixture, plan: Plan, request: InferRequest, deadline: Deadline
@@ -174,10 +202,9 @@ class Together:
         by = _earlier(deadline, self._clock())
         rest = iter(plan.candidates if request.substitute else plan.candidates[:1])
         top, budget = mixture.top or len(plan.candidates), plan.retry.attempts
-        admitted = plan.candidates[request.place]
         attempts: list[Attempt] = []
         losses: list[_Loss] = []
-        while asked := self._chosen(rest, min(top, budget), admitted, by, attempts):
+        while asked := self._chosen(rest, min(top, budget), request, by, attempts):
             async with asyncio.TaskGroup() as tasks:
                 asking = [tasks.create_task(self._part(each, request, by)) for each in asked]
             results = [task.result() for task in asking]
@@ -188,24 +215,28 @@ class Together:
             if not all(loss.error.substitutable for loss in losses):
                 break
             budget -= len(asked)
-        raise exhausted(Walk(plan, request.substitute, failed=attempts), losses[0].error)
+        last = losses[0].error
+        if (answer := self._given(attempts, plan, request, last)) is not None:
+            return answer
+        raise exhausted(attempts, last)
 
     def _chosen(
         self,
         rest: Iterator[Candidate],
         most: int,
-        admitted: Candidate,
+        request: InferRequest,
         by: Deadline,
         attempts: list[Attempt],
     ) -> list[Candidate]:
         """Whom of the *rest* to ask next; those who have no time are added to *attempts*.
 
-        One that was admitted has.
+        One by whom *request* was admitted has.
         """
         left = by.remaining(self._clock())
+        admitted = request.plan.candidates[request.place] if request.plan is not None else None
         chosen: list[Candidate] = []
         while len(chosen) < most and (candidate := next(rest, None)) is not None:
-            if candidate is admitted or self._has_time(candidate, left):
+            if candidate is admitted or self._has_time(candidate, left, request):
                 chosen.append(candidate)
             else:
                 attempts.append(busy(candidate))
@@ -219,7 +250,7 @@ class Together:
         try:
             # Each has its own request: an attempt writes its trace context into it.
             own = replace(request)
-            response = await self._attempt(self._invoker.infer, candidate, own, deadline)
+            response = await self._attempt(candidate, own, deadline)
             outputs = self._outputs.read(response.payload)
         except FabricError as error:
             return _Loss(failed(candidate, error, self._clock() - started), error)
@@ -236,7 +267,9 @@ class Together:
         response = heaviest.response
         if one.tensors:
             payload = self._outputs.write(response.payload, one.tensors)
-            response = InferResponse(payload, response.replica)
+            kept = [part.response.reused for part in taken if part.response.reused is not None]
+            oldest = max(kept, key=attrgetter("age"), default=None)
+            response = InferResponse(payload, response.replica, reused=oldest)
         why = {id(parts[place].attempt): reason for place, reason in one.left_out.items()}
         card = heaviest.candidate.card
         return Answer(

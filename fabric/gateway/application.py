@@ -129,7 +129,7 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Application]:
     """An application with links to replicas and a watch of the control plane while it is used."""
     control = channel_to(settings.control)
     async with control, ReplicaPool() as pool, asyncio.TaskGroup() as tasks:
-        view, stub = View(pool, settings.region), CatalogServiceStub(control)
+        view, stub = View(pool, settings.region, settings.cache), CatalogServiceStub(control)
         learning = LearningServiceStub(control)
         kept = (
             follow(stub, view.catalog, view.changed),
@@ -148,7 +148,7 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Application]:
             application.close()
             for task in keeping:
                 task.cancel()
-            await view.dispatcher.close()
+            await view.close()
 
 
 def _handlers(

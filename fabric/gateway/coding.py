@@ -61,7 +61,8 @@ def inflated(body: bytes, header: bytes, max_bytes: int) -> bytes:
     except zlib.error as error:
         raise InvalidRequest(f"the body is not {coding}: {error}") from error
     if len(inflated) > max_bytes:
-        raise Overloaded(f"the body has over {max_bytes} bytes, which is the limit")
+        text = f"the body has over {max_bytes} bytes, which is the limit"
+        raise Overloaded(text, retry_after=0.0)
     if not stream.eof or stream.unused_data:
         raise InvalidRequest(f"the body is not one whole {coding} stream")
     return inflated

@@ -93,8 +93,8 @@ class Decisions:
             plan = self._view.planner.plan(request.model, request.version, request.requirements)
         route = self._view.catalog.routes.get(plan.route)
         deadline = deadline.within(plan.timeout, time.monotonic())
-        if route is None:
-            return deadline  # it was deleted just now; the plan stands
+        if route is None or not plan.candidates:
+            return deadline  # it was deleted just now, or there is nothing to decide
         frame = self._frame(plan, route)
         request.request = uuid.uuid4().hex
         seen = await self._seen(frame, request, deadline)
@@ -154,7 +154,7 @@ class Decisions:
             numbers = () if found.is_text else found.numbers()
             embedding: Embedding | None = None
             if content.encoder:
-                embedding, doubts = await self._embedded(content, found, request.trace, deadline)
+                embedding, doubts = await self._embedded(content, found, request, deadline)
                 numbers = embedding.numbers if embedding is not None else ()
             if frame.similarity_weight:
                 similarities = self._similarities(frame.plan, embedding, text)
@@ -174,11 +174,11 @@ class Decisions:
         )
 
     async def _embedded(
-        self, content: Content, found: Input, trace: bytes, deadline: Deadline
+        self, content: Content, found: Input, request: InferRequest, deadline: Deadline
     ) -> tuple[Embedding | None, tuple[str, ...]]:
         """The embedding, or what is to be said where there is none."""
         try:
-            return await self._encoders.embed(content, found, trace, deadline), ()
+            return await self._encoders.embed(content, found, request, deadline), ()
         except FabricError as error:
             why = error.message
         except Exception as error:

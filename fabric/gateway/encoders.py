@@ -76,9 +76,9 @@ class Encoders:
         """Of the cards with these keys; None where some are missing."""
 
     async def embed(
-        self, content: Content, found: Input, trace: bytes, deadline: Deadline
+        self, content: Content, found: Input, asking: InferRequest, deadline: Deadline
     ) -> Embedding:
-        """The embedding of the input *found* by the encoder of *content*.
+        """The embedding of the input *found* of *asking* by the encoder of *content*.
 
         Raises:
             FabricError: there is none in time.
@@ -89,7 +89,8 @@ class Encoders:
         if self._running >= _AT_ONCE:
             raise Overloaded(f"{self._running} requests wait for encoders already")
         names = content.encoder, content.encoder_input, content.encoder_output
-        request = InferRequest(encoder, "", found.request(*names), trace=trace)
+        payload, trace, tenant = found.request(*names), asking.trace, asking.tenant
+        request = InferRequest(encoder, "", payload, trace=trace, tenant=tenant)
         wait = min(_LONGEST, _SHARE * deadline.remaining(started))
         self._running += 1
         try:

@@ -215,17 +215,21 @@ async def fail(send: Send, error: FabricError) -> None:
 
 def status_of(error: FabricError) -> tuple[tuple[bytes, bytes], ...]:
     """The trailers that say *error*."""
-    return _status(error.code, error.reason, error.message)
+    return _status(error.code, error.reason, error.message, error.retry_after)
 
 
 @lru_cache(256)  # many fail of the same, above all when that has to be told quickly
-def _status(code: int, reason: str, message: str) -> tuple[tuple[bytes, bytes], ...]:
+def _status(
+    code: int, reason: str, message: str, retry_after: float
+) -> tuple[tuple[bytes, bytes], ...]:
     quoted = quote(message, safe=_UNESCAPED, errors="replace")
     if len(quoted) > _LONGEST_MESSAGE:
         kept = len(message) * _LONGEST_MESSAGE // len(quoted)
         message = f"{message[:kept]} ... (shortened)"
         quoted = quote(message, safe=_UNESCAPED, errors="replace")
-    details = base64.b64encode(to_details(error_of(code, reason, message))).rstrip(b"=")
+    error = error_of(code, reason, message)
+    error.retry_after = retry_after
+    details = base64.b64encode(to_details(error)).rstrip(b"=")
     return (
         (b"grpc-status", b"%d" % code),
         (b"grpc-message", quoted.encode()),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fabric import telemetry
+from fabric.core.errors import InvalidRequest
 from fabric.core.requests import InferRequest
 from fabric.gateway.grpc import SERVICE, deadline_of, header
 from fabric.gateway.lag import Lag
 from fabric.wire.heads import Heads
-from fabric.wire.parameters import provenance, read_into, remembered
+from fabric.wire.parameters import given_again, provenance, read_into, remembered
 from fabric.wire.reserved import WANTS_TYPED, is_typed
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 DIALECT = b"fabric-dialect"
 """The metadata that names the dialect of a call."""
+_READ = frozenset((b"grpc-timeout", b"traceparent", b"fabric-tenant"))
+_TENANT = re.compile(rb"[A-Za-z0-9._:@/-]{1,128}")
 _MOST_KEPT = 4096
 
 
@@ -49,12 +53,12 @@ class Inference:
 
         Raises what is wrong with the request, and that it is refused, before it gives a coroutine.
         """
-        deadline, trace = call_of(scope)
+        deadline, trace, tenant = call_of(scope)
         deadline = self._lag.read(deadline)
         message = self._heads.of(payload)
         if not message.raw_input_contents and self._wants_typed(message, scope):
             payload += WANTS_TYPED
-        request = request_of(message, payload, trace)
+        request = request_of(message, payload, trace, tenant)
         if request.model in self._view.deciding and not request.sequence:
             self._view.dispatcher.admit(request, deadline)
             return self._decided(request, deadline)
@@ -127,40 +131,55 @@ class Inference:
 
     def _who(self, model: str, answer: Answer) -> bytes:
         """The encoded provenance; kept for the answers of one, that came at the first attempt."""
+        response = answer.response
         if answer.attempts or answer.confidence is not None or answer.mixture:
-            return provenance(model, answer)
-        key = (model, answer.specialist, answer.version, answer.route, answer.response.replica)
-        encoded = self._provenance.get(key)
-        if encoded is None:
-            if len(self._provenance) >= _MOST_KEPT:
-                self._provenance.clear()
-            encoded = self._provenance[key] = provenance(model, answer)
-        return encoded
+            encoded = provenance(model, answer)
+        else:
+            key = (model, answer.specialist, answer.version, answer.route, response.replica)
+            kept = self._provenance.get(key)
+            if kept is None:
+                if len(self._provenance) >= _MOST_KEPT:
+                    self._provenance.clear()
+                kept = self._provenance[key] = provenance(model, answer)
+            encoded = kept
+        return encoded if response.reused is None else encoded + given_again(response.reused)
 
 
-def call_of(scope: Scope) -> tuple[Deadline, bytes]:
-    """The deadline and the trace context of a call.
+def call_of(scope: Scope) -> tuple[Deadline, bytes, str]:
+    """The deadline and the trace context of a call, and the tenant who makes it.
 
     Raises:
-        InvalidRequest: its timeout is none.
+        InvalidRequest: its timeout is none, or its tenant.
     """
-    timeout = traceparent = b""
+    timeout = traceparent = tenant = b""
     for name, value in scope["headers"]:
-        if name == b"grpc-timeout":
-            timeout = value
-        elif name == b"traceparent":
-            traceparent = value
+        if name in _READ:
+            if name == b"grpc-timeout":
+                timeout = value
+            elif name == b"traceparent":
+                traceparent = value
+            elif tenant:
+                raise InvalidRequest("there are two headers fabric-tenant: send one")
+            elif _TENANT.fullmatch(tenant := value) is None:
+                raise InvalidRequest(
+                    f"fabric-tenant is {value[:128].decode('latin-1')!r}, it must be 1 to 128 "
+                    "letters, digits or '._:@/-'"
+                )
     trace = telemetry.parse(traceparent.decode("latin-1")) if traceparent else b""
-    return deadline_of(timeout), trace
+    return deadline_of(timeout), trace, tenant.decode() if tenant else ""
 
 
-def request_of(message: ModelInferRequest, payload: bytes, trace: bytes) -> InferRequest:
-    """The request whose *payload* has the head *message*.
+def request_of(
+    message: ModelInferRequest, payload: bytes, trace: bytes, tenant: str
+) -> InferRequest:
+    """The request of *tenant* whose *payload* has the head *message*.
 
     Raises:
         InvalidRequest: a parameter is not one that can be asked for.
     """
-    request = InferRequest(message.model_name, message.model_version, payload, trace=trace)
+    request = InferRequest(
+        message.model_name, message.model_version, payload, trace=trace, tenant=tenant
+    )
     if message.parameters:
         read_into(request, message.parameters)
     return request

@@ -210,7 +210,8 @@ class Intake:
 
     def _check(self, size: int) -> None:
         if size > self.most:
-            raise Overloaded(f"the message has {size} bytes, {self.most} are allowed")
+            text = f"the message has {size} bytes, {self.most} are allowed"
+            raise Overloaded(text, retry_after=0.0)
 
     async def _next(self, receive: Receive) -> Message:
         """The next part of a body; raises Disconnected and DeadlineExceeded."""

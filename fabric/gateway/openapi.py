@@ -94,6 +94,7 @@ _INFER_HEADERS = {
         "Seconds after which nobody waits for the answer",
         {"type": "number", "minimum": 0},
     ),
+    "Fabric-Tenant": ("Who asks", {"type": "string", "pattern": "^[A-Za-z0-9._:@/-]{1,128}$"}),
     "Content-Encoding": ("Of the request", {"enum": ["gzip", "deflate", "identity"]}),
 }
 

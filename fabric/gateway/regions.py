@@ -105,7 +105,8 @@ class Regions:
             raise AlreadyExists(f"shared memory region '{name}' already in manager")
         if len(self._regions) >= _MOST:
             raise Overloaded(
-                f"{len(self._regions)} shared memory regions are registered: unregister some"
+                f"{len(self._regions)} shared memory regions are registered: unregister some",
+                retry_after=0.0,
             )
         if key.removeprefix("/").startswith(_RESERVED):
             raise InvalidRequest(

@@ -5,28 +5,36 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
+from collections import Counter
 from contextlib import aclosing
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from fabric.core.errors import FabricError, Unavailable
 from fabric.core.requests import InferResponse
+from fabric.gateway.groups import Group, Member, less_busy
 from fabric.link.client import connect
-from fabric.link.latencies import quantile
+from fabric.link.latencies import quantile as among
+from fabric.resilience.admission import Admission
+from fabric.resilience.breakers import DEFAULT, Breaker, is_fault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Container, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Container, Iterator, Mapping, Sequence
 
-    from fabric.core.cards import Card
+    from fabric.core.cards import Card, Specialist
     from fabric.core.deadlines import Deadline
     from fabric.core.replicas import Replica
     from fabric.core.requests import InferRequest
-    from fabric.link.client import Link
+    from fabric.resilience.breakers import Breaking, Standing
 
 log = logging.getLogger(__name__)
 
 _FIRST_WAIT = 0.05
 _LONGEST_WAIT = 2.0
+_USUAL = 1.0
+_MOST_USUAL = 1024
+_ROOM = 1024
+"""What may wait at a replica of a specialist that is not in the catalog any more."""
 
 
 class ReplicaPool:
@@ -35,15 +43,23 @@ class ReplicaPool:
     An `Invoker`. Use it with `async with`: the links live as long as the block.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, breaking: Breaking = DEFAULT) -> None:
+        self._breaking = breaking
         self._tasks = asyncio.TaskGroup()
         self._keepers: dict[str, asyncio.Task[None]] = {}
-        self._links: dict[str, tuple[str, Link]] = {}
-        """Open links with the specialist's key, by replica id."""
+        self._known: Counter[str] = Counter()
+        """How many replicas are to take requests, by the specialist's key."""
+        self._members: dict[str, Member] = {}
+        """With an open link, by replica id."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when other links than before can be sent requests."""
-        self._serving: dict[str, list[Link]] = {}
-        """What may be chosen, by the specialist's key."""
+        self._admissions: dict[str, Admission] = {}
+        self._rooms: dict[str, int] = {}
+        """What may wait at one replica, both by the specialist's key."""
+        self._groups: dict[str, Group] = {}
+        """What may be chosen from, by the specialist's key."""
+        self._usual: dict[tuple[str, float], tuple[float | None, float]] = {}
+        """Seconds and until when they hold, by the specialist's key and quantile."""
 
     async def __aenter__(self) -> ReplicaPool:
         await self._tasks.__aenter__()
@@ -55,65 +71,162 @@ class ReplicaPool:
 
     def sync(self, replicas: Mapping[str, Replica]) -> None:
         """From now on these are the replicas; requests to others still finish."""
+        self._known = Counter(r.specialist_key for r in replicas.values() if not r.draining)
         for gone in self._keepers.keys() - replicas.keys():
             self._keepers.pop(gone).cancel()
         for new in replicas.keys() - self._keepers.keys():
             self._keepers[new] = self._tasks.create_task(self._keep(replicas[new]))
 
+    def limit(self, specialists: Mapping[str, Specialist]) -> None:
+        """From now on as many are let in as *specialists* say, by key."""
+        for gone in self._admissions.keys() - specialists.keys():
+            del self._admissions[gone]
+        self._rooms = {key: each.hosting.batching.max_queue for key, each in specialists.items()}
+        for key, each in specialists.items():
+            self._admission(key).reconfigure(each.hosting.concurrency)
+        self._choose()
+
     def count(self, key: str) -> int:
         """How many replicas of the specialist `name:version` can be sent requests now."""
-        return len(self._serving.get(key, ()))
+        group = self._groups.get(key)
+        return 0 if group is None else len(group.serving)
+
+    def models(self, key: str) -> set[str]:
+        """What the replicas of `name:version` run that can be sent requests now: the same where
+        their answers are."""
+        group = self._groups.get(key)
+        return set() if group is None else {member.link.peer.digest for member in group.serving}
 
     def fare(self) -> Iterator[tuple[str, float | None, float]]:
         """The key of each specialist that can be sent requests, the seconds within which nine of
         ten of its recent answers came, if there were any, and the requests in flight a replica."""
-        for key, links in self._serving.items():
-            seconds = quantile([link.latencies.recent() for link in links], 0.9)
+        for key, group in self._groups.items():
+            links = [member.link for member in group.serving]
+            seconds = among([link.latencies.recent() for link in links], 0.9)
             yield key, seconds, sum(link.in_flight for link in links) / len(links)
+
+    def standings(self) -> Iterator[tuple[str, Standing, Mapping[str, Standing]]]:
+        """The key of each specialist with links, how it stands, and how each of its replicas does,
+        by id."""
+        for key, group in self._groups.items():
+            yield key, group.standing(), {m.replica: m.standing() for m in group.members}
+
+    def judge(self) -> None:
+        """Ejects the replicas that take far longer than others of their specialist. To be called
+        now and then, and not for each request."""
+        for key, group in tuple(self._groups.items()):
+            if len(group.serving) > 1 and group.trip_slow(self._breaking):
+                self._sort(key)
 
     def holds(self, replica: str) -> bool:
         """Whether there is a link to *replica*, be it draining."""
-        return replica in self._links and self._links[replica][1].is_open
+        return replica in self._members and self._members[replica].link.is_open
 
     def nearest(self, key: str, sequence: str) -> str:
         """The id of the replica of `name:version` where *sequence* begins; empty without any."""
-        links = self._serving.get(key)
-        return _nearest(links, sequence).peer.replica if links else ""
+        group = self._groups.get(key)
+        return "" if group is None else group.nearest(sequence).replica
 
-    def promises(self, card: Card, seconds: float) -> bool:
-        """Whether a replica of *card* may answer within *seconds*; also where there is none.
+    def promises(self, card: Card, seconds: float, tenant: str = "") -> bool:
+        """Whether a replica of *card* may answer *tenant* within *seconds*; also where there is
+        none.
 
-        See `Link.promises`.
+        See `Link.promises`, and `Admission` for who is let in.
         """
-        links = self._serving.get(card.key)
-        if not links:
+        group = self._groups.get(card.key)
+        if group is None:
             return True
-        if len(links) == 1:
-            return links[0].promises(seconds)
-        return any(link.promises(seconds) for link in links)
+        if not group.admission.admits(tenant, group.room):
+            return False
+        if len(group.serving) == 1:
+            return group.serving[0].link.promises(seconds)
+        return any(member.link.promises(seconds) for member in group.serving)
+
+    def objection(self, card: Card) -> str:
+        """Why no replica of *card* should be asked: all fail, are too slow, or say nothing.
+
+        Empty where one may be, if only to see whether it is well again, and where there is none.
+        """
+        group = self._groups.get(card.key)
+        return group.objection() if group is not None and group.is_ill else ""
+
+    def usual(self, card: Card, quantile: float) -> float | None:
+        """Seconds within which that share of the recent answers of *card* came, as it was within
+        the last second; None if there were none."""
+        asked, now = (card.key, quantile), time.monotonic()
+        seconds, until = self._usual.get(asked, (None, 0.0))
+        if until < now:
+            if len(self._usual) >= _MOST_USUAL:
+                self._usual.clear()
+            group = self._groups.get(card.key)
+            serving = () if group is None else group.serving
+            seconds = among([member.link.latencies.recent() for member in serving], quantile)
+            self._usual[asked] = seconds, now + _USUAL
+        return seconds
+
+    def others(self, card: Card, avoid: frozenset[str]) -> bool:
+        """Whether *card* has a replica that can be sent requests, and is not one to *avoid*."""
+        group = self._groups.get(card.key)
+        return group is not None and any(each.replica not in avoid for each in group.serving)
 
     async def infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
         """Asks a replica of *card*, the less busy of two drawn at random; a request of a sequence
         the one that it names, or that its sequence begins at.
 
         Raises:
-            Unavailable: there is none that the request does not avoid, or its link was lost.
+            Unavailable: there is none that the request does not avoid, or that may be asked, its
+                link was lost, or it says nothing while others may answer.
             FabricError: what the replica answers.
         """
-        link = self._link(card, request)
-        return InferResponse(
-            await link.call(request.payload, deadline, request.trace), link.peer.replica
-        )
+        member = self._member(card, request)
+        link = member.link
+        request.asked = member.replica
+        is_patient = request.insists and (member.is_alone or self._is_last(member, request))
+        if member.breaker.is_tripped:
+            deadline = self._begun(member, request, deadline)
+        begun = member.admission.entered(request.tenant)
+        try:
+            payload = await link.call(
+                request.payload, deadline, request.trace, is_patient=is_patient
+            )
+        except FabricError as error:
+            member.admission.left(request.tenant)
+            self._failed(member, request, error)
+            raise
+        except BaseException:
+            member.admission.left(request.tenant)
+            member.breaker.left(request)
+            raise
+        member.admission.left(request.tenant, begun)
+        if member.breaker.answered(request):
+            self._sort(member.key)
+        return InferResponse(payload, link.peer.replica)
 
     async def stream(
         self, card: Card, request: InferRequest, deadline: Deadline
     ) -> AsyncGenerator[InferResponse, None]:
         """Asks as `infer` does, for any number of responses."""
-        link = self._link(card, request)
-        responses = link.stream(request.payload, deadline, request.trace)
-        async with aclosing(responses):
-            async for payload, is_last in responses:
-                yield InferResponse(payload, link.peer.replica, is_last)
+        member = self._member(card, request)
+        link = member.link
+        is_patient = request.insists and (member.is_alone or self._is_last(member, request))
+        if member.breaker.is_tripped:
+            deadline = self._begun(member, request, deadline)
+        responses = link.stream(request.payload, deadline, request.trace, is_patient=is_patient)
+        member.admission.entered(request.tenant)
+        try:
+            async with aclosing(responses):
+                async for payload, is_last in responses:
+                    if is_last and member.breaker.answered(request):
+                        self._sort(member.key)
+                    yield InferResponse(payload, link.peer.replica, is_last)
+        except FabricError as error:
+            self._failed(member, request, error)
+            raise
+        except BaseException:
+            member.breaker.left(request)
+            raise
+        finally:
+            member.admission.left(request.tenant)
 
     async def statistics(
         self, wanted: Container[str], deadline: Deadline
@@ -122,7 +235,7 @@ class ReplicaPool:
 
         A replica that does not answer by *deadline* is left out.
         """
-        asked = [(key, link) for key, link in self._links.values() if key in wanted]
+        asked = [(m.key, m.link) for m in self._members.values() if m.key in wanted]
         answers = await asyncio.gather(
             *(link.ask_statistics(deadline) for _, link in asked), return_exceptions=True
         )
@@ -136,27 +249,80 @@ class ReplicaPool:
                 raise answer
         return found
 
-    def _link(self, card: Card, request: InferRequest) -> Link:
+    def _member(self, card: Card, request: InferRequest) -> Member:
         if request.replica:
-            return self._link_to(request)
-        links = self._serving.get(card.key)
-        if request.avoid and links:
-            links = [link for link in links if link.peer.replica not in request.avoid]
-        if not links:
+            return self._pinned(request)
+        group = self._groups.get(card.key)
+        if group is None:
             other = "other " if request.avoid else ""
             raise Unavailable(f"no {other}replica of '{card.key}' is ready")
-        if len(links) == 1:
-            return links[0]
-        return _nearest(links, request.sequence) if request.sequence else _less_busy(links)
+        if request.avoid or request.sequence or not group.is_well:
+            return group.chosen(card.key, request)
+        serving = group.serving
+        return serving[0] if len(serving) == 1 else less_busy(serving)
 
-    def _link_to(self, request: InferRequest) -> Link:
+    def _pinned(self, request: InferRequest) -> Member:
         """Also where it drains: what lives there may come to its end."""
         if request.replica in request.avoid or not self.holds(request.replica):
             raise Unavailable(f"replica {request.replica} is not there")
-        return self._links[request.replica][1]
+        return self._members[request.replica]
+
+    def _is_last(self, member: Member, request: InferRequest) -> bool:
+        """Whether nobody but *member* is left to answer *request*."""
+        if request.replica:
+            return True
+        return bool(request.avoid) and not self._groups[member.key].has_other(member, request)
+
+    # ------------------------------------------------------------------ breakers
+    def _begun(self, member: Member, request: InferRequest, deadline: Deadline) -> Deadline:
+        """By when *member*, which has failed before, has to answer: if this is a probe and another
+        one is well, in half of the time, so that it may be asked after it."""
+        member.breaker.begins(request)
+        group = self._groups.get(member.key)
+        is_probe = member.breaker.is_probed_by(request) and not request.replica
+        if not is_probe or group is None or group.is_ill:
+            return deadline
+        now = time.monotonic()
+        return deadline.within(deadline.remaining(now) / 2, now)
+
+    def _failed(self, member: Member, request: InferRequest, error: FabricError) -> None:
+        """Counts *error*, if it speaks against *member*.
+
+        Raises:
+            Unavailable: instead of it, where it was but a probe and another replica is well.
+        """
+        link, breaker = member.link, member.breaker
+        is_probe = breaker.is_probed_by(request) and not request.replica
+        is_one_of_many = isinstance(error, Unavailable) and (link.is_silent or not link.is_open)
+        if not is_fault(error, link.usual) or (is_one_of_many and member.is_counted):
+            breaker.left(request)
+        else:
+            member.is_counted = is_one_of_many
+            if breaker.failed(request, error.reason):
+                log.warning("replica %s of %s: %s", member.replica, member.key, breaker.standing())
+                self._sort(member.key)
+        group = self._groups.get(member.key)
+        if is_probe and error.substitutable and group is not None and not group.is_ill:
+            why = f"it is tried again and fails: {error.message}"
+            raise Unavailable(why, replica=member.replica) from error
+
+    def _sort(self, key: str) -> None:
+        """Chooses anew among the replicas of one specialist."""
+        members = [m for m in self._members.values() if m.key == key and m.link.can_serve]
+        if members:
+            self._groups[key] = self._group(key, members)
+
+    def _group(self, key: str, members: Sequence[Member]) -> Group:
+        return Group(members, self._known[key], self._breaking, self._rooms.get(key, _ROOM))
+
+    def _admission(self, key: str) -> Admission:
+        if (found := self._admissions.get(key)) is None:
+            found = self._admissions[key] = Admission()
+        return found
 
     async def _keep(self, replica: Replica) -> None:
         """Holds a link to *replica*, anew whenever it is lost, until cancelled."""
+        breaker = Breaker(self._breaking)
         wait = _FIRST_WAIT
         while True:
             try:
@@ -170,43 +336,28 @@ class ReplicaPool:
                 wait = min(2 * wait, _LONGEST_WAIT)
                 continue
             wait = _FIRST_WAIT
-            await self._hold(replica, link)
+            key = replica.specialist_key
+            await self._hold(Member(key, link, breaker, self._admission(key)))
 
-    async def _hold(self, replica: Replica, link: Link) -> None:
-        """Offers *link* for as long as it lasts; when cancelled, what is in flight finishes."""
-        self._links[replica.id] = (f"{replica.specialist}:{replica.version}", link)
+    async def _hold(self, member: Member) -> None:
+        """Offers *member* for as long as it lasts; when cancelled, what is in flight finishes."""
+        link = member.link
+        self._members[member.replica] = member
         self._choose()
         try:
             await asyncio.shield(link.gone)
         finally:
-            del self._links[replica.id]
+            del self._members[member.replica]
             self._choose()
             while link.calls and link.is_open:
                 await asyncio.wait(link.calls.values())  # all fail with the link
             link.close()
 
     def _choose(self) -> None:
-        serving: dict[str, list[Link]] = {}
-        for key, link in self._links.values():
-            if link.can_serve:
-                serving.setdefault(key, []).append(link)
-        self._serving = serving
+        serving: dict[str, list[Member]] = {}
+        for member in self._members.values():
+            if member.link.can_serve:
+                serving.setdefault(member.key, []).append(member)
+                member.is_counted &= member.link.is_silent
+        self._groups = {key: self._group(key, members) for key, members in serving.items()}
         self.on_change()
-
-
-def _nearest(links: list[Link], sequence: str) -> Link:
-    """The same one for all who know the same replicas; another replica more, or one less, moves
-    no sequence but those that it gains or had
-    (Thaler and Ravishankar, "Using name-based mappings to increase hit rates", 1998)."""
-
-    def weight(link: Link) -> bytes:
-        return blake2b(f"{link.peer.replica} {sequence}".encode(), digest_size=8).digest()
-
-    return max(links, key=weight)
-
-
-def _less_busy(links: list[Link]) -> Link:
-    """Least in flight of two: near the best of all, without looking at all
-    (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001)."""
-    one, other = random.sample(links, 2)
-    return one if one.in_flight <= other.in_flight else other

@@ -65,6 +65,9 @@ async def fail(scope: Scope, send: Send, error: FabricError) -> None:
     reply = Reply(HTTP_STATUS[error.code], dumps({"error": error.message}))
     if isinstance(error, Refused):
         reply = replace(reply, status=error.status, headers=(_JSON, *error.headers))
+    elif error.retry_after:  # RFC 9110, 10.2.3: in whole seconds
+        retry = (b"retry-after", b"%d" % math.ceil(error.retry_after))
+        reply = replace(reply, headers=(_JSON, retry))
     await _respond(scope, send, reply)
 
 

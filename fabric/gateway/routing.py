@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import grpc.aio
 
 from fabric.api.routing.v1 import learning_service_pb2 as learning_pb
+from fabric.api.routing.v1 import route_pb2 as route_pb
 from fabric.api.routing.v1 import routing_service_pb2 as pb
 from fabric.core.decisions import Decision
 from fabric.core.errors import InvalidRequest
@@ -77,6 +78,7 @@ class Routing:
             refusals=refusals,
             revision=self._view.catalog.revision,
             weights=preferences.weighted if preferences else {},
+            given=[to_message(entry, route_pb.ChainEntry) for entry in plan.given],
         )
 
     def _kept(self, kept: Kept) -> pb.ExplainResponse:

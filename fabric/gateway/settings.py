@@ -34,6 +34,8 @@ class GatewaySettings:
     """Seconds without a byte after which a request that has begun is given up."""
     max_inflated_bytes: int = 1 << 28
     """Of what comes out of a compressed request, which may be a thousand times as large."""
+    cache: int = 1 << 26
+    """Bytes of answers that are kept, of specialists whose cards allow it; 0 for none."""
     shared_memory: bool = False
     """Whether clients on this machine may pass tensors in its shared memory."""
     cors_origins: tuple[str, ...] = ()

@@ -152,7 +152,8 @@ class SharedMemory:
         if size + len(payload) > self._settings.max_message_bytes:
             raise Overloaded(
                 f"the request has {size + len(payload)} bytes with those in shared memory, "
-                f"{self._settings.max_message_bytes} are allowed"
+                f"{self._settings.max_message_bytes} are allowed",
+                retry_after=0.0,
             )
         outputs = self._outputs(request)
         return await _away(size, lambda: _filled(request, inputs)), outputs

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from fabric.core.cards import Specialist
     from fabric.dispatch import Tally
+    from fabric.gateway.cache import Count, Uses
     from fabric.gateway.grpc import Handler, Parts, Scope
     from fabric.gateway.view import View
 
@@ -28,7 +29,8 @@ _PATIENCE = 1.0
 class ModelStatistics:
     """The protocol's statistics extension.
 
-    The numbers of a specialist are those of the replicas that are there now, one entry a version.
+    The numbers of a specialist are those of the replicas that are there now, one entry a version,
+    and of the answers that this gateway keeps.
     """
 
     def __init__(self, view: View) -> None:
@@ -49,8 +51,12 @@ class ModelStatistics:
         told = await self._view.pool.statistics(
             {specialist.key for specialist in specialists}, Deadline.after(_PATIENCE)
         )
+        uses = self._view.cache.uses
         of_specialists = (
-            summed(each.card.name, each.card.version, told.get(each.key, ()))
+            with_uses(
+                summed(each.card.name, each.card.version, told.get(each.key, ())),
+                uses.get(each.key),
+            )
             for each in specialists
         )
         tallies = self._view.tallies
@@ -93,6 +99,16 @@ def summed(name: str, version: str, replicas: Iterable[bytes]) -> pb.ModelStatis
     return total
 
 
+def with_uses(total: pb.ModelStatistics, uses: Uses | None) -> pb.ModelStatistics:
+    """*total* with how often an answer was kept, or not; the former are successes without a run."""
+    if uses is not None:
+        stats = total.inference_stats
+        _count(stats.cache_hit, uses.hits)
+        _count(stats.cache_miss, uses.misses)
+        _count(stats.success, uses.hits)
+    return total
+
+
 def of_route(name: str, tally: Tally | None) -> pb.ModelStatistics:
     """A route's own numbers; what its candidates did is in theirs."""
     total = pb.ModelStatistics(name=name)
@@ -106,6 +122,11 @@ def of_route(name: str, tally: Tally | None) -> pb.ModelStatistics:
     success.count, success.ns = tally.answers, round(tally.answering * 1e9)
     fail.count, fail.ns = tally.failures, round(tally.failing * 1e9)
     return total
+
+
+def _count(total: pb.StatisticDuration, more: Count) -> None:
+    total.count += more.count
+    total.ns += round(more.seconds * 1e9)
 
 
 _Durations = pb.InferStatistics | pb.InferBatchStatistics | pb.InferResponseStatistics

@@ -97,7 +97,7 @@ class _Exchange:
         self._memory = memory
         self._requests = requests
         self._scope = scope
-        self._deadline, self._trace = call_of(scope)
+        self._deadline, self._trace, self._tenant = call_of(scope)
         self._is_bare = dialect == "mlserver"
         self._ends_with_error = self._is_bare or header(scope, b"triton_grpc_error") == b"true"
         self._slots = asyncio.Semaphore(_AT_ONCE)
@@ -169,7 +169,7 @@ class _Exchange:
                 payload, outputs = await self._memory.taken(message, payload, self._scope)
             if self._is_bare and is_typed(message):
                 payload += WANTS_TYPED
-            request = request_of(message, payload, self._trace)
+            request = request_of(message, payload, self._trace, self._tenant)
             del payload
             async with aclosing(self._inference.answers(request, self._deadline)) as answers:
                 async for answer, who in answers:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from fabric.catalog.catalog import Catalog
 from fabric.core.errors import Unavailable
 from fabric.dispatch import Dispatcher
+from fabric.gateway.cache import Cache
 from fabric.gateway.decisions import Decisions
+from fabric.gateway.giving import Giving
 from fabric.gateway.records import Records
 from fabric.gateway.sequences import Sequences
 from fabric.routing.candidates import Known
@@ -33,9 +35,12 @@ _AT_ONCE = 32
 
 
 class View:
-    """One catalog with everything that follows from it. Call `changed` after changing it."""
+    """One catalog with everything that follows from it. Call `changed` after changing it.
 
-    def __init__(self, pool: ReplicaPool, region: str = "") -> None:
+    Of answers that may be kept there are *cache* bytes at most. Close it in the end.
+    """
+
+    def __init__(self, pool: ReplicaPool, region: str = "", cache: int = 0) -> None:
         self.catalog = Catalog()
         self.deciding: dict[str, Route] = {}
         """The routes whose requests are ranked one by one."""
@@ -51,7 +56,14 @@ class View:
         pool.on_change = self._changed
         self.records = Records()
         self.decisions = Decisions(self)
-        dispatcher = Dispatcher(self.planner, pool, observe=self.records, outputs=outputs)
+        self.cache = Cache(pool, cache)
+        dispatcher = Dispatcher(
+            self.planner,
+            self.cache,
+            observe=self.records,
+            outputs=outputs,
+            gives=Giving(self.cache),
+        )
         self.tallies = dispatcher.tallies
         self.dispatcher = Sequences(dispatcher, self.planner, pool, self.catalog.find)
         self.news = asyncio.Event()
@@ -61,7 +73,14 @@ class View:
         routes = self.catalog.routes.values()
         self.deciding = {route.name: route for route in routes if is_decided(route)}
         self.pool.sync(self.catalog.replicas)
+        self.pool.limit(self.catalog.specialists)
+        self.cache.retain(self.catalog.specialists)
         self._changed()
+
+    async def close(self) -> None:
+        """Ends what is asked of replicas and no request waits for by itself."""
+        await self.dispatcher.close()
+        await self.cache.close()
 
     def _changed(self) -> None:
         self.planner.forget()
@@ -69,9 +88,11 @@ class View:
         self.news = asyncio.Event()
 
     async def follow_live(self) -> None:
-        """Makes plans follow how candidates fare, where they do, until cancelled."""
+        """Ejects replicas that are too slow, and makes plans follow how candidates fare, where they
+        do, until cancelled."""
         while True:
             await asyncio.sleep(_REFRESHED + self.planner.live_seconds * _SPARED)
+            self.pool.judge()
             if self.planner.live_seconds:
                 await self.look()
 
@@ -117,6 +138,8 @@ class View:
             plan = self.planner.plan(model, version, None)
         except Unavailable:
             return False  # it is unloaded
+        if any(entry.static for entry in plan.given):
+            return True
         return any(self.pool.count(candidate.card.key) for candidate in plan.candidates)
 
     def _seen(self) -> Known:

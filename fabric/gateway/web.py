@@ -27,7 +27,7 @@ _KIND = re.compile(rb"application/grpc-web(-text)?(\+[^;,\s]+)?(?=[;,\s]|$)", re
 _TRAILERS = b"\x80"
 _TAKEN = (
     *("content-type", "content-encoding", "inference-header-content-length", "fabric-timeout"),
-    *("grpc-timeout", "traceparent", "tracestate", "x-grpc-web", "x-user-agent"),
+    *("fabric-tenant", "grpc-timeout", "traceparent", "tracestate", "x-grpc-web", "x-user-agent"),
 )
 _GIVEN = (
     *("grpc-status", "grpc-message", "grpc-status-details-bin"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from fabric.link.frames import (
     HAS_TRACE,
     HELLO,
     MORE,
+    PING,
     PREFIX,
     REQUEST,
     RESPONSE,
@@ -35,6 +37,7 @@ from fabric.link.frames import (
     decode_hello,
     encode_hello,
 )
+from fabric.link.hearing import Hearing
 from fabric.link.latencies import Latencies
 from fabric.link.local import connected
 from fabric.link.pace import Pace
@@ -44,9 +47,13 @@ if TYPE_CHECKING:
 
     from fabric.core.deadlines import Deadline
 
+log = logging.getLogger(__name__)
+
 _MOST_MICROSECONDS = 2**32 - 1
 _LATER = 1.75
 """Nearly all answers come within so many times what they take on average."""
+_ONE = 1 / 16
+"""The weight of an answer among those before it."""
 _NO_DEADLINE = PREFIX.pack(0)
 _INFINITE = float("inf")
 _LUMP = CREDIT_AT_FIRST // 2
@@ -71,9 +78,16 @@ class Link(FramedProtocol):
         self._pace = Pace()
         self.latencies = Latencies()
         """Of what was answered; what was not in time counts as twice what was waited."""
+        self.usual = 0.0
+        """Seconds that answers take, on average; 0 before the first."""
         self._promised = 0
         """Requests of this turn of the loop that are on their way to here."""
         self._on_change = on_change
+        self._hearing = Hearing(limits)
+        self._looking: asyncio.TimerHandle | None = None
+        """While there are calls."""
+        self._patient: set[int] = set()
+        """Calls that do not end because the replica is silent."""
 
     @property
     def in_flight(self) -> int:
@@ -82,6 +96,14 @@ class Link(FramedProtocol):
     @property
     def can_serve(self) -> bool:
         return self.is_open and not self.is_draining
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it owes answers and says nothing, though it was asked whether it lives.
+
+        It may come back, and until it does only patient calls are made.
+        """
+        return self._hearing.is_silent
 
     def promises(self, seconds: float) -> bool:
         """Whether a further request may be answered within *seconds*, by the pace so far.
@@ -100,18 +122,19 @@ class Link(FramedProtocol):
         self._promised = 0
 
     async def call(
-        self, payload: bytes, deadline: Deadline, trace: bytes = b""
+        self, payload: bytes, deadline: Deadline, trace: bytes = b"", *, is_patient: bool = False
     ) -> bytes | memoryview:
         """The replica's response to *payload*. Cancelling it cancels the replica's work.
 
         Raises:
-            Unavailable: the link is lost, before or after the request was sent.
+            Unavailable: the link is lost, before or after the request was sent, or the replica is
+                silent and the call is not patient.
             Overloaded: too many requests are in flight here, or the replica has no room.
             DeadlineExceeded: no response came in time.
             FabricError: what else the replica answers.
         """
         ahead, begun = len(self.calls), time.monotonic()
-        request_id, answer, left, timer = self._begin(deadline)
+        request_id, answer, left, timer = self._begin(deadline, is_patient)
         try:
             if self._blocked is not None:
                 await asyncio.wait((answer, self._blocked), return_when=asyncio.FIRST_COMPLETED)
@@ -125,11 +148,16 @@ class Link(FramedProtocol):
             taken = time.monotonic() - begun
             self._pace.answered(taken, ahead)
             self.latencies.add(taken)
+            self.usual += (taken - self.usual) * _ONE
             return response
-        except DeadlineExceeded:
-            self.latencies.add(2 * (time.monotonic() - begun))
+        except DeadlineExceeded as error:
+            error.waited = time.monotonic() - begun
+            self.latencies.add(2 * error.waited)
             raise
         except asyncio.CancelledError:
+            waited = time.monotonic() - begun
+            if waited > self._pace.wait(ahead):  # or nobody would know how long it can take
+                self.latencies.add(waited)
             answer.cancel()
             self.send(CANCEL, request_id)
             raise
@@ -137,21 +165,23 @@ class Link(FramedProtocol):
             if timer is not None:
                 timer.cancel()
             self.calls.pop(request_id, None)
+            if is_patient:
+                self._patient.discard(request_id)
             del answer  # its exception has a traceback that holds this frame, and the payload
 
     async def stream(
-        self, payload: bytes, deadline: Deadline, trace: bytes = b""
+        self, payload: bytes, deadline: Deadline, trace: bytes = b"", *, is_patient: bool = False
     ) -> AsyncGenerator[tuple[bytes | memoryview, bool], None]:
         """The replica's responses to *payload* as they come, each with whether it is the last.
 
         There is always a last one, and it may be empty. The replica is held back while a few
         responses wait to be read. Closing or cancelling it cancels the replica's work; close it,
-        unless it has come to its end.
+        unless it has come to its end. From the first response on it is patient.
 
         Raises:
             FabricError: what `call` raises, after any number of responses.
         """
-        request_id, last, left, timer = self._begin(deadline)
+        request_id, last, left, timer = self._begin(deadline, is_patient)
         arrived = self._streams[request_id] = asyncio.Queue(CREDIT_AT_FIRST + 1)
 
         def ended(_: asyncio.Future[bytes | memoryview]) -> None:
@@ -178,6 +208,7 @@ class Link(FramedProtocol):
             if timer is not None:
                 timer.cancel()
             del self._streams[request_id]
+            self._patient.discard(request_id)
             if not last.done():
                 last.cancel()
                 self.send(CANCEL, request_id)
@@ -202,11 +233,13 @@ class Link(FramedProtocol):
             del answer
 
     def _begin(
-        self, deadline: Deadline
+        self, deadline: Deadline, is_patient: bool = False
     ) -> tuple[int, asyncio.Future[bytes | memoryview], bytes, asyncio.TimerHandle | None]:
         """A new call: its id, its answer to be, the time left as a frame has it, and its timer."""
         if not self.is_open:
             raise self._lost()
+        if self._hearing.is_silent and not is_patient:
+            raise self._unheard()
         if len(self.calls) >= self.limits.max_in_flight:
             raise Overloaded(
                 f"{len(self.calls)} requests are in flight to one replica",
@@ -219,6 +252,11 @@ class Link(FramedProtocol):
         self._last_id = request_id = (self._last_id + 1) & 0xFFFFFFFF or 1
         answer: asyncio.Future[bytes | memoryview] = self._loop.create_future()
         self.calls[request_id] = answer
+        if is_patient:
+            self._patient.add(request_id)
+        if self._looking is None:
+            first = self._hearing.begin(self._loop.time())
+            self._looking = self._loop.call_later(first, self._look)
         if remaining == _INFINITE:
             return request_id, answer, _NO_DEADLINE, None
         timer = self._loop.call_later(remaining, self._expire, request_id)
@@ -268,6 +306,7 @@ class Link(FramedProtocol):
         if not payload or arrived.qsize() >= CREDIT_AT_FIRST:
             self.abort("a response of a stream is empty, or there is no room for it")
         else:
+            self._patient.add(request_id)
             arrived.put_nowait(payload)
 
     def _failed(self, request_id: int, error: FabricError) -> None:
@@ -278,7 +317,39 @@ class Link(FramedProtocol):
         elif not request_id and not self._greeted.done():
             self._greeted.set_exception(error)
 
+    # ------------------------------------------------------------------ silence
+    def ponged(self) -> None:
+        self._hearing.ponged(self._loop.time())
+
+    def _look(self) -> None:
+        """Looks whether the replica lives, for as long as it owes answers or is silent."""
+        self._looking = None
+        was_silent = self.is_silent
+        if self._transport is None or not (self.calls or was_silent):
+            return
+        now = self._loop.time()
+        self._notice_progress(self._transport, now)
+        heard = now if now < self._busy_until else self._heard
+        asks, seconds = self._hearing.look(now, heard, is_known=self.usual > 0.0)
+        self._looking = self._loop.call_later(seconds, self._look)
+        if asks:
+            self.send(PING, 0)
+        if self.is_silent is not was_silent:
+            if self.is_silent:
+                self._give_up()
+            self._on_change()
+
+    def _give_up(self) -> None:
+        """Ends the calls that others may answer."""
+        log.warning("replica %s owes answers and says nothing", self.peer.replica)
+        for request_id, answer in self.calls.items():
+            if request_id not in self._patient and not answer.done():
+                answer.set_exception(self._unheard())
+                self.send(CANCEL, request_id)
+
     def closed(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
         if not self._greeted.done():
             self._greeted.set_exception(self._lost())
         for answer in self.calls.values():
@@ -290,7 +361,15 @@ class Link(FramedProtocol):
 
     def _lost(self) -> Unavailable:
         who = self.peer.specialist or "the replica"
-        return Unavailable(f"the link to a replica of {who} is lost", replica=self.peer.replica)
+        error = Unavailable(f"the link to a replica of {who} is lost", replica=self.peer.replica)
+        error.begun = True
+        return error
+
+    def _unheard(self) -> Unavailable:
+        who = self.peer.specialist or "the replica"
+        return Unavailable(
+            f"a replica of {who} says nothing, not even to a ping", replica=self.peer.replica
+        )
 
     async def greeted(self) -> Hello:
         """The replica's greeting."""

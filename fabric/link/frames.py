@@ -102,6 +102,7 @@ class Hello:
     specialist: str = ""
     version: str = ""
     digest: str = ""
+    """Of what its answers follow from, the same for all that answer alike."""
     protocol: int = PROTOCOL
 
 
@@ -119,6 +120,10 @@ class Limits:
     ping_interval: float = 1.0
     silence: float = 5.0
     """A peer that is not heard of for so long, pings included, is taken for dead."""
+    quiet: float = 0.2
+    """A peer that owes answers and is not heard of for so long is asked whether it lives,"""
+    patience: float = 0.3
+    """and is taken for silent if it says nothing for so long, or longer where pings took long."""
 
 
 DEFAULT_LIMITS = Limits()
@@ -209,6 +214,9 @@ class FramedProtocol(asyncio.BufferedProtocol):
     def closed(self) -> None:
         """The link is gone, whoever ended it."""
         raise NotImplementedError
+
+    def ponged(self) -> None:
+        """The peer has answered a ping."""
 
     @property
     def is_open(self) -> bool:
@@ -358,7 +366,9 @@ class FramedProtocol(asyncio.BufferedProtocol):
         elif kind < MEMORY and kind != PING:
             self.frame_received(kind, request_id, flags, payload)
         elif kind == PING:
-            if not flags & PONG:
+            if flags & PONG:
+                self.ponged()
+            else:
                 self.send(PING, 0, PONG)
         elif kind == FREE and len(payload) == _PLACE.size:
             self._freed(*_PLACE.unpack(payload))
@@ -400,10 +410,7 @@ class FramedProtocol(asyncio.BufferedProtocol):
         if self._transport is None:
             return
         now = self._loop.time()
-        waiting = self._transport.get_write_buffer_size()
-        if waiting < self._waiting:  # a long frame holds back the pings behind it, not the link
-            self._heard = now
-        self._waiting = waiting
+        self._notice_progress(self._transport, now)
         self._heard += max(0.0, now - self._due)  # the loop was busy: nobody could be heard
         self._due = now + self.limits.ping_interval
         silent = now - self._heard
@@ -413,6 +420,13 @@ class FramedProtocol(asyncio.BufferedProtocol):
         if silent >= self.limits.ping_interval:
             self.send(PING, 0)
         self._ping_timer = self._loop.call_later(self.limits.ping_interval, self._ping)
+
+    def _notice_progress(self, transport: asyncio.Transport, now: float) -> None:
+        """Counts a peer that takes what it is sent as heard."""
+        waiting = transport.get_write_buffer_size()
+        if waiting < self._waiting:  # a long frame holds back the pings behind it, not the link
+            self._heard = now
+        self._waiting = waiting
 
 
 def _memory(size: int) -> memoryview:

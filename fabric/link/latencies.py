@@ -43,6 +43,10 @@ class Latencies:
         """An answer took *seconds*."""
         self._counts[int(log(max(seconds, _SHORTEST) / _SHORTEST) * _PER_E)] += 1.0
 
+    def forget(self) -> None:
+        """From now on only what comes counts."""
+        self._counts.clear()
+
     def recent(self) -> Histogram:
         """What is not forgotten. It fades when it is read, by the time since it was read last, and
         by half at most: what came since then is among it."""

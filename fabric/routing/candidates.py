@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import NamedTuple
 
 from fabric.core.cards import Specialist
-from fabric.core.plans import Candidate, Refusal
-from fabric.core.routes import Route
+from fabric.core.plans import PLAIN, Candidate, Refusal, Terms
+from fabric.core.routes import CONDITIONS, ChainEntry, Requirements, Route
 from fabric.routing.filters import Check, checks, refused
 from fabric.routing.live import NOTHING, Live
 from fabric.routing.scorers import Scores, Sight
@@ -44,9 +44,8 @@ class Asked(NamedTuple):
     most: int | None = MOST_CANDIDATES
     """How many a route that ranks them has; None for all."""
 
-    def by(self, route: Route, known: Known) -> Asked:
-        """What a candidate of *route* has to meet."""
-        wanted = route.requirements
+    def by(self, wanted: Requirements, known: Known) -> Asked:
+        """What a candidate has to meet if it is *wanted*, too."""
         domain = self.domain or wanted.domain
         own = checks(wanted, domain, known.live)
         versions = self.versions or wanted.versions
@@ -57,51 +56,99 @@ Pairs = list[tuple[Candidate, float]]
 """Candidates with their weights."""
 
 
-def through(known: Known, route: Route, asked: Asked) -> tuple[Pairs, list[Refusal]]:
+@dataclass(slots=True)
+class Found:
+    """What a route, or an entry of its chain, leads to."""
+
+    pairs: Pairs = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    given: list[ChainEntry] = field(default_factory=list)
+    """Answers that nobody is asked for."""
+
+
+def through(known: Known, route: Route, asked: Asked) -> Found:
     """The candidates of *route*, and who was refused.
 
     Routes within it are taken in where they stand; a specialist counts once, at its first place.
     """
-    asked = asked.by(route, known)
+    asked = asked.by(route.requirements, known)
     if not route.chain:
-        pairs, refusals = _open(known, route, asked)
-        return _ranked(known, route, asked, pairs), refusals
-    found: dict[str, tuple[Candidate, float]] = {}
-    refusals = []
+        return _open(known, route, asked)
+    all_found = Found()
+    by_key: dict[str, tuple[Candidate, float]] = {}
     for place, entry in enumerate(route.chain, 1):
-        inner = known.routes.get(entry.name)
-        if inner is not None and not inner.loaded:
-            refusals.append(Refusal(inner.name, "", UNLOADED))
-        elif inner is not None:
-            pairs, others = through(known, inner, asked)
-            refusals += others
-            total = sum(weight for _, weight in pairs) or 1.0
-            for candidate, weight in pairs:
-                share = weight / total * entry.weight
-                found.setdefault(candidate.card.key, (candidate, share))
-        else:
-            made = _made(known, entry.name, entry.version, asked, (place, route.name))
-            if isinstance(made, Refusal):
-                refusals.append(made)
-            else:
-                found.setdefault(made.card.key, (made, entry.weight))
-    pairs = list(found.values())
-    return (_ranked(known, route, asked, pairs) if route.order == "scored" else pairs), refusals
+        found = _of_entry(known, route, entry, place, asked)
+        all_found.refusals += found.refusals
+        all_found.given += found.given
+        total = sum(weight for _, weight in found.pairs) or 1.0
+        for candidate, weight in _on_terms(entry, found.pairs):
+            by_key.setdefault(candidate.card.key, (candidate, weight / total * entry.weight))
+    pairs = list(by_key.values())
+    all_found.pairs = _ranked(known, route, asked, pairs) if route.order == "scored" else pairs
+    return all_found
 
 
-def _open(known: Known, route: Route, asked: Asked) -> tuple[Pairs, list[Refusal]]:
-    """Every specialist but the one that reads for *route*, by name."""
+def _of_entry(known: Known, route: Route, entry: ChainEntry, place: int, asked: Asked) -> Found:
+    if entry.is_given:
+        return Found(given=[entry])
+    if entry.select is not None:
+        return _open(known, route, asked.by(entry.select, known))
+    inner = known.routes.get(entry.name)
+    if inner is None:
+        made = _made(known, entry.name, entry.version, asked, (place, route.name))
+        if isinstance(made, Refusal):
+            return Found(refusals=[made])
+        return Found([(made, 1.0)])
+    if not inner.loaded:
+        return Found(refusals=[Refusal(inner.name, "", UNLOADED)])
+    return through(known, inner, asked)
+
+
+def _on_terms(entry: ChainEntry, pairs: Pairs) -> Pairs:
+    """*pairs* on the terms of the *entry* that leads to them: it is entered at the first of them,
+    and left behind the last."""
+    on, last = entry.conditions, len(pairs) - 1
+    if Terms(on, entry.share, entry.tries, entry.substitute) == PLAIN:
+        return pairs
+    made: Pairs = []
+    for place, (candidate, weight) in enumerate(pairs):
+        own = candidate.terms
+        terms = Terms(
+            on=own.on if place else on,
+            share=own.share * entry.share,
+            tries=entry.tries or own.tries,
+            substitute=own.substitute and (entry.substitute or place < last),
+        )
+        reason = f"{candidate.reason}, {_worded(terms)}"
+        made.append((replace(candidate, terms=terms, reason=reason), weight))
+    return made
+
+
+def _worded(terms: Terms) -> str:
+    """*terms* in words, for explanations."""
+    words = [f"on {', '.join(each for each in CONDITIONS if each in terms.on)}"]
+    if terms.share < 1.0:
+        words.append(f"with {terms.share:.0%} of the time")
+    if terms.tries:
+        words.append(f"tried {terms.tries} times at most")
+    if not terms.substitute:
+        words.append("the last of the chain")
+    return ", ".join(words)
+
+
+def _open(known: Known, route: Route, asked: Asked) -> Found:
+    """Every specialist but the one that reads for *route*, the best first."""
     encoder = route.content.encoder if route.content is not None else ""
-    pairs: Pairs = []
-    refusals: list[Refusal] = []
+    found = Found()
     for name in sorted(known.names()):
         if name != encoder:
             made = _made(known, name, "", asked)
             if isinstance(made, Refusal):
-                refusals.append(made)
+                found.refusals.append(made)
             else:
-                pairs.append((made, 1.0))
-    return pairs, refusals
+                found.pairs.append((made, 1.0))
+    found.pairs = _ranked(known, route, asked, found.pairs)
+    return found
 
 
 def _made(
@@ -150,4 +197,5 @@ def _ranked(known: Known, route: Route, asked: Asked, pairs: Pairs) -> Pairs:
 
 def _scored(candidate: Candidate, scores: Scores, at: int, is_ready: bool) -> Candidate:
     reason = scores.reason(at) if is_ready else f"no replica is ready; {scores.reason(at)}"
-    return Candidate(candidate.card, reason, candidate.timeout, scores.means[at], scores.parts(at))
+    score, parts = scores.means[at], scores.parts(at)
+    return Candidate(candidate.card, reason, candidate.timeout, score, parts, candidate.terms)

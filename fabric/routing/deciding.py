@@ -274,7 +274,7 @@ def _scored(
         if (own := quality[place]) == own:
             parts = ((_QUALITY, own), *parts)
         reason = f"{reason}: {score:.2f}"
-        made.append(Candidate(before.card, reason, before.timeout, score, parts))
+        made.append(Candidate(before.card, reason, before.timeout, score, parts, before.terms))
     return made
 
 

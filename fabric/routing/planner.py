@@ -144,21 +144,24 @@ def _plans(known: Known, model: str, version: str, asked: Asked) -> _Draw:
         raise NotFound(f"{unknown(model, version)}; it is a route, and routes have no versions")
     if route.cascade is not None and (why_not := unusable(route.cascade)):
         raise Unavailable(f"route '{model}' is not ready: {why_not}")
-    pairs, refusals = through(known, route, asked)
+    found = through(known, route, asked)
+    pairs = found.pairs
     if route.cascade is not None:
         pairs.sort(key=lambda pair: pair[0].card.cost)
     plan = Plan(
         route=model,
         candidates=tuple(candidate for candidate, _ in pairs),
-        refusals=tuple(refusals[: asked.most]),
+        refusals=tuple(found.refusals[: asked.most]),
         retry=route.retry,
         timeout=route.timeout,
         cascade=route.cascade,
         mixture=route.mixture,
+        hedging=route.hedging,
+        given=tuple(found.given),
     )
     is_live = _is_live(known, route)
-    if not pairs:
-        return _Draw(None, (plan,), error=_nobody(model, refusals), is_live=is_live)
+    if not pairs and not found.given:
+        return _Draw(None, (plan,), error=_nobody(model, found.refusals), is_live=is_live)
     is_drawn = route.order == "weighted" and route.cascade is None and len(pairs) > 1
     if not is_drawn or not any(weight for _, weight in pairs):
         return _Draw(plan, (plan,), is_live=is_live)
@@ -175,7 +178,8 @@ def _is_live(known: Known, route: Route) -> bool:
     """Whether a plan of *route* follows how candidates fare, whatever its caller asks for."""
     if route.requirements.max_latency is not None:
         return True
-    if route.order == "scored" and not _LIVE_SCORERS.isdisjoint(route.preferences.weighted):
+    is_ranked = route.order == "scored" or any(entry.select for entry in route.chain)
+    if is_ranked and not _LIVE_SCORERS.isdisjoint(route.preferences.weighted):
         return True
     for entry in route.chain:
         inner = known.routes.get(entry.name)

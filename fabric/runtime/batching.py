@@ -67,6 +67,8 @@ class Batcher:
         """One for every level of priority, the first first."""
         self._waiting = 0
         """In all queues."""
+        self._largest = 0
+        """Bytes of the largest that has waited since nobody did."""
         self._running: Future[list[Run]] | None = None
         self._ends = 0.0
         """When that should be answered."""
@@ -86,6 +88,8 @@ class Batcher:
             self._turn_away(
                 f"Exceeds maximum queue size: {self._waiting} requests are waiting here already"
             )
+        if (self._waiting + 1) * max(self._largest, job.size) > self._batching.max_queue_bytes:
+            self._admit_in_bytes(job)
         if self._is_closed:
             raise Unavailable("the replica is closed")
         if self._waiting or self._running is not None:
@@ -104,6 +108,7 @@ class Batcher:
             self._admit_in_time(job, sum(map(len, queues[: level + 1])))
             queue = queues[level]
         queue.append(job)
+        self._largest = max(self._largest, job.size) if self._waiting else job.size
         self.meter.arrived(job.arrived)
         self._waiting += 1
         job.on_gone(self._one_left)
@@ -128,6 +133,16 @@ class Batcher:
                 self._refuse(queue.popleft(), closed, now)
         if self._running is not None:
             await asyncio.wait((asyncio.wrap_future(self._running),))
+
+    def _admit_in_bytes(self, job: Job) -> None:
+        """Raises Overloaded if others wait, and *job* with them is too large."""
+        if not self._waiting:
+            return
+        size = sum(each.size for queue in self._queues for each in queue) + job.size
+        if size > self._batching.max_queue_bytes and not self._has_dropped_some():
+            self._turn_away(
+                f"{self._waiting} requests of {size - job.size} bytes are waiting here already"
+            )
 
     def _admit_in_time(self, job: Job, ahead: int) -> None:
         """Raises Overloaded if *job*, behind so many others, cannot be answered in time."""

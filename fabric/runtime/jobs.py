@@ -27,6 +27,8 @@ class Job(Protocol):
     """On the runner's clock; `math.inf` for never."""
     arrived: float
     """When it came, on the same clock."""
+    size: int
+    """Bytes that it holds while it waits."""
 
     @property
     def is_gone(self) -> bool:

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import math
 import os
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import asdict
+from functools import partial, reduce
+from hashlib import sha256
+from operator import getitem
 from typing import TYPE_CHECKING, Any, Self
 
 from fabric import telemetry
-from fabric.core.errors import Conflict, DeadlineExceeded, Unavailable
+from fabric.catalog.declaring import REPLACING
+from fabric.core.errors import (
+    Conflict,
+    DeadlineExceeded,
+    FabricError,
+    InvalidAnswer,
+    SpecialistFailed,
+    Unavailable,
+)
 from fabric.core.replicas import Load
 from fabric.core.replicas import Replica as Registration
 from fabric.link.frames import Hello
 from fabric.link.server import LinkServer
 from fabric.runtime import specialist as python_specialist
 from fabric.runtime.batching import Batcher
+from fabric.runtime.checks import check_declared, try_canary
 from fabric.runtime.lease import Lease
 from fabric.runtime.load import MeanLoad
 from fabric.runtime.memory import Memory
@@ -32,7 +45,7 @@ from fabric.wire.codec import Codec
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fabric.core.cards import Batching, Model, Sequences, Specialist, Timeouts
+    from fabric.core.cards import Batching, Canary, Model, Sequences, Specialist, Timeouts
     from fabric.core.tensors import Signature
     from fabric.runtime.jobs import Runner
 
@@ -67,6 +80,7 @@ class Replica:
         self._link: LinkServer
         self._lease: Lease
         self._keeping: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._digest = ""
         self._labels: Mapping[str, Sequence[str]] = {}
 
@@ -100,6 +114,9 @@ class Replica:
 
         Sequences that live here go on until they end, within the same time.
         """
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait((self._watching,))
         if self._keeping is not None:
             await self._lease.withdraw(draining=True)
             draining = [self._link.drain(self._timeouts.drain)]
@@ -129,6 +146,8 @@ class Replica:
         if keeping is None or keeping.done():
             error = keeping.exception() if keeping and not keeping.cancelled() else None
             raise Unavailable(f"the lease is not kept any more{f': {error}' if error else ''}")
+        if self._watching is not None and self._watching.done():
+            raise Unavailable("it answers its canary wrong")
 
     async def registered(self, patience: float) -> bool:
         """Whether it is in the catalog within *patience* seconds."""
@@ -140,9 +159,10 @@ class Replica:
         return True
 
     async def failed(self) -> None:
-        """Returns when the lease is kept no more, for a reason that is in the log."""
-        if self._keeping is not None:
-            await asyncio.wait((self._keeping,))
+        """Returns when the lease is kept no more, or the canary is answered wrong, for a reason
+        that is in the log."""
+        if tasks := [task for task in (self._keeping, self._watching) if task is not None]:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
     def mean_load(self) -> MeanLoad:
         """A reader of the requests that are running or waiting here."""
@@ -161,8 +181,31 @@ class Replica:
             check_classes(self._signature, classes)
             loop = asyncio.get_running_loop()
             self._labels = await loop.run_in_executor(executor, _labels, classes)
+        hosting, checks = self.specialist.hosting, self.specialist.card.checks
+        check_declared(self._signature, checks, hosting.canary, self.specialist.key)
+        if hosting.canary is not None:
+            await self._try(hosting.canary)
         await self._serve()
         self._begin_lease()
+        if hosting.canary is not None and hosting.canary.every:
+            self._watching = asyncio.create_task(self._watch(hosting.canary))
+
+    async def _try(self, canary: Canary) -> None:
+        await try_canary(canary, self._codec(), self._runner, self._timeouts.request)
+
+    async def _watch(self, canary: Canary) -> None:
+        """Returns when the answer to *canary* is wrong; nothing new is taken then."""
+        while True:
+            await asyncio.sleep(canary.every)
+            try:
+                await self._try(canary)
+            except (InvalidAnswer, SpecialistFailed) as error:
+                log.error("%s is not well any more: %s", self.specialist.key, error)
+                break
+            except FabricError as error:  # it is busy
+                log.info("no answer to the canary of %s: %s", self.specialist.key, error)
+        drained = self._link.drain(self._timeouts.drain)
+        await asyncio.gather(self._lease.withdraw(draining=True), drained)
 
     async def _open_model(self, model: Model, executor: ThreadPoolExecutor) -> None:
         # Only replicas of models pay for importing ONNX Runtime.
@@ -229,9 +272,14 @@ class Replica:
             telemetry.VERSION: card.version,
             telemetry.REPLICA: self.id,
         }
-        self._serving = Serving(self._codec(), self._runner, self._timeouts.request, attributes)
+        self._serving = Serving(
+            *(self._codec(), self._runner, self._timeouts.request, attributes), checks=card.checks
+        )
         hello = Hello(
-            replica=self.id, specialist=card.name, version=card.version, digest=self._digest
+            replica=self.id,
+            specialist=card.name,
+            version=card.version,
+            digest=_likeness(self.specialist, self._digest),
         )
         self._link = LinkServer(hello, self._serving, self._serving.limits)
         self._exit.push_async_callback(self._link.close)
@@ -241,7 +289,8 @@ class Replica:
         card = self.specialist.card
         rows = self._batching.max_size
         lends = self.specialist.hosting.model is not None  # each run gives new arrays
-        return Codec(self._signature, card.name, card.version, rows, self._labels, lends=lends)
+        named = (self._signature, card.name, card.version, rows, self._labels)
+        return Codec(*named, queue_timeout=self._batching.queue_timeout, lends=lends)
 
     # ------------------------------------------------------------------ lease
     def _begin_lease(self) -> None:
@@ -270,6 +319,14 @@ class Replica:
         await asyncio.wait((keeping,))
         await self._lease.withdraw()
         await self._lease.close()
+
+
+def _likeness(specialist: Specialist, model: str) -> str:
+    """A digest of what the answers of a replica follow from: its *model*, and what it read of its
+    *specialist* when it started."""
+    told = asdict(specialist)
+    read = [reduce(getitem, path.split("."), told) for path in REPLACING]
+    return sha256(json.dumps([model, *read], sort_keys=True).encode()).hexdigest()
 
 
 def _labels(classes: Mapping[str, str]) -> dict[str, Sequence[str]]:

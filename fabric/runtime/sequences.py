@@ -68,6 +68,7 @@ class Ordered:
         "inputs",
         "job",
         "live",
+        "size",
         "starts",
         "step",
     )
@@ -82,6 +83,7 @@ class Ordered:
         self.inputs = job.inputs
         self.expires = job.expires
         self.arrived = job.arrived
+        self.size = job.size
 
     @property
     def is_gone(self) -> bool:

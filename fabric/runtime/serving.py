@@ -11,12 +11,14 @@ from fabric import telemetry
 from fabric.core.errors import Cancelled, FabricError, Internal, SpecialistFailed
 from fabric.link.frames import DEFAULT_LIMITS, Limits
 from fabric.link.server import StreamCall
+from fabric.runtime.checks import check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from opentelemetry.trace import Span
 
+    from fabric.core.cards import Check
     from fabric.core.deadlines import Clock
     from fabric.core.tensors import Tensors
     from fabric.link.server import Call
@@ -36,6 +38,7 @@ class Serving:
         runner: Runner,
         timeout: float,
         attributes: dict[str, str],
+        checks: Sequence[Check] = (),
         limits: Limits = DEFAULT_LIMITS,
         clock: Clock = time.monotonic,
     ) -> None:
@@ -45,6 +48,7 @@ class Serving:
         """Seconds for one request, its wait included."""
         self.attributes = attributes
         """Of every span."""
+        self.checks = checks
         self.limits = limits
         self.clock = clock
 
@@ -70,13 +74,14 @@ class Serving:
 class Request:
     """One call; once it has its inputs, a `Job` for the runner."""
 
-    __slots__ = ("_call", "_serving", "_span", "arrived", "expires", "inputs")
+    __slots__ = ("_call", "_serving", "_span", "arrived", "expires", "inputs", "size")
 
     inputs: Inputs
 
     def __init__(self, serving: Serving, call: Call) -> None:
         self.arrived = now = serving.clock()
         self.expires = min(call.expires, now + serving.timeout)
+        self.size = len(call.payload)
         self._serving = serving
         self._call = call
         self._span: Span | None = None
@@ -109,6 +114,8 @@ class Request:
         return False
 
     def _encoded(self, outputs: Tensors) -> Sequence[bytes | memoryview]:
+        if self._serving.checks:
+            check_outputs(self._serving.checks, outputs)
         parts = self._serving.codec.parts(self.inputs, outputs)
         size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
         if size > self._serving.limits.max_frame_bytes:

@@ -33,7 +33,8 @@ def narrowed(model: Signature, declared: Signature) -> Signature:
     needed = [spec.name for spec in model.inputs if not spec.optional]
     if missing := [name for name in needed if name not in taken]:
         raise Conflict(f"the card declares no input {missing}, which the model needs")
-    return Signature(inputs=inputs, outputs=_narrowed("output", model.outputs, declared.outputs))
+    outputs = _narrowed("output", model.outputs, declared.outputs)
+    return Signature(inputs=inputs, outputs=outputs, random=declared.random)
 
 
 def kept(model: Signature, sequences: Sequences | None) -> Signature:

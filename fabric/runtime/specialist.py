@@ -49,7 +49,8 @@ class Specialist(Protocol):
     The class is called with `hosting.arguments` as keyword arguments, in a thread: it may load
     what it needs. Everything else is called on the event loop. A class may also have
 
-    * `signature`, a `fabric.core.tensors.Signature`, where the card declares none;
+    * `signature`, a `fabric.core.tensors.Signature`, where the card declares none; it says so where
+      equal requests have different answers (`random`);
     * `async def open(self)`, awaited before the first `infer`;
     * `async def close(self)`, awaited after the last.
 

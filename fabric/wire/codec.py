@@ -25,8 +25,8 @@ class Codec:
     """The codec of the specialist *model*.
 
     With *max_rows* above 1 the first dimension of every tensor is the batch and at most that;
-    else shapes are taken as they are. *labels* are the names of classes, by output. With *lends*
-    outputs may be encoded without a copy, see `Encoder`.
+    else shapes are taken as they are. *queue_timeout* is as `Decoder` has it. *labels* are the
+    names of classes, by output. With *lends* outputs may be encoded without a copy, see `Encoder`.
     """
 
     def __init__(
@@ -37,9 +37,10 @@ class Codec:
         max_rows: int = 1,
         labels: Mapping[str, Sequence[str]] | None = None,
         *,
+        queue_timeout: float = 0.0,
         lends: bool = False,
     ) -> None:
-        self._decoder = Decoder(signature, model, max_rows)
+        self._decoder = Decoder(signature, model, max_rows, queue_timeout)
         encoder = Encoder(
             *(signature, model, version, labels or {}), batched=max_rows > 1, lends=lends
         )

@@ -67,10 +67,6 @@ SAID: dict[str, tuple[Effect, str]] = {
         _A,
         "a request that waited too long is refused, never put last: give it a longer `timeout`",
     ),
-    "dynamic_batching.default_queue_policy.default_timeout_microseconds": (
-        _A,
-        "requests have no time to wait of their own: set their `timeout`, or `timeouts.request`",
-    ),
     "dynamic_batching.default_queue_policy.allow_timeout_override": (
         _N,
         "the `timeout` of a request always holds",
@@ -101,7 +97,6 @@ SAID: dict[str, tuple[Effect, str]] = {
     "model_warmup": (_N, "every replica runs on zeros before it takes requests"),
     "model_operations": (_A, f"no libraries of operations are loaded: {PYTHON}"),
     "model_repository_agents": (_A, "models are taken as they are; to check one, set its `sha256`"),
-    "response_cache.enable": (_P, "answers are not kept"),
 }
 READ = frozenset(
     {
@@ -112,7 +107,8 @@ READ = frozenset(
         "output.label_filename",
         *("optimization.graph.level", "optimization.execution_accelerators", "parameters"),
         *("dynamic_batching.priority_levels", "dynamic_batching.default_priority_level"),
-        "dynamic_batching.default_queue_policy.max_queue_size",
+        *("dynamic_batching.default_queue_policy.max_queue_size", "response_cache.enable"),
+        "dynamic_batching.default_queue_policy.default_timeout_microseconds",
         "sequence_batching.max_sequence_idle_microseconds",
         *("sequence_batching.control_input", "sequence_batching.oldest.max_candidate_sequences"),
         *("sequence_batching.state.input_name", "sequence_batching.state.output_name"),

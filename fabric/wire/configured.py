@@ -12,6 +12,7 @@ from fabric.api.inference.v2.model_config_pb2 import (
 )
 from fabric.core.cards import (
     Batching,
+    Caching,
     Card,
     Control,
     Hosting,
@@ -94,6 +95,7 @@ def configured(
     else:
         hosting = replace(hosting, onnxruntime=with_options(hosting.onnxruntime, config, notes))
         hosting = with_files(hosting, config, model)
+    card = replace(card, cache=_caching(card.cache, config, said, notes))
     if config.max_batch_size == 1:
         notes.append(Note("max_batch_size", "metadata says 1 row where Triton says -1", _N))
     made = Specialist(card=replace(card, signature=signature), hosting=hosting)
@@ -117,16 +119,29 @@ def _check_kind(base: Specialist, config: ModelConfig) -> None:
 def _batching(base: Batching, config: ModelConfig, said: Collection[str]) -> Batching:
     if config.max_batch_size < 0:
         raise ValueError(f"max_batch_size is {config.max_batch_size}, it cannot be negative")
-    changes: dict[str, int] = {}
+    changes: dict[str, float] = {}
     if config.max_batch_size or "max_batch_size" in said:
         changes["max_size"] = max(config.max_batch_size, 1)
     dynamic = config.dynamic_batching
     if size := dynamic.default_queue_policy.max_queue_size:
         changes["max_queue"] = size
+    if microseconds := dynamic.default_queue_policy.default_timeout_microseconds:
+        changes["queue_timeout"] = microseconds / 1e6
     if levels := dynamic.priority_levels:
         changes["priorities"] = levels
         changes["default_priority"] = dynamic.default_priority_level
-    return replace(base, **changes)
+    return replace(base, **changes)  # type: ignore[arg-type] # only `queue_timeout` is no int
+
+
+def _caching(
+    base: Caching | None, config: ModelConfig, said: Collection[str], notes: list[Note]
+) -> Caching | None:
+    if not config.response_cache.enable:
+        return None if "response_cache" in said else base
+    if base is None:
+        text = f"for {Caching.ttl:g} seconds, where Triton sets no end: set `cache.ttl`"
+        notes.append(Note("response_cache.enable", text, _P))
+    return base or Caching()
 
 
 # ------------------------------------------------------------------ tensors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from fabric.core.errors import InvalidRequest
@@ -31,16 +32,20 @@ class Decoder:
     """Decodes requests for the specialist *model*.
 
     With *max_rows* above 1 the first dimension of every tensor is the batch and at most that;
-    else shapes are taken as they are.
+    else shapes are taken as they are. Requests that do not say how long they may wait have
+    *queue_timeout* seconds, where that is not 0.
     """
 
-    def __init__(self, signature: Signature, model: str, max_rows: int) -> None:
+    def __init__(
+        self, signature: Signature, model: str, max_rows: int, queue_timeout: float = 0.0
+    ) -> None:
         self._inputs = {spec.name: spec for spec in signature.inputs}
         self._required = [spec.name for spec in signature.inputs if not spec.optional]
         self._outputs = {spec.name: spec for spec in signature.outputs}
         self._all_outputs = tuple(self._outputs)
         self._model = model
         self._max_rows = max_rows
+        self._patience = queue_timeout or math.inf
 
     def decode(self, request: ModelInferRequest, raw: Sequence[bytes | memoryview]) -> Inputs:
         """The inputs in *request*, whose raw elements are *raw*.
@@ -56,7 +61,8 @@ class Decoder:
             tensors[name].shape[1:] if name in tensors else None for name in self._inputs
         )
         inputs = Inputs(tensors, rows, shapes, request.model_name, request.id, self._all_outputs)
-        inputs.priority, inputs.patience, inputs.sequence, binary = terms
+        inputs.priority, patience, inputs.sequence, binary = terms
+        inputs.patience = patience if patience < math.inf else self._patience
         if request.outputs:
             self._ask(inputs, request.outputs, binary)
         elif not binary:

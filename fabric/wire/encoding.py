@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferResponse
-from fabric.core.errors import SpecialistFailed
+from fabric.core.errors import InvalidAnswer, SpecialistFailed
 from fabric.core.tensors import DTYPES
 from fabric.wire.classes import classified
 from fabric.wire.heads import varint
@@ -67,6 +67,7 @@ class Encoder:
 
         Raises:
             SpecialistFailed: an output that was asked for is missing or of another datatype.
+            InvalidAnswer: one is of a shape that the signature does not allow.
         """
         try:
             arrays = list(map(outputs.__getitem__, inputs.wanted))
@@ -103,6 +104,7 @@ class Encoder:
         classes = inputs.classes or {}
         for name, array in zip(inputs.wanted, arrays, strict=True):
             spec = self._outputs[name]
+            self._check_shape(spec, array)
             if array.dtype != DTYPES[spec.datatype]:
                 self._check_dtype(spec, array)
             datatype, elements = spec.datatype, array
@@ -125,6 +127,7 @@ class Encoder:
         head = ModelInferResponse(model_name=inputs.model, model_version=self._version)
         prefixes = []
         for name, array in zip(inputs.wanted, arrays, strict=True):
+            self._check_shape(self._outputs[name], array)
             spec, dtype = self._outputs[name], DTYPES[self._outputs[name].datatype]
             head.outputs.add(name=name, datatype=spec.datatype, shape=array.shape)
             length = b"" if spec.datatype == "BYTES" else varint(array.size * dtype.itemsize)
@@ -135,6 +138,17 @@ class Encoder:
             self._prefixes.clear()
         self._prefixes[key] = prefixes
         return prefixes
+
+    def _check_shape(self, spec: TensorSpec, array: NDArray[Any]) -> None:
+        """What a model's file says of its outputs need not be so; what a class says has to be."""
+        if self._lends:
+            return
+        sizes = zip(spec.shape, array.shape, strict=False)
+        if len(spec.shape) != array.ndim or any(a not in (-1, b) for a, b in sizes):
+            raise InvalidAnswer(
+                f"specialist '{self._model}' gave output '{spec.name}' of shape "
+                f"{list(array.shape)}, its signature says {list(spec.shape)}"
+            )
 
     def _check_dtype(self, spec: TensorSpec, array: NDArray[Any]) -> None:
         if spec.datatype != "BYTES" or array.dtype.kind not in "SUO":

@@ -54,6 +54,8 @@ def to_config(specialist: Specialist, signature: Signature) -> ModelConfig:
         instance_group=[_instances(specialist)],
     )
     _write_tensors(config, specialist, signature)
+    if specialist.card.cache is not None:
+        config.response_cache.enable = True
     if hosting.sequences is not None:
         config.sequence_batching.CopyFrom(_sequence_batching(hosting.sequences))
     elif hosting.batching.max_size > 1 or hosting.batching.priorities:
@@ -110,6 +112,7 @@ def _dynamic_batching(batching: Batching) -> ModelDynamicBatching:
         default_priority_level=batching.default_priority or batching.priorities,
     )
     made.default_queue_policy.max_queue_size = batching.max_queue
+    made.default_queue_policy.default_timeout_microseconds = round(batching.queue_timeout * 1e6)
     made.default_queue_policy.allow_timeout_override = True
     return made
 

@@ -4,45 +4,58 @@ Requests ask with `fabric_task`, `fabric_domain`, `fabric_language`, `fabric_mod
 `fabric_owner`, `fabric_region`, `fabric_expression` and `fabric_label.<key>` (texts),
 `fabric_data_classes` and `fabric_versions` (texts with commas), `fabric_max_cost` and
 `fabric_max_latency` (numbers) and `fabric_min_quality` (`accuracy>=0.9`), and forbid another
-answerer than the first candidate with `fabric_substitute` = false. Answers say
-`fabric_specialist`, `fabric_version`, `fabric_route`, `fabric_replica` (texts), `fabric_attempts`
-(int64) and `fabric_fallback` (bool); those of a cascade how sure they are, `fabric_confidence`
-(double), those of a mixture who had a part in them, `fabric_mixture` ("a:1,b:2", the heaviest
-first, who is also the `fabric_specialist`), and those that were decided one by one the id under
-which that is remembered, `fabric_request` (text).
+answerer than the first candidate with `fabric_substitute` = false, and to be answered twice with
+`fabric_idempotent` = false. Answers say `fabric_specialist`, `fabric_version`, `fabric_route`,
+`fabric_replica` (texts), `fabric_attempts` (int64), `fabric_fallback` (bool) and what became of
+those who were asked before, `fabric_failed` (text); those of a cascade how sure they are,
+`fabric_confidence` (double), those of a mixture who had a part in them, `fabric_mixture`
+("a:1,b:2", the heaviest first, who is also the `fabric_specialist`), and those that were decided
+one by one the id under which that is remembered, `fabric_request` (text). Those that were made for
+an equal request before say `fabric_cached` (bool) and how many seconds ago, `fabric_age` (double).
 """
 
 from __future__ import annotations
 
 import difflib
 import math
-from typing import TYPE_CHECKING, Any
+import struct
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fabric.api.inference.v2.open_inference_pb2 import InferParameter, ModelInferResponse
 from fabric.core.errors import InvalidRequest
 from fabric.core.routes import MinQuality, Requirements
+from fabric.wire.heads import varint
 from fabric.wire.reserved import step_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fabric.core.requests import Answer, InferRequest, Parameter
+    from fabric.core.plans import Attempt
+    from fabric.core.requests import Answer, InferRequest, Parameter, Reused
 
 PREFIX = "fabric_"
 SUBSTITUTE = "fabric_substitute"
+IDEMPOTENT = "fabric_idempotent"
 SPECIALIST = "fabric_specialist"
 VERSION = "fabric_version"
 ROUTE = "fabric_route"
 REPLICA = "fabric_replica"
 ATTEMPTS = "fabric_attempts"
 FALLBACK = "fabric_fallback"
+FAILED = "fabric_failed"
 REQUEST = "fabric_request"
 CONFIDENCE = "fabric_confidence"
 MIXTURE = "fabric_mixture"
+CACHED = "fabric_cached"
+AGE = "fabric_age"
 
+_DOUBLE = struct.Struct("<d")
+_ID = b"\x1a"  # id = 3, length-delimited
 _LABEL = "fabric_label."
 _MOST = 4096
 """Characters in all of fabric's parameters of a request."""
+_MOST_SAID = 1024
+"""Characters of why others did not answer."""
 
 
 def value_of(parameter: InferParameter) -> Parameter:
@@ -72,13 +85,23 @@ def read_into(request: InferRequest, parameters: Mapping[str, InferParameter]) -
     Raises:
         InvalidRequest: one of them is unknown, or of the wrong type.
     """
-    request.requirements, request.substitute = asked(parameters)
+    request.requirements, request.substitute, request.idempotent = asked(parameters)
     if (step := step_of(parameters)) is not None:
         request.sequence, request.starts, request.ends = str(step.id), step.starts, step.ends
 
 
-def asked(parameters: Mapping[str, InferParameter]) -> tuple[Requirements | None, bool]:
-    """What a request's parameters ask for, and whether another candidate may answer.
+class Asked(NamedTuple):
+    """What a request's parameters ask for."""
+
+    requirements: Requirements | None
+    substitute: bool
+    """Whether another candidate than the first may answer."""
+    idempotent: bool
+    """Whether nothing is lost if it is answered twice."""
+
+
+def asked(parameters: Mapping[str, InferParameter]) -> Asked:
+    """What a request's *parameters* ask for.
 
     Raises:
         InvalidRequest: a parameter that begins with `fabric_` is unknown, of the wrong type, or
@@ -86,21 +109,21 @@ def asked(parameters: Mapping[str, InferParameter]) -> tuple[Requirements | None
     """
     fields: dict[str, Any] = {}
     labels: dict[str, str] = {}
-    substitute = True
+    said = {SUBSTITUTE: True, IDEMPOTENT: True}
     length = 0
     for name, parameter in parameters.items():
         if not name.startswith(PREFIX):
             continue
         value = value_of(parameter)
         length += len(name) + (len(value) if isinstance(value, str) else 0)
-        if name == SUBSTITUTE:
-            substitute = _typed(name, value, bool)
+        if name in said:
+            said[name] = _typed(name, value, bool)
         elif name.startswith(_LABEL):
             labels[name.removeprefix(_LABEL)] = _typed(name, value, str)
         elif (read := _READ.get(name)) is not None:
             fields[name.removeprefix(PREFIX)] = read(name, value)
         else:
-            known = [*_READ, SUBSTITUTE, f"{_LABEL}<key>"]
+            known = [*_READ, *said, f"{_LABEL}<key>"]
             near = difflib.get_close_matches(name, known, 1, cutoff=0)[0]
             raise InvalidRequest(f"unknown parameter '{name}'; did you mean '{near}'?")
     if length > _MOST:
@@ -108,9 +131,8 @@ def asked(parameters: Mapping[str, InferParameter]) -> tuple[Requirements | None
             f"fabric's parameters have {length} characters, at most {_MOST} are read; state "
             "requirements in a route"
         )
-    if not fields and not labels:
-        return None, substitute
-    return Requirements(**fields, labels=labels), substitute
+    wanted = Requirements(**fields, labels=labels) if fields or labels else None
+    return Asked(wanted, said[SUBSTITUTE], said[IDEMPOTENT])
 
 
 def _typed(name: str, value: Any, kind: type[Any]) -> Any:
@@ -212,6 +234,8 @@ def provenance(model: str, answer: Answer) -> bytes:
         parameters[REPLICA].string_param = answer.response.replica
     parameters[ATTEMPTS].int64_param = len(answer.attempts) + 1
     parameters[FALLBACK].bool_param = answer.fallback
+    if failed := [_why(attempt) for attempt in answer.attempts if attempt.error]:
+        parameters[FAILED].string_param = "; ".join(failed)[:_MOST_SAID]
     if answer.confidence is not None:
         parameters[CONFIDENCE].double_param = answer.confidence
     if answer.mixture:
@@ -219,8 +243,29 @@ def provenance(model: str, answer: Answer) -> bytes:
     return bytes(message.SerializeToString())
 
 
+def _why(attempt: Attempt) -> str:
+    return f"{attempt.specialist}:{attempt.version} {attempt.error}: {attempt.message}"
+
+
 def remembered(request: str) -> bytes:
     """The id of a request whose decision is remembered, encoded to be appended likewise."""
     message = ModelInferResponse()
     message.parameters[REQUEST].string_param = request
     return bytes(message.SerializeToString())
+
+
+def given_again(how: Reused) -> bytes:
+    """That an answer was made for another request, and the id of this one, encoded likewise."""
+    name = how.id.encode()
+    return b"".join((_ID, varint(len(name)), name, _CACHED, _DOUBLE.pack(how.age)))
+
+
+def _cached() -> bytes:
+    message, age = ModelInferResponse(), ModelInferResponse()
+    message.parameters[CACHED].bool_param = True
+    age.parameters[AGE].double_param = 0.0
+    return bytes(message.SerializeToString() + age.SerializeToString())[: -_DOUBLE.size]
+
+
+_CACHED = _cached()
+"""What ends with a double, of which that is missing."""

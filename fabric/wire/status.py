@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
-from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from fabric.core.errors import Code, FabricError, Unavailable, error_of
@@ -36,21 +38,30 @@ def to_details(error: FabricError) -> bytes:
     """The serialised `google.rpc.Status` of *error*, for the trailer `DETAILS_KEY`."""
     status = Status(code=int(error.code), message=error.message)
     status.details.add().Pack(ErrorInfo(reason=error.reason, domain=DOMAIN))
+    if error.retry_after:
+        delay = Duration()
+        delay.FromMilliseconds(math.ceil(1000 * error.retry_after))
+        status.details.add().Pack(RetryInfo(retry_delay=delay))
     return bytes(status.SerializeToString())
 
 
 def from_details(code: int, message: str, details: bytes | None) -> FabricError:
     """The error behind a gRPC status; *details* is the value of the trailer, if there was one."""
-    reason = ""
+    reason, retry_after = "", 0.0
     if details:
+        info, retry = ErrorInfo(), RetryInfo()
         try:
             for detail in Status.FromString(details).details:
-                info = ErrorInfo()
                 if detail.Unpack(info) and info.domain == DOMAIN:
                     reason = info.reason
+                elif detail.Unpack(retry):
+                    retry_after = retry.retry_delay.ToMilliseconds() / 1000
         except DecodeError:
             pass
-    return error_of(code, reason, message)
+    error = error_of(code, reason, message)
+    if reason:
+        error.retry_after = retry_after
+    return error
 
 
 def from_rpc(error: Any, away: str) -> FabricError:

@@ -65,7 +65,7 @@ class Path:
 
     @property
     def links(self):
-        return [link for _, link in self.pool._links.values()]
+        return [member.link for member in self.pool._members.values()]
 
     async def settled(self):
         """Returns when no trace of any request is left on the way."""

@@ -129,9 +129,10 @@ class Path:
         await until(lambda: not self.server.in_flight)
         await until(lambda: asyncio.all_tasks() == self.before)
         assert not any(peer._calls for peer in self.server.peers)
-        for _, link in self.pool._links.values():
-            assert not link.calls
-            assert not link._streams
+        for member in self.pool._members.values():
+            assert not member.link.calls
+            assert not member.link._streams
+            assert not member.link._patient
         assert (len(self.runner._tasks), self.runner.meter.count) == (0, 0)
 
 

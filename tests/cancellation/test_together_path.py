@@ -58,7 +58,7 @@ class Path:
     async def settled(self):
         """Returns when no trace of any request is left on the way."""
         await until(lambda: not any(server.in_flight for server in self.servers))
-        assert not any(link.calls for _, link in self.pool._links.values())
+        assert not any(m.link.calls for m in self.pool._members.values())
         await until(lambda: asyncio.all_tasks() == self.before)
 
 

@@ -33,8 +33,8 @@ X = np.array([[1, 2]], np.float32)
 class Threaded:
     """The sync client with its calls made in a thread, so that the test's loop can serve them."""
 
-    def __init__(self, server):
-        self.client = fabric.Client(server)
+    def __init__(self, server, **said):
+        self.client = fabric.Client(server, **said)
 
     def __getattr__(self, name):
         method = getattr(self.client, name)
@@ -168,6 +168,16 @@ async def test_the_callers_span_is_the_parent(client, gateway):
     context = span.get_span_context()
     expected = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
     assert gateway.metadata["traceparent"] == expected
+
+
+@pytest.mark.parametrize("make", [fabric.AsyncClient, Threaded])
+async def test_a_tenant_goes_along_with_every_call(gateway, make):
+    """And nothing does where none is given."""
+    for tenant in ("team-a", ""):
+        client = make(gateway.address, tenant=tenant)
+        await client.infer("digits", {"x": X})
+        await client.close()
+        assert gateway.metadata.get("fabric-tenant", "") == tenant
 
 
 async def test_what_is_declared_is_sent_whole(client, gateway):

@@ -290,3 +290,67 @@ async def test_a_deadline_that_has_passed_is_not_called_a_busy_specialist():
     asking = dispatcher(invoker)
     with pytest.raises(DeadlineExceeded, match="before anybody was asked"):
         asking.admit(request(), Deadline(asking._clock() - 0.01))
+
+
+# ------------------------------------------------------------------ who fails too often
+async def admitted(invoker, **more):
+    """The answer to a request that was admitted first, as all are."""
+    made, asked = dispatcher(invoker), request(**more)
+    made.admit(asked, NEVER)
+    return await made.infer(asked, NEVER)
+
+
+async def test_whoever_should_not_be_asked_is_passed_over():
+    """The answer says why, and no attempt was made there."""
+    invoker = FakeInvoker()
+    invoker.objections = {"a": "its breaker is open"}
+    answer = await admitted(invoker)
+
+    assert (answer.specialist, answer.fallback) == ("b", True)
+    (attempt,) = answer.attempts
+    said = (attempt.specialist, attempt.error, attempt.message, attempt.replica, attempt.seconds)
+    assert said == ("a", "UNAVAILABLE", "its breaker is open", "", 0.0)
+    assert [name for name, *_ in invoker.asked] == ["b"]
+
+
+async def test_if_nobody_should_be_asked_all_are():
+    """In their order: who knows, and nobody else can answer."""
+    invoker = FakeInvoker(a=SpecialistFailed("nan", replica="a/0"))
+    invoker.objections = {"a": "it fails", "b": "it fails too"}
+    answer = await admitted(invoker)
+
+    assert (answer.specialist, [each.message for each in answer.attempts]) == ("b", ["nan"])
+    assert [name for name, *_ in invoker.asked] == ["a", "b"]
+
+
+@pytest.mark.parametrize("more", [{"model": "a"}, {"substitute": False}])
+async def test_whom_nobody_can_stand_in_for_is_asked_in_any_case(more):
+    """Though it should not be."""
+    invoker = FakeInvoker()
+    invoker.objections = {"a": "it fails"}
+    assert (await admitted(invoker, **more)).specialist == "a"
+
+
+async def test_the_last_one_of_a_chain_is_asked_in_any_case():
+    """After the others have failed."""
+    invoker = FakeInvoker(a=SpecialistFailed("nan", replica="a/0"))
+    invoker.objections = {"b": "it fails"}
+    assert (await admitted(invoker)).specialist == "b"
+
+
+async def test_whoever_is_busy_is_passed_over_as_busy():
+    """Beside those that should not be asked."""
+    plans = planner(
+        [specialist(name) for name in "abc"],
+        [Route(name="r", chain=tuple(ChainEntry(name=name) for name in "abc"))],
+    )
+    invoker = FakeInvoker()
+    invoker.objections, invoker.busy = {"a": "it fails"}, {"b"}
+    made, asked = Dispatcher(plans, invoker, ManualClock()), request()
+    made.admit(asked, NEVER)
+    answer = await made.infer(asked, NEVER)
+    assert [each.error for each in answer.attempts] == ["UNAVAILABLE", "OVERLOADED"]
+
+    invoker.busy = {"b", "c"}
+    with pytest.raises(Overloaded):
+        made.admit(request(), NEVER)

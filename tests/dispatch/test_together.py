@@ -53,7 +53,7 @@ class Slow(FakeInvoker):
         self.clock = clock
         self.promised = []
 
-    def promises(self, card, seconds):
+    def promises(self, card, seconds, tenant=""):
         self.promised.append((card.name, seconds))
         return super().promises(card, seconds)
 
@@ -85,6 +85,36 @@ def names(invoker):
 
 def tried(answer):
     return [(each.specialist, each.error) for each in answer.attempts]
+
+
+# ------------------------------------------------------------------ who fails too often
+@pytest.mark.parametrize("said", [{"cascade": Cascade(threshold=0.8)}, {"mixture": Mixture()}])
+async def test_whoever_should_not_be_asked_has_no_part(said):
+    """It costs an attempt nothing, and the answer says why."""
+    invoker = FakeInvoker(a=SURE, b=SURE, c=SURE)
+    invoker.objections = {"a": "it fails"}
+    answer = await asked(invoker, **said)
+    assert answer.specialist in ("b", "c")
+    (attempt,) = (each for each in answer.attempts if each.specialist == "a")
+    assert (attempt.error, attempt.message, attempt.replica) == ("UNAVAILABLE", "it fails", "")
+    assert "a" not in names(invoker)
+
+
+@pytest.mark.parametrize("said", [{"cascade": Cascade(threshold=0.8)}, {"mixture": Mixture()}])
+async def test_if_nobody_should_be_asked_there_is_an_answer_still(said):
+    """Nobody else can give it."""
+    invoker = FakeInvoker(a=FAILED, b=SURE, c=SURE)
+    invoker.objections = dict.fromkeys("abc", "it fails")
+    assert (await asked(invoker, **said)).specialist in ("b", "c")
+
+
+async def test_an_unsure_answer_spares_whoever_should_not_be_asked():
+    """Though it is the last one who could be surer."""
+    invoker = FakeInvoker(a=UNSURE, b=UNSURER, c=SURE)
+    invoker.objections = {"c": "it fails"}
+    answer = await climbed(invoker)
+    assert (answer.specialist, names(invoker)) == ("a", "ab")
+    assert tried(answer) == [("b", "UNSURE"), ("c", "UNAVAILABLE")]
 
 
 # ------------------------------------------------------------------ cascades

@@ -29,6 +29,11 @@ class Pool(FakeInvoker):
         self.away = set()
         self.on_change = lambda: None
         self.payloads = []
+        self.tenants = {}
+        """For whom each was asked last."""
+
+    def limit(self, specialists):
+        pass
 
     def sync(self, replicas):
         """There are no links."""
@@ -38,6 +43,7 @@ class Pool(FakeInvoker):
 
     def _answer(self, card, request, deadline):
         self.payloads.append((card.name, request.payload))
+        self.tenants[card.name] = request.tenant
         return super()._answer(card, request, deadline)
 
 

@@ -179,7 +179,8 @@ async def test_the_sdk_says_so_too(client, models):
     assert answer.confidence == pytest.approx(expected[0] - expected[1])
     assert answer.parameters == {}
     assert provenance(answer) == (
-        "answered by bold:1, 96% sure, by route climbing after 2 attempts"
+        "answered by bold:1, 96% sure, by route climbing after 2 attempts: "
+        "timid:1 UNSURE: its confidence 0.245 is under 0.5"
     )
 
 

@@ -301,3 +301,25 @@ async def test_what_is_explained_is_what_happens(stack, running, client, chained
         (names["first"], "domain odd is not among even")
     ]
     assert (first.count, second.count) == (1, 1)
+
+
+async def test_a_specialist_that_always_fails_is_passed_over(running, client):
+    """The next one of the route answers at once, and whoever wants nobody else is told why."""
+    asked = 0
+
+    class Counted(Failing):
+        def handle(self, call):
+            nonlocal asked
+            asked += 1
+            super().handle(call)
+
+    bad, good, name = unique("bad"), unique("good"), unique("route")
+    failing = Counted(SpecialistFailed("no such operator"))
+    chain = Route(name=name, chain=(ChainEntry(name=bad), ChainEntry(name=good)))
+    async with served(running, client, bad, failing), served(running, client, good, Saying()):
+        await client.apply(routes=[chain])
+        answers = [await client.infer(name, X) for _ in range(40)]
+        assert {(answer.specialist, answer.fallback) for answer in answers} == {(good, True)}
+        assert 5 <= asked < 20
+        with pytest.raises(SpecialistFailed, match="no such operator"):
+            await client.infer(bad, X)

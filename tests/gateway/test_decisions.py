@@ -173,6 +173,17 @@ async def test_with_an_encoder_meanings_are_compared():
     assert parts == pytest.approx([0.994, 0.110], abs=0.001)
 
 
+async def test_an_encoder_is_asked_for_the_tenant():
+    """What it gives for one may be kept, and is no other's."""
+    pool = Pool(e=embedded(1, 0))
+    asked = request("hello")
+    asked.tenant = "team-a"
+
+    await ask(view_of(A, ENCODER, chain("a", content=BY_ENCODER), pool=pool), asked)
+
+    assert pool.tenants == {"e": "team-a", "a": "team-a"}
+
+
 async def test_what_an_encoder_is_sent():
     """The caller's own input, under its name there."""
     pool = Pool(e=embedded(1, 0))

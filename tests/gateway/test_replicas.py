@@ -134,5 +134,5 @@ async def test_the_end_of_the_pool_leaves_nothing():
             await linked(pool, 1)
         assert asyncio.all_tasks() == before
         await until(lambda: not server.peers)
-    assert not pool._links
-    assert not pool._serving
+    assert not pool._members
+    assert not pool._groups

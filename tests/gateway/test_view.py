@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from running import until
 
-from fabric.core.cards import Replicas
+from fabric.core.cards import Caching, Replicas
 from fabric.core.changes import Changes, Hosted, Key, Kind
+from fabric.core.deadlines import NEVER
 from fabric.core.errors import NotFound, Unavailable
 from fabric.core.replicas import Status
+from fabric.core.requests import InferRequest
 from fabric.core.routes import Preferences, Route
 from fabric.gateway.view import View
 from fabric.testing import FakeInvoker, replica, route, specialist
@@ -20,19 +23,29 @@ class Pool(FakeInvoker):
 
     def __init__(self):
         super().__init__()
-        self.replicas = {}
+        self.known = {}
         self.unlinked = set()
         self.on_change = lambda: None
         self.fares = []
+        self.judged = 0
 
     def sync(self, replicas):
-        self.replicas = dict(replicas)
+        self.known = dict(replicas)
+
+    def limit(self, specialists):
+        self.limited = dict(specialists)
 
     def fare(self):
         return self.fares
 
+    def models(self, key):
+        return {"model"}
+
+    def judge(self):
+        self.judged += 1
+
     def count(self, key):
-        linked = (r for r in self.replicas.values() if r.id not in self.unlinked)
+        linked = (r for r in self.known.values() if r.id not in self.unlinked)
         return sum(r.specialist_key == key for r in linked)
 
 
@@ -108,6 +121,19 @@ def test_the_latest_version_with_a_replica_is_called(view):
     assert view.planner.plan("a", "1", None).candidates[0].card.key == "a:1"
 
 
+async def test_answers_of_specialists_that_are_gone_are_forgotten():
+    """Those of the others are not."""
+    view = View(Pool(), cache=1 << 16)
+    kept = [specialist(name, cache=Caching()) for name in "ab"]
+    change(view, *kept, replica("r1", "a:1"), replica("r2", "b:1"))
+    for each in kept:
+        asked = InferRequest(each.card.name, "", b"")
+        await view.cache.infer(each.card, asked, NEVER)
+    change(view, removed=(Key(Kind.SPECIALIST, "a:1"),))
+    assert (len(view.cache.kept), set(view.cache.uses)) == (1, {"b:1"})
+    await view.close()
+
+
 def test_a_model_can_serve_when_one_of_its_candidates_has_a_replica(view):
     """A name that nobody has is not found."""
     change(view, specialist("a"), specialist("b"), route("r", "a", "b"))
@@ -143,7 +169,7 @@ async def test_plans_follow_how_candidates_fare(view):
 
 
 async def test_it_is_looked_at_while_plans_follow_it(view, monkeypatch):
-    """From time to time, and not otherwise."""
+    """From time to time, and not otherwise; whether a replica is too slow is in any case."""
     monkeypatch.setattr("fabric.gateway.view._REFRESHED", 0.001)
     change(view, specialist("a"), Route(name="r", order="scored"))
     looked = asyncio.Event()
@@ -153,7 +179,7 @@ async def test_it_is_looked_at_while_plans_follow_it(view, monkeypatch):
 
     monkeypatch.setattr(view, "look", look)
     following = asyncio.create_task(view.follow_live())
-    await asyncio.sleep(0.01)
+    await until(lambda: view.pool.judged > 1)
     assert not looked.is_set()
     view.planner.plan("r", "", None)
     async with asyncio.timeout(5):

@@ -8,6 +8,7 @@ import pytest
 
 from fabric.core.cards import Evidence, Timeouts
 from fabric.core.errors import InvalidRequest, NotFound, Unavailable
+from fabric.core.plans import PLAIN, Terms
 from fabric.core.routes import (
     Cascade,
     ChainEntry,
@@ -18,6 +19,7 @@ from fabric.core.routes import (
     Retry,
     Route,
 )
+from fabric.core.tensors import TensorValue
 from fabric.routing.candidates import Known
 from fabric.routing.live import Live
 from fabric.routing.planner import Planner
@@ -339,3 +341,54 @@ def test_unloaded_is_who_else_would_answer():
         planner([off, OTHER], [BEST]).plan("best", "", None)
     with pytest.raises(NotFound, match="off: cost is 0, above"):
         planner([off], [BEST]).plan("best", "", Requirements(max_cost=-1.0))
+
+
+def test_an_entry_may_select_who_is_there():
+    """All who meet it and the route's own requirements, the best first, none of them twice."""
+    good, better = (
+        specialist(name, task="digit", labels={"size": "small"}, evidence=(accuracy,))
+        for name, accuracy in (
+            ("good", Evidence(metric="accuracy", value=0.8)),
+            ("better", Evidence(metric="accuracy", value=0.9)),
+        )
+    )
+    small = Requirements(labels={"size": "small"})
+    chain = (ChainEntry(name="good"), ChainEntry(select=small, on=("late",), tries=1))
+    route = Route(name="r", requirements=Requirements(task="digit"), chain=chain)
+    plan = planner([good, better, ALL, OTHER], [route], is_ready=lambda key: True).plan(
+        "r", "", None
+    )
+    assert names(plan) == ["good", "better"]
+    assert plan.candidates[1].terms == Terms(on=frozenset({"late"}), tries=1)
+    assert plan.candidates[1].reason.endswith("on late, tried 1 times at most")
+
+
+def test_an_entry_that_is_a_route_is_entered_at_its_first_and_left_behind_its_last():
+    """What its own entries say holds within it."""
+    inner = Route(
+        name="inner",
+        chain=(ChainEntry(name="rotated", share=0.5), ChainEntry(name="noisy", on=("failed",))),
+    )
+    entry = ChainEntry(name="inner", on=("late",), share=0.5, substitute=False)
+    route = Route(name="r", chain=(ChainEntry(name="all"), entry, ChainEntry(name="other")))
+    plan = planner([ROTATED, NOISY, ALL, OTHER], [route, inner]).plan("r", "", None)
+    assert names(plan) == ["all", "rotated", "noisy", "other"]
+    assert [candidate.terms for candidate in plan.candidates] == [
+        PLAIN,
+        Terms(on=frozenset({"late"}), share=0.25),
+        Terms(on=frozenset({"failed"}), share=0.5, substitute=False),
+        PLAIN,
+    ]
+
+
+def test_answers_that_nobody_is_asked_for_stand_behind_all_others():
+    """Those of routes within it, too; a route may consist of nothing else."""
+    static = ChainEntry(static=(TensorValue(name="y", datatype="FP32", shape=(0,)),))
+    cached = ChainEntry(cached=9.0)
+    inner = Route(name="inner", chain=(ChainEntry(name="all"), cached))
+    route = Route(name="r", chain=(ChainEntry(name="inner"), ChainEntry(name="noisy"), static))
+    plan = planner([NOISY, ALL], [route, inner]).plan("r", "", None)
+    assert names(plan) == ["all", "noisy"]
+    assert plan.given == (cached, static)
+    plan = planner([], [route, inner]).plan("r", "", None)
+    assert (plan.candidates, plan.given) == ((), (cached, static))

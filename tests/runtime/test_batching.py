@@ -30,11 +30,12 @@ INLINE = 0.0
 class Row:
     """A job: one or more rows of one number; keeps its answer."""
 
-    def __init__(self, value=0.0, rows=1, width=1, expires=math.inf, arrived=0.0, **said):
+    def __init__(self, value=0.0, rows=1, width=1, expires=math.inf, arrived=0.0, size=0, **said):
         x = np.full((rows, width), value, np.float32)
         self.inputs = Inputs({"x": x}, rows, ((width,),), "m", "", ("y",), **said)
         self.expires = expires
         self.arrived = arrived
+        self.size = size
         self.is_gone = False
         self.answer = asyncio.get_running_loop().create_future()
         self.batch_rows = 0
@@ -360,6 +361,25 @@ async def test_a_bad_request_fails_none_but_itself(model, batcher_of, seconds):
     with pytest.raises(SpecialistFailed, match="an element is negative"):
         await jobs[1].answer
     assert model.runs == [[1, -1, 3], [1], [-1], [3]]
+
+
+async def test_what_waits_is_bounded_in_bytes_too(batcher_of, model):
+    """One that waits alone may be as large as it is, and those who left make room."""
+    batcher = batcher_of(max_queue_bytes=100, seconds=IN_THREAD)
+    model.hold()
+    batcher.submit(Row(size=90))
+    await started(model)
+    large, small = Row(size=300), Row(size=60)
+    batcher.admit(large)
+    batcher.submit(small)
+    for size, is_let_in in ((40, True), (41, False)):
+        if is_let_in:
+            batcher.admit(Row(size=size))
+        else:
+            with pytest.raises(Overloaded, match="1 requests of 60 bytes are waiting here already"):
+                batcher.admit(Row(size=size))
+    small.leave()
+    batcher.admit(Row(size=41))
 
 
 async def test_a_full_queue_refuses(model, batcher_of):

@@ -65,6 +65,7 @@ class Request:
     """A job of one row that counts what becomes of it."""
 
     is_gone = False
+    size = 0
 
     def __init__(self, counts, clock, seconds, width):
         x = np.zeros((1, width), np.float32)

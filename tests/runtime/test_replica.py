@@ -19,7 +19,15 @@ from fabric import telemetry
 from fabric.api.catalog.v1 import card_pb2
 from fabric.api.inference.v2.extensions_pb2 import ModelStatistics
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
-from fabric.core.cards import Batching, Card, Hosting, Model, Specialist, Timeouts
+from fabric.core.cards import (
+    Batching,
+    Card,
+    Hosting,
+    Model,
+    Replicas,
+    Specialist,
+    Timeouts,
+)
 from fabric.core.deadlines import NEVER, Deadline
 from fabric.core.errors import (
     Conflict,
@@ -232,6 +240,28 @@ def python_specialist(cls="Sleeper", arguments=(), signature=None, **hosting):
         card=Card(name="s", signature=signature),
         hosting=Hosting(python=f"{__name__}:{cls}", arguments=dict(arguments), **hosting),
     )
+
+
+async def test_replicas_that_answer_alike_greet_alike(serving, tmp_path):
+    """Whatever else is said of them; another model, or another way to run it, is told apart."""
+    of = specialist_of(doubling(tmp_path / "m.onnx"))
+    moved = replace(
+        of,
+        card=replace(of.card, cost=9.0),
+        hosting=replace(of.hosting, batching=Batching(max_size=4), replicas=Replicas(max=3)),
+    )
+    shifted = specialist_of(shifting(tmp_path / "n.onnx"))
+    other = replace(of, hosting=replace(of.hosting, classes={"y": str(tmp_path / "labels")}))
+    (tmp_path / "labels").write_text("cat")
+    python = [python_specialist(arguments={"factor": factor}) for factor in "33"]
+    slower = python_specialist(arguments={"factor": "4"})
+    told = []
+    for each in (of, moved, shifted, other, *python, slower):
+        _, link = await serving(each)
+        told.append(link.peer.digest)
+    assert told[0] == told[1]
+    assert told[4] == told[5]
+    assert len(set(told)) == 5
 
 
 async def test_a_python_specialist_answers(serving):

@@ -85,6 +85,8 @@ class Slow(Adding):
 class Job:
     """One row of a sequence; keeps its answer."""
 
+    size = 0
+
     def __init__(self, sequence, value=0.0, *, starts=False, ends=False, rows=1, expires=math.inf):
         x = np.full((rows, 1), value, np.float32)
         step = None if sequence is None else Step(sequence, starts, ends)

@@ -13,15 +13,20 @@ from fabric.wire.cards import from_message, to_message
 
 PAIRS = [
     (tensors.TensorSpec, card_pb2.TensorSpec),
+    (tensors.TensorValue, route_pb2.TensorValue),
     (tensors.Signature, card_pb2.Signature),
     (cards.Evidence, card_pb2.Evidence),
+    (cards.Caching, card_pb2.Caching),
+    (cards.Check, card_pb2.Check),
     (cards.Card, card_pb2.Card),
     (cards.Model, card_pb2.Model),
     (cards.Resources, card_pb2.Resources),
     (cards.Replicas, card_pb2.Replicas),
     (cards.Batching, card_pb2.Batching),
+    (cards.Concurrency, card_pb2.Concurrency),
     (cards.OnnxRuntime, card_pb2.OnnxRuntime),
     (cards.Timeouts, card_pb2.Timeouts),
+    (cards.Canary, card_pb2.Canary),
     (cards.Hosting, card_pb2.Hosting),
     (cards.Specialist, card_pb2.Specialist),
     (replicas.Status, card_pb2.Status),
@@ -31,6 +36,7 @@ PAIRS = [
     (routes.TensorNeed, route_pb2.TensorNeed),
     (routes.MinQuality, route_pb2.MinQuality),
     (routes.ChainEntry, route_pb2.ChainEntry),
+    (routes.Hedging, route_pb2.Hedging),
     (routes.Preferences, route_pb2.Preferences),
     (routes.Content, route_pb2.Content),
     (routes.Learning, route_pb2.Learning),
@@ -63,6 +69,7 @@ def test_a_specialist_survives_the_wire():
             labels={"team": "vision"},
             cost=0.5,
             evidence=(cards.Evidence(metric="accuracy", value=0.97, domain="rotated"),),
+            cache=cards.Caching(ttl=2.5),
             signature=tensors.Signature(
                 inputs=(tensors.TensorSpec(name="x", datatype="FP32", shape=(-1, 64)),)
             ),

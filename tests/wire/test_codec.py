@@ -3,6 +3,8 @@
 # ruff: noqa: E501 - texts that clients match are kept whole
 from __future__ import annotations
 
+import math
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -37,6 +39,16 @@ def request_of(*tensors, raw=(), **fields):
 
 X = ("x", "FP32", [1, 2])
 EIGHT = bytes(8)
+
+
+def test_who_does_not_say_how_long_to_wait_waits_as_long_as_the_specialist_says():
+    """Its own `timeout` counts first."""
+    codec = Codec(Signature(inputs=(spec(),), outputs=(spec("y"),)), "m", "7", queue_timeout=0.5)
+    assert codec.decode(request_of(X, raw=[EIGHT])).patience == 0.5
+    message = ModelInferRequest.FromString(request_of(X, raw=[EIGHT]))
+    message.parameters["timeout"].int64_param = 2_000_000
+    assert codec.decode(message.SerializeToString()).patience == 2.0
+    assert codec_of(spec()).decode(request_of(X, raw=[EIGHT])).patience == math.inf
 
 
 @pytest.mark.parametrize("datatype", sorted(set(DTYPES) - {"BF16"}))

@@ -12,6 +12,7 @@ from google.protobuf.json_format import MessageToJson
 from fabric.api.inference.v2.model_config_pb2 import ModelConfig
 from fabric.core.cards import (
     Batching,
+    Caching,
     Control,
     Model,
     OnnxRuntime,
@@ -98,6 +99,7 @@ FULL = specialist(
         graph_optimization="extended",
     ),
     classes={"y": "/models/m/labels.txt"},
+    cache=Caching(ttl=5),
 )
 SEQUENTIAL = specialist(
     "m",
@@ -129,6 +131,7 @@ def test_what_is_written_changes_nothing_when_it_comes_back(of):
     again = overridden(of, "m", MessageToJson(config))
     assert again.hosting == of.hosting
     assert again.card.signature == (of.card.signature or signature(-1))
+    assert again.card.cache == of.card.cache
 
 
 # ------------------------------------------------------------------ read
@@ -188,6 +191,14 @@ def test_controls_have_two_values(values, no, yes):
     assert notes == {}
 
 
+def test_how_long_requests_wait_is_taken_over():
+    """In seconds."""
+    policy = "default_queue_policy { max_queue_size: 7 default_timeout_microseconds: 1500 }"
+    made, notes = read(f"dynamic_batching {{ {policy} }}")
+    assert (made.hosting.batching.max_queue, made.hosting.batching.queue_timeout) == (7, 0.0015)
+    assert notes == {}
+
+
 def test_instances_become_replicas():
     """So many on each of the GPUs that are named, which they share."""
     made, notes = read("instance_group { kind: KIND_GPU count: 2 gpus: [0, 1, 2] }")
@@ -230,11 +241,6 @@ def test_accelerators_become_providers():
             "dynamic_batching { preferred_batch_size: 4 }",
             "dynamic_batching.preferred_batch_size",
             "not needed",
-        ),
-        (
-            "dynamic_batching { default_queue_policy { default_timeout_microseconds: 9 } }",
-            "dynamic_batching.default_queue_policy.default_timeout_microseconds",
-            "changes answers",
         ),
         (
             "parameters { key: 'execution_mode' value { string_value: '1' } }",
@@ -309,6 +315,14 @@ def test_an_override_changes_what_it_says():
     assert changed.hosting.replicas == Replicas(min=3, max=4)
     assert changed.hosting.onnxruntime.intra_op_threads == 2
     assert changed.card == FULL.card
+
+
+def test_an_override_says_whether_answers_are_kept():
+    """For how long is not Triton's to say."""
+    on, off = '{"response_cache": {"enable": true}}', '{"response_cache": {"enable": false}}'
+    assert overridden(FULL, "m", on).card.cache == Caching(ttl=5)
+    assert overridden(FULL, "m", off).card.cache is None
+    assert overridden(SEQUENTIAL, "m", on).card.cache == Caching()
 
 
 def test_an_override_may_turn_batching_off():

@@ -6,9 +6,16 @@ import pytest
 
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from fabric.core.errors import InvalidRequest
-from fabric.core.requests import Answer, InferRequest, InferResponse
+from fabric.core.requests import Answer, InferRequest, InferResponse, Reused
 from fabric.core.routes import MinQuality, Requirements, TensorNeed
-from fabric.wire.parameters import provenance, read_into, set_value, to_parameters, value_of
+from fabric.wire.parameters import (
+    given_again,
+    provenance,
+    read_into,
+    set_value,
+    to_parameters,
+    value_of,
+)
 
 
 def read(**said):
@@ -27,6 +34,8 @@ def test_requirements_and_sequences_are_read():
     )
     assert request.requirements == Requirements(task="t")
     assert not request.substitute
+    assert request.idempotent
+    assert not read(fabric_idempotent=False).idempotent
     assert (request.sequence, request.starts, request.ends) == ("7", False, True)
 
 
@@ -146,3 +155,14 @@ def test_answers_say_who_gave_them():
     assert said() == plain
     assert said(confidence=0.0) == plain | {"fabric_confidence": 0.0}
     assert said(mixture=("a:1", "b:2")) == plain | {"fabric_mixture": "a:1,b:2"}
+
+
+@pytest.mark.parametrize("name", ["", "seven", "x" * 300])
+@pytest.mark.parametrize("age", [0.0, 12.5])
+def test_an_answer_that_is_given_again_says_so(name, age):
+    """It is that old, and has the id of the request that it is given to."""
+    before = ModelInferResponse(id="of another", model_version="3").SerializeToString()
+    response = ModelInferResponse.FromString(before + given_again(Reused(age, name)))
+    assert (response.id, response.model_version) == (name, "3")
+    said = {name: value_of(each) for name, each in response.parameters.items()}
+    assert said == {"fabric_cached": True, "fabric_age": age}

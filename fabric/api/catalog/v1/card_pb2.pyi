@@ -1,3 +1,4 @@
+from fabric.api.routing.v1 import route_pb2 as _route_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -19,14 +20,16 @@ class TensorSpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., optional: bool = ...) -> None: ...
 
 class Signature(_message.Message):
-    __slots__ = ("inputs", "outputs", "decoupled")
+    __slots__ = ("inputs", "outputs", "decoupled", "random")
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     DECOUPLED_FIELD_NUMBER: _ClassVar[int]
+    RANDOM_FIELD_NUMBER: _ClassVar[int]
     inputs: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     outputs: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     decoupled: bool
-    def __init__(self, inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., decoupled: bool = ...) -> None: ...
+    random: bool
+    def __init__(self, inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., decoupled: bool = ..., random: bool = ...) -> None: ...
 
 class Evidence(_message.Message):
     __slots__ = ("metric", "value", "dataset", "domain", "rows", "measured")
@@ -44,8 +47,28 @@ class Evidence(_message.Message):
     measured: str
     def __init__(self, metric: _Optional[str] = ..., value: _Optional[float] = ..., dataset: _Optional[str] = ..., domain: _Optional[str] = ..., rows: _Optional[int] = ..., measured: _Optional[str] = ...) -> None: ...
 
+class Caching(_message.Message):
+    __slots__ = ("ttl",)
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    ttl: float
+    def __init__(self, ttl: _Optional[float] = ...) -> None: ...
+
+class Check(_message.Message):
+    __slots__ = ("output", "finite", "least", "most", "sums")
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    FINITE_FIELD_NUMBER: _ClassVar[int]
+    LEAST_FIELD_NUMBER: _ClassVar[int]
+    MOST_FIELD_NUMBER: _ClassVar[int]
+    SUMS_FIELD_NUMBER: _ClassVar[int]
+    output: str
+    finite: bool
+    least: float
+    most: float
+    sums: float
+    def __init__(self, output: _Optional[str] = ..., finite: bool = ..., least: _Optional[float] = ..., most: _Optional[float] = ..., sums: _Optional[float] = ...) -> None: ...
+
 class Card(_message.Message):
-    __slots__ = ("name", "version", "description", "task", "domains", "languages", "modality", "owner", "labels", "cost", "evidence", "signature", "region", "data_classes", "examples")
+    __slots__ = ("name", "version", "description", "task", "domains", "languages", "modality", "owner", "labels", "cost", "evidence", "signature", "region", "data_classes", "examples", "cache", "checks")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +91,8 @@ class Card(_message.Message):
     REGION_FIELD_NUMBER: _ClassVar[int]
     DATA_CLASSES_FIELD_NUMBER: _ClassVar[int]
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    CHECKS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     description: str
@@ -83,7 +108,9 @@ class Card(_message.Message):
     region: str
     data_classes: _containers.RepeatedScalarFieldContainer[str]
     examples: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., description: _Optional[str] = ..., task: _Optional[str] = ..., domains: _Optional[_Iterable[str]] = ..., languages: _Optional[_Iterable[str]] = ..., modality: _Optional[str] = ..., owner: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cost: _Optional[float] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., region: _Optional[str] = ..., data_classes: _Optional[_Iterable[str]] = ..., examples: _Optional[_Iterable[str]] = ...) -> None: ...
+    cache: Caching
+    checks: _containers.RepeatedCompositeFieldContainer[Check]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., description: _Optional[str] = ..., task: _Optional[str] = ..., domains: _Optional[_Iterable[str]] = ..., languages: _Optional[_Iterable[str]] = ..., modality: _Optional[str] = ..., owner: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cost: _Optional[float] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., region: _Optional[str] = ..., data_classes: _Optional[_Iterable[str]] = ..., examples: _Optional[_Iterable[str]] = ..., cache: _Optional[_Union[Caching, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[Check, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
     __slots__ = ("uri", "sha256")
@@ -112,16 +139,32 @@ class Replicas(_message.Message):
     def __init__(self, min: _Optional[int] = ..., max: _Optional[int] = ..., target_load: _Optional[float] = ...) -> None: ...
 
 class Batching(_message.Message):
-    __slots__ = ("max_size", "max_queue", "priorities", "default_priority")
+    __slots__ = ("max_size", "max_queue", "priorities", "default_priority", "max_queue_bytes", "queue_timeout")
     MAX_SIZE_FIELD_NUMBER: _ClassVar[int]
     MAX_QUEUE_FIELD_NUMBER: _ClassVar[int]
     PRIORITIES_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    MAX_QUEUE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     max_size: int
     max_queue: int
     priorities: int
     default_priority: int
-    def __init__(self, max_size: _Optional[int] = ..., max_queue: _Optional[int] = ..., priorities: _Optional[int] = ..., default_priority: _Optional[int] = ...) -> None: ...
+    max_queue_bytes: int
+    queue_timeout: float
+    def __init__(self, max_size: _Optional[int] = ..., max_queue: _Optional[int] = ..., priorities: _Optional[int] = ..., default_priority: _Optional[int] = ..., max_queue_bytes: _Optional[int] = ..., queue_timeout: _Optional[float] = ...) -> None: ...
+
+class Concurrency(_message.Message):
+    __slots__ = ("first", "least", "most", "tolerance")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    LEAST_FIELD_NUMBER: _ClassVar[int]
+    MOST_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    least: int
+    most: int
+    tolerance: float
+    def __init__(self, first: _Optional[int] = ..., least: _Optional[int] = ..., most: _Optional[int] = ..., tolerance: _Optional[float] = ...) -> None: ...
 
 class OnnxRuntime(_message.Message):
     __slots__ = ("providers", "intra_op_threads", "inter_op_threads", "graph_optimization")
@@ -179,8 +222,20 @@ class Sequences(_message.Message):
     controls: _containers.RepeatedCompositeFieldContainer[Control]
     def __init__(self, strategy: _Optional[str] = ..., max_sequences: _Optional[int] = ..., idle_timeout: _Optional[float] = ..., states: _Optional[_Iterable[_Union[StateTensor, _Mapping]]] = ..., controls: _Optional[_Iterable[_Union[Control, _Mapping]]] = ...) -> None: ...
 
+class Canary(_message.Message):
+    __slots__ = ("inputs", "outputs", "tolerance", "every")
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    EVERY_FIELD_NUMBER: _ClassVar[int]
+    inputs: _containers.RepeatedCompositeFieldContainer[_route_pb2.TensorValue]
+    outputs: _containers.RepeatedCompositeFieldContainer[_route_pb2.TensorValue]
+    tolerance: float
+    every: float
+    def __init__(self, inputs: _Optional[_Iterable[_Union[_route_pb2.TensorValue, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_route_pb2.TensorValue, _Mapping]]] = ..., tolerance: _Optional[float] = ..., every: _Optional[float] = ...) -> None: ...
+
 class Hosting(_message.Message):
-    __slots__ = ("model", "python", "arguments", "resources", "replicas", "batching", "onnxruntime", "timeouts", "sequences", "classes", "loaded")
+    __slots__ = ("model", "python", "arguments", "resources", "replicas", "batching", "onnxruntime", "timeouts", "sequences", "classes", "loaded", "canary", "concurrency")
     class ArgumentsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -206,6 +261,8 @@ class Hosting(_message.Message):
     SEQUENCES_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     LOADED_FIELD_NUMBER: _ClassVar[int]
+    CANARY_FIELD_NUMBER: _ClassVar[int]
+    CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
     model: Model
     python: str
     arguments: _containers.ScalarMap[str, str]
@@ -217,7 +274,9 @@ class Hosting(_message.Message):
     sequences: Sequences
     classes: _containers.ScalarMap[str, str]
     loaded: bool
-    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., python: _Optional[str] = ..., arguments: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., replicas: _Optional[_Union[Replicas, _Mapping]] = ..., batching: _Optional[_Union[Batching, _Mapping]] = ..., onnxruntime: _Optional[_Union[OnnxRuntime, _Mapping]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., sequences: _Optional[_Union[Sequences, _Mapping]] = ..., classes: _Optional[_Mapping[str, str]] = ..., loaded: bool = ...) -> None: ...
+    canary: Canary
+    concurrency: Concurrency
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., python: _Optional[str] = ..., arguments: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., replicas: _Optional[_Union[Replicas, _Mapping]] = ..., batching: _Optional[_Union[Batching, _Mapping]] = ..., onnxruntime: _Optional[_Union[OnnxRuntime, _Mapping]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., sequences: _Optional[_Union[Sequences, _Mapping]] = ..., classes: _Optional[_Mapping[str, str]] = ..., loaded: bool = ..., canary: _Optional[_Union[Canary, _Mapping]] = ..., concurrency: _Optional[_Union[Concurrency, _Mapping]] = ...) -> None: ...
 
 class Specialist(_message.Message):
     __slots__ = ("card", "hosting")

@@ -65,15 +65,43 @@ class Requirements(_message.Message):
     expression: str
     def __init__(self, task: _Optional[str] = ..., domain: _Optional[str] = ..., language: _Optional[str] = ..., modality: _Optional[str] = ..., owner: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., region: _Optional[str] = ..., data_classes: _Optional[_Iterable[str]] = ..., versions: _Optional[_Iterable[str]] = ..., max_cost: _Optional[float] = ..., max_latency: _Optional[float] = ..., min_quality: _Optional[_Union[MinQuality, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[TensorNeed, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorNeed, _Mapping]]] = ..., expression: _Optional[str] = ...) -> None: ...
 
+class TensorValue(_message.Message):
+    __slots__ = ("name", "datatype", "shape", "numbers", "texts")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DATATYPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    datatype: str
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    numbers: _containers.RepeatedScalarFieldContainer[float]
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., numbers: _Optional[_Iterable[float]] = ..., texts: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class ChainEntry(_message.Message):
-    __slots__ = ("name", "version", "weight")
+    __slots__ = ("name", "version", "weight", "select", "cached", "static", "on", "share", "tries", "substitute")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    SELECT_FIELD_NUMBER: _ClassVar[int]
+    CACHED_FIELD_NUMBER: _ClassVar[int]
+    STATIC_FIELD_NUMBER: _ClassVar[int]
+    ON_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    TRIES_FIELD_NUMBER: _ClassVar[int]
+    SUBSTITUTE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     weight: float
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
+    select: Requirements
+    cached: float
+    static: _containers.RepeatedCompositeFieldContainer[TensorValue]
+    on: _containers.RepeatedScalarFieldContainer[str]
+    share: float
+    tries: int
+    substitute: bool
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., weight: _Optional[float] = ..., select: _Optional[_Union[Requirements, _Mapping]] = ..., cached: _Optional[float] = ..., static: _Optional[_Iterable[_Union[TensorValue, _Mapping]]] = ..., on: _Optional[_Iterable[str]] = ..., share: _Optional[float] = ..., tries: _Optional[int] = ..., substitute: bool = ...) -> None: ...
 
 class Preferences(_message.Message):
     __slots__ = ("preset", "weights", "metric", "region")
@@ -171,15 +199,27 @@ class Mixture(_message.Message):
     def __init__(self, top: _Optional[int] = ..., combine: _Optional[str] = ..., output: _Optional[str] = ...) -> None: ...
 
 class Retry(_message.Message):
-    __slots__ = ("attempts", "per_candidate")
+    __slots__ = ("attempts", "per_candidate", "budget", "backoff")
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     PER_CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
+    BACKOFF_FIELD_NUMBER: _ClassVar[int]
     attempts: int
     per_candidate: int
-    def __init__(self, attempts: _Optional[int] = ..., per_candidate: _Optional[int] = ...) -> None: ...
+    budget: float
+    backoff: float
+    def __init__(self, attempts: _Optional[int] = ..., per_candidate: _Optional[int] = ..., budget: _Optional[float] = ..., backoff: _Optional[float] = ...) -> None: ...
+
+class Hedging(_message.Message):
+    __slots__ = ("quantile", "least")
+    QUANTILE_FIELD_NUMBER: _ClassVar[int]
+    LEAST_FIELD_NUMBER: _ClassVar[int]
+    quantile: float
+    least: float
+    def __init__(self, quantile: _Optional[float] = ..., least: _Optional[float] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("name", "description", "requirements", "chain", "order", "retry", "timeout", "loaded", "preferences", "content", "learning", "exploration", "cascade", "mixture")
+    __slots__ = ("name", "description", "requirements", "chain", "order", "retry", "timeout", "loaded", "preferences", "content", "learning", "exploration", "cascade", "mixture", "hedging")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     REQUIREMENTS_FIELD_NUMBER: _ClassVar[int]
@@ -194,6 +234,7 @@ class Route(_message.Message):
     EXPLORATION_FIELD_NUMBER: _ClassVar[int]
     CASCADE_FIELD_NUMBER: _ClassVar[int]
     MIXTURE_FIELD_NUMBER: _ClassVar[int]
+    HEDGING_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     requirements: Requirements
@@ -208,4 +249,5 @@ class Route(_message.Message):
     exploration: Exploration
     cascade: Cascade
     mixture: Mixture
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., requirements: _Optional[_Union[Requirements, _Mapping]] = ..., chain: _Optional[_Iterable[_Union[ChainEntry, _Mapping]]] = ..., order: _Optional[str] = ..., retry: _Optional[_Union[Retry, _Mapping]] = ..., timeout: _Optional[float] = ..., loaded: bool = ..., preferences: _Optional[_Union[Preferences, _Mapping]] = ..., content: _Optional[_Union[Content, _Mapping]] = ..., learning: _Optional[_Union[Learning, _Mapping]] = ..., exploration: _Optional[_Union[Exploration, _Mapping]] = ..., cascade: _Optional[_Union[Cascade, _Mapping]] = ..., mixture: _Optional[_Union[Mixture, _Mapping]] = ...) -> None: ...
+    hedging: Hedging
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., requirements: _Optional[_Union[Requirements, _Mapping]] = ..., chain: _Optional[_Iterable[_Union[ChainEntry, _Mapping]]] = ..., order: _Optional[str] = ..., retry: _Optional[_Union[Retry, _Mapping]] = ..., timeout: _Optional[float] = ..., loaded: bool = ..., preferences: _Optional[_Union[Preferences, _Mapping]] = ..., content: _Optional[_Union[Content, _Mapping]] = ..., learning: _Optional[_Union[Learning, _Mapping]] = ..., exploration: _Optional[_Union[Exploration, _Mapping]] = ..., cascade: _Optional[_Union[Cascade, _Mapping]] = ..., mixture: _Optional[_Union[Mixture, _Mapping]] = ..., hedging: _Optional[_Union[Hedging, _Mapping]] = ...) -> None: ...

@@ -56,7 +56,7 @@ class Refusal(_message.Message):
     def __init__(self, specialist: _Optional[str] = ..., version: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("model", "route", "candidates", "refusals", "revision", "weights", "decision", "outcomes", "feedback")
+    __slots__ = ("model", "route", "candidates", "refusals", "revision", "weights", "decision", "outcomes", "feedback", "given")
     class WeightsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +73,7 @@ class ExplainResponse(_message.Message):
     DECISION_FIELD_NUMBER: _ClassVar[int]
     OUTCOMES_FIELD_NUMBER: _ClassVar[int]
     FEEDBACK_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_FIELD_NUMBER: _ClassVar[int]
     model: str
     route: str
     candidates: _containers.RepeatedCompositeFieldContainer[Candidate]
@@ -82,4 +83,5 @@ class ExplainResponse(_message.Message):
     decision: _learning_service_pb2.Decision
     outcomes: _containers.RepeatedCompositeFieldContainer[_learning_service_pb2.Outcome]
     feedback: _containers.RepeatedCompositeFieldContainer[_learning_service_pb2.Feedback]
-    def __init__(self, model: _Optional[str] = ..., route: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., revision: _Optional[int] = ..., weights: _Optional[_Mapping[str, float]] = ..., decision: _Optional[_Union[_learning_service_pb2.Decision, _Mapping]] = ..., outcomes: _Optional[_Iterable[_Union[_learning_service_pb2.Outcome, _Mapping]]] = ..., feedback: _Optional[_Iterable[_Union[_learning_service_pb2.Feedback, _Mapping]]] = ...) -> None: ...
+    given: _containers.RepeatedCompositeFieldContainer[_route_pb2.ChainEntry]
+    def __init__(self, model: _Optional[str] = ..., route: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., revision: _Optional[int] = ..., weights: _Optional[_Mapping[str, float]] = ..., decision: _Optional[_Union[_learning_service_pb2.Decision, _Mapping]] = ..., outcomes: _Optional[_Iterable[_Union[_learning_service_pb2.Outcome, _Mapping]]] = ..., feedback: _Optional[_Iterable[_Union[_learning_service_pb2.Feedback, _Mapping]]] = ..., given: _Optional[_Iterable[_Union[_route_pb2.ChainEntry, _Mapping]]] = ...) -> None: ...
