@@ -40,8 +40,6 @@ class Training:
     topics: int = 32
     """Directions in which texts differ, that the forest is told."""
     trees: int = 100
-    """At least; of fewer than `many` queries up to four times as many, which cost no more."""
-    many: int = 2000
     leaves: int = 700
     """Of a tree, about, at most."""
     certainty: float = 1.645
@@ -230,13 +228,12 @@ def _stacked(table: Table, rows: _Rows, settings: Training, seed: int) -> Learne
         y = stages.blended(_filled(rows, said[0]), rows.w)
         told = _telling(rows)
         leaf = max(2, len(x) // settings.leaves)
-        trees = _trees(settings, len(x))
-        forest = stages.fit_forest(x[told], y[told], rows.w[told], trees, leaf, seed)
+        forest = stages.fit_forest(x[told], y[told], rows.w[told], settings.trees, leaf, seed)
         held_out = np.zeros(rows.y.shape)
         for fitted, held in parts:
             some = fitted[told[fitted]]
             held_out[held] = stages.forest_predictions(
-                x[some], y[some], rows.w[some], x[held], settings.trees, leaf, seed
+                x[some], y[some], rows.w[some], x[held], -(-settings.trees // 3), leaf, seed
             )
         names, said = [*names, "forest"], [*said, held_out]
     found, offset = stacking.weigh(said, rows.y, rows.w)
@@ -274,11 +271,6 @@ def _inputs(rows: _Rows, simple: _Simple, said: Sequence[Floats]) -> NDArray[np.
     if simple.numbers is not None and rows.numbers is not None:
         parts.append(scaled(rows.numbers, simple.numbers.middle, simple.numbers.spread))
     return np.hstack(parts).astype(np.float32)
-
-
-def _trees(settings: Training, rows: int) -> int:
-    """Few queries have the time for more, with which what is drawn at random averages out."""
-    return settings.trees * min(max(settings.many // rows, 1), 4)
 
 
 def _telling(rows: _Rows) -> NDArray[np.bool_]:
