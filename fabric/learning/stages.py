@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from scipy.stats import rankdata
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import RidgeCV
 from sklearn.utils.extmath import randomized_svd, svd_flip
@@ -31,6 +32,8 @@ _STEPS = 40
 _CLOSE = 1e-3
 _LEVEL = 0.7
 """How much the level of a query counts in splits, beside the differences between candidates."""
+_RANKS = 0.2
+"""How much ranks count beside outcomes."""
 
 
 def fit_prior(
@@ -144,6 +147,20 @@ def fit_words(
     """What texts say beyond the *prior* [n, k] of their queries."""
     slopes, level = fit_slopes(x, y - prior, w, penalty)
     return Words(rare, slopes.astype(np.float16), level.astype(np.float32), directions)
+
+
+def blended(y: Floats, w: Floats) -> Floats:
+    """Outcomes in which some of the differences between candidates are ranks.
+
+    What a candidate has beyond the mean of its query is mixed with the share of others that it
+    beats less the share that beat it. Where outcomes are graded, as times are, differences speak of
+    the few queries at which some fail; ranks also say of all others who is ahead. Outcomes that are
+    0 or 1 stay as they are, as do queries of which some are not known.
+    """
+    level = y.mean(1, keepdims=True)
+    ahead = (2 * rankdata(y, axis=1) - 1) / y.shape[1] - 1
+    known = (w > 0).all(1, keepdims=True)
+    return np.where(known, y + _RANKS * (level + ahead - y), y)
 
 
 def number_scale(numbers: Floats) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -199,7 +199,7 @@ def _simple(rows: _Rows, settings: Training) -> _Simple:
         )
     if rows.numbers is not None:
         filled = np.where(rows.w > 0, rows.y, _priors(prior, rows.queries))
-        numbers = stages.fit_numbers(rows.numbers, filled, rows.w)
+        numbers = stages.fit_numbers(rows.numbers, stages.blended(filled, rows.w), rows.w)
     return _Simple(prior, words, numbers)
 
 
@@ -225,7 +225,7 @@ def _stacked(table: Table, rows: _Rows, settings: Training, seed: int) -> Learne
     forest = None
     if "forest" in settings.stages and (rows.texts is not None or rows.numbers is not None):
         x = _inputs(rows, simple, said)
-        y = _filled(rows, said[0])
+        y = stages.blended(_filled(rows, said[0]), rows.w)
         told = _telling(rows)
         leaf = max(2, len(x) // settings.leaves)
         forest = stages.fit_forest(x[told], y[told], rows.w[told], settings.trees, leaf, seed)
@@ -263,7 +263,9 @@ def _means(rows: _Rows) -> Floats:
 
 def _inputs(rows: _Rows, simple: _Simple, said: Sequence[Floats]) -> NDArray[np.float32]:
     """What `Learned.inputs` makes of each query, with what the stages said of it held out."""
-    parts: list[NDArray[Any]] = [said[0]]
+    # held out, the mean of all would tell only which fold a query is of, and that backwards
+    told = said[0] if len(simple.prior.rows) > 1 else _priors(simple.prior, rows.queries)
+    parts: list[NDArray[Any]] = [told]
     if simple.words is not None and rows.texts is not None:
         parts += [said[1], rows.texts.told]
     if simple.numbers is not None and rows.numbers is not None:

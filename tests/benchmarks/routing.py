@@ -66,14 +66,21 @@ LADDER: Mapping[str, tuple[str, str, str]] = {
 }
 
 
-def predictions(task: Task) -> list[tuple[NDArray[np.intp], Scores, NDArray[np.intp], Floats]]:
-    """Of each split: held-out rows, scores by router, the best single's column, probabilities."""
+def textbooks(task: Task) -> list[Scores]:
+    """Of each split what textbooks' routers say, which know texts or numbers and no tags."""
     baselines = Baselines(task.table.queries)
+    return [dict(baselines.predict(task.table.quality, *split)) for split in task.splits]
+
+
+def predictions(
+    task: Task, beside: list[Scores]
+) -> list[tuple[NDArray[np.intp], Scores, NDArray[np.intp], Floats]]:
+    """Of each split: held-out rows, scores by router, the best single's column, probabilities."""
     found = []
     for seed, (fitted, held) in enumerate(task.splits):
         learned = fit(task.table.rows(fitted), Training(), seed)
         scores, probabilities = ours(learned, task.table, held)
-        scores.update(baselines.predict(task.table.quality, fitted, held))
+        scores.update(beside[seed])
         best = np.full(len(held), task.table.candidates.index(learned.best))
         found.append((held, scores, best, probabilities))
     return found
@@ -107,9 +114,9 @@ def oracles(task: Task, held: NDArray[np.intp], best: NDArray[np.intp]) -> Score
     return {"random": noise, "best single": single, "tag oracle": by_tag, "oracle": quality}
 
 
-def measured(task: Task) -> dict[str, dict[str, Any]]:
+def measured(task: Task, beside: list[Scores]) -> dict[str, dict[str, Any]]:
     """Of each router its figures with intervals."""
-    found = predictions(task)
+    found = predictions(task, beside)
     every = [
         (held, {**oracles(task, held, best), **scores}, best) for held, scores, best, _ in found
     ]
@@ -257,18 +264,19 @@ def main() -> None:
     written: dict[str, Any] = {}
     started, began = time.monotonic(), time.process_time()
     for task in tables(arguments.folder):
-        for each in (task, task.untagged()) if task.is_tagged else (task,):
-            if arguments.table in each.name:
-                written[each.name] = _shown(each)
+        kinds = (task, task.untagged()) if task.is_tagged else (task,)
+        if wanted := [each for each in kinds if arguments.table in each.name]:
+            beside = textbooks(task)
+            written |= {each.name: _shown(each, beside) for each in wanted}
     spent = time.process_time() - began
     print(f"{time.monotonic() - started:.0f} s in all, {spent:.0f} s of CPU")
     if arguments.json:
         arguments.json.write_text(json.dumps(written, default=asdict, indent=1))
 
 
-def _shown(task: Task) -> dict[str, Any]:
+def _shown(task: Task, others: list[Scores]) -> dict[str, Any]:
     began = time.process_time()
-    result = measured(task)
+    result = measured(task, others)
     known = LADDER.get(task.name.removesuffix(", text only"))
     beside = "published {}, reference {}, aim {}".format(*known) if known else ""
     shape = task.table.quality.shape
