@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from breaking import traffic_through
 
-from fabric.core.cards import Timeouts
+from fabric.core.cards import Check, Timeouts
 from fabric.testing import route, specialist
 
 pytestmark = pytest.mark.timeout(120)
@@ -26,6 +26,8 @@ WRONG = {
     "raises": lambda y: 1 / 0,
     "wrong name": lambda y: {"z": y},
     "wrong datatype": lambda y: {"y": y.astype(np.int64)},
+    "wrong shape": lambda y: {"y": y[:, :1]},
+    "not a number": lambda y: {"y": y * np.float32("nan")},
 }
 
 
@@ -42,13 +44,16 @@ class Odd:
 '''
 
 
-@pytest.mark.parametrize("how", ["raises", "wrong name", "wrong datatype", "never"])
+HOWS = ("raises", "wrong name", "wrong datatype", "wrong shape", "not a number", "never")
+
+
+@pytest.mark.parametrize("how", HOWS)
 async def test_an_odd_answer(on_local, local_client, seen, told, how):
     """The next candidate is asked."""
     (on_local.folder / "odd.py").write_text(ODD)
-    odd = specialist(
-        "odd", python="odd:Odd", arguments={"how": how}, timeouts=Timeouts(request=0.5)
-    )
+    timeouts, checks = Timeouts(request=0.5), (Check(output="y"),)
+    said = {"python": "odd:Odd", "arguments": {"how": how}}
+    odd = specialist("odd", **said, timeouts=timeouts, checks=checks)
     await local_client.apply([odd], [route("perhaps", "odd", "triple")])
     await seen.until_ready("odd:1")
     async with traffic_through(local_client, "perhaps", after=200) as traffic:
