@@ -195,15 +195,12 @@ class Dispatcher:
         has_followers = place + 1 < len(plan.candidates) and first.terms is PLAIN
         if not (has_followers and request.substitute) and is_last(plan, request, place):
             request.insists = True
-        if plan.cascade is not None or plan.mixture is not None:
-            together = self._answering_together(plan, request)
-            if together is not None:
-                joint = together.answer(plan, request, deadline)
-                answer = await self._counted(plan.route, started, joint)
-                if request.shadow and self.shadows is not None:
-                    self.shadows.follow(plan, request, answer, started)
-                return answer
-        first = plan.candidates[place]
+        if (together := self._answering_together(plan, request)) is not None:
+            joint = together.answer(plan, request, deadline)
+            answer = await self._counted(plan.route, started, joint)
+            if request.shadow and self.shadows is not None:
+                self.shadows.follow(plan, request, answer, started)
+            return answer
         self.budgets.asked(first.card.key, plan.retry.budget)
         try:
             if plan.hedging is not None and self._may_hedge(ask, request):
@@ -229,9 +226,9 @@ class Dispatcher:
     def _answering_together(self, plan: Plan, request: InferRequest) -> Together | None:
         """A sequence is answered by one alone, since only who began it knows it, and so is what
         must not be answered twice."""
-        if request.sequence or (plan.cascade is None and plan.mixture is None):
+        if plan.cascade is None and plan.mixture is None:
             return None
-        return self._together if request.idempotent else None
+        return self._together if request.idempotent and not request.sequence else None
 
     def _may_hedge(self, ask: Ask, request: InferRequest) -> bool:
         """A stream is not asked for twice."""

@@ -91,6 +91,19 @@ async def test_a_decision_is_remembered_with_what_came_of_it():
     assert (outcome.specialist, outcome.cost, outcome.error) == ("a:1", 2.0, "")
 
 
+async def test_whoever_was_passed_over_may_be_decided_for():
+    """Then it has been asked, and not been busy."""
+    view = view_of(A, B, chain("a", "b", learning=Learning()), pool=Pool(a=ILL))
+    asked = request("hello")
+    view.pool.busy = {"a"}
+    view.dispatcher.admit(asked, NEVER)
+    view.pool.busy = set()
+
+    answer = await view.decisions.infer(asked, NEVER)
+
+    assert [(each.specialist, each.error) for each in answer.attempts] == [("a", ILL.reason)]
+
+
 async def test_every_attempt_is_an_outcome():
     """Failures as well."""
     view = view_of(A, B, chain("a", "b", learning=Learning()), pool=Pool(a=ILL))
