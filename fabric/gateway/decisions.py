@@ -117,7 +117,6 @@ class Decisions:
             seen = replace(seen, similarities=None, doubts=(*seen.doubts, doubt))
             made, decision = decided(frame, seen, None, None)
         request.plan, request.place, request.shadow = made, 0, decision.shadow
-        request.passed = ()  # whoever was passed over may be first now
         self._view.records.decided(decision, made, is_reported=route.learns, expected=expected)
         return deadline
 
