@@ -34,6 +34,13 @@ def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnRay]:
         yield started
 
 
+@pytest.fixture(scope="session")
+def on_local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnRay]:
+    """The same on the local host."""
+    with OnRay(tmp_path_factory.mktemp("on-local"), host="local") as started:
+        yield started
+
+
 @pytest.fixture
 async def ray_client(on_ray: OnRay) -> AsyncIterator[AsyncClient]:
     async with AsyncClient(on_ray.server) as made:

@@ -75,7 +75,11 @@ async def main(host: str) -> int:
 
 
 def is_running(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in "ZX"  # ended, and not yet told its parent
 
 
 async def replica_pids(client: AsyncClient) -> set[int]:

@@ -282,11 +282,12 @@ class Fabric:
                 await child.stop()
                 self._progress(child.program.name, "stopped")
         finally:
+            family = self._family
+            seen = family.alive()
             for descriptor in lifeline:
                 os.close(descriptor)
-            family = self._family
             try:
-                if not await family.gone(LEAVING):
+                if not await family.gone(LEAVING, seen):
                     log.warning("processes %s did not end by themselves", sorted(family.alive()))
             finally:
                 family.kill()

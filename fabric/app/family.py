@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 LEAVING = 10.0
 """Seconds that what is left of a fabric has for ending by itself."""
@@ -76,12 +76,15 @@ class Family:
         left = {pid for leader in self.leaders for pid in leader.session()}
         return (left | set(_holders(self.lifeline))) - {os.getpid()}
 
-    async def gone(self, patience: float) -> bool:
-        """Whether all of it ended by itself within *patience* seconds."""
+    async def gone(self, patience: float, seen: Iterable[int] = ()) -> bool:
+        """Whether all of it ended by itself within *patience* seconds, and so did those who were
+        *seen*: processes that end let go of the lifeline before they are gone."""
         until = time.monotonic() + patience
-        while self.alive():
+        seen = set(seen)
+        while left := {pid for pid in seen | self.alive() if _status(pid)}:
             if time.monotonic() > until:
                 return False
+            seen |= left
             await asyncio.sleep(_POLL)
         return True
 

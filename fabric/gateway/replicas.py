@@ -94,6 +94,12 @@ class ReplicaPool:
         group = self._groups.get(key)
         return 0 if group is None else len(group.serving)
 
+    def linked(self, key: str) -> int:
+        """How many replicas of the specialist `name:version` there are links to that do not drain,
+        whether they are well or not."""
+        group = self._groups.get(key)
+        return 0 if group is None else len(group.members)
+
     def models(self, key: str) -> set[str]:
         """What the replicas of `name:version` run that can be sent requests now: the same where
         their answers are."""

@@ -85,7 +85,7 @@ class Routing:
                 specialist=candidate.card.name,
                 version=candidate.card.version,
                 reason=candidate.reason,
-                replicas=self._view.pool.count(candidate.card.key),
+                replicas=self._view.pool.linked(candidate.card.key),
                 cost=candidate.card.cost,
                 score=candidate.score,
                 parts=dict(candidate.parts),
@@ -128,7 +128,7 @@ class Routing:
             pb.Candidate(
                 specialist=key.rpartition(":")[0],
                 version=key.rpartition(":")[2],
-                replicas=self._view.pool.count(key),
+                replicas=self._view.pool.linked(key),
             )
             for key in decision.candidates
         ]

@@ -38,6 +38,9 @@ class Pool(FakeInvoker):
     def sync(self, replicas):
         """There are no links."""
 
+    def linked(self, key):
+        return self.count(key)
+
     def count(self, key):
         return int(key not in self.away)
 

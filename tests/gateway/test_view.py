@@ -47,6 +47,9 @@ class Pool(FakeInvoker):
     def judge(self):
         self.judged += 1
 
+    def linked(self, key):
+        return self.count(key)
+
     def count(self, key):
         linked = (r for r in self.known.values() if r.id not in self.unlinked)
         return sum(r.specialist_key == key for r in linked)
