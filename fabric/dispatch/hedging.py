@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,10 +16,9 @@ if TYPE_CHECKING:
     from fabric.core.plans import Plan
     from fabric.core.requests import InferRequest
     from fabric.core.routes import Hedging
-    from fabric.dispatch.invoking import Invoker
+    from fabric.dispatch.invoking import Attempting, Invoker
     from fabric.resilience.budgets import Budgets
 
-Attempting = Callable[["Candidate", "InferRequest", "Deadline"], Awaitable["InferResponse"]]
 _Outcome = InferResponse | FabricError
 
 

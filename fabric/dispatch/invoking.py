@@ -111,3 +111,5 @@ class Gives(Protocol):
 
 Ask = Callable[["Card", "InferRequest", "Deadline"], Awaitable["InferResponse"]]
 """How a candidate is asked; gives its response, or its first."""
+Attempting = Callable[["Candidate", "InferRequest", "Deadline"], Awaitable["InferResponse"]]
+"""How one candidate is tried, within its own timeout."""

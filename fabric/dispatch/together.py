@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fabric.core.plans import Plan
     from fabric.core.requests import InferRequest
     from fabric.core.routes import Cascade, Mixture
-    from fabric.dispatch.invoking import Invoker, Outputs
+    from fabric.dispatch.invoking import Attempting, Invoker, Outputs
     from fabric.resilience.budgets import Budgets
 
 _KEPT_BACK = 0.1
@@ -33,8 +33,6 @@ _KEPT_BACK = 0.1
 _MOST_KEPT_BACK = 0.02
 """seconds at most."""
 
-Attempting = Callable[[Candidate, "InferRequest", Deadline], Awaitable[InferResponse]]
-"""How one candidate is tried, within its own timeout."""
 Give = Callable[["Plan", "InferRequest", str, list[Attempt]], Answer | None]
 """What is given on a condition where nobody's answer is, after these attempts."""
 
