@@ -42,11 +42,12 @@ class Shadows:
 
         It has its own timeout, counted from when the request came. Nobody is asked who was asked
         for the *answer*, nor where that has not come to its end, nor for a request of a sequence,
-        which would change what its specialist remembers.
+        which would change what its specialist remembers, nor one that must not be answered twice.
         """
         named = (each for each in plan.candidates if each.card.key == request.shadow)
         candidate = next(named, None)
-        if candidate is None or request.sequence or not answer.response.is_last:
+        may_ask = request.idempotent and not request.sequence and answer.response.is_last
+        if candidate is None or not may_ask:
             return
         tried = [(each.specialist, each.version) for each in answer.attempts if each.replica]
         tried.append((answer.specialist, answer.version))

@@ -222,3 +222,13 @@ async def test_an_invalid_request_is_told_of_and_has_no_shadow():
         await dispatcher.infer(asked(shadow="b:1"), NEVER)
     await settled(dispatcher)
     assert [reason for _, _, _, reason, *_ in told.all] == ["INVALID_REQUEST"]
+
+
+async def test_what_must_not_be_answered_twice_has_no_shadow():
+    """One answer is all that its caller allows."""
+    for idempotent in (True, False):
+        invoker = FakeInvoker()
+        dispatcher, _ = opened(invoker, ManualClock())
+        await dispatcher.infer(asked(shadow="b:1", idempotent=idempotent), NEVER)
+        await settled(dispatcher)
+        assert [name for name, *_ in invoker.asked] == (["a", "b"] if idempotent else ["a"])
