@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fabric.core.deadlines import Deadline
     from fabric.core.replicas import Replica
     from fabric.core.requests import InferRequest
-    from fabric.resilience.breakers import Breaking, Standing
+    from fabric.resilience.breakers import Breaking
 
 log = logging.getLogger(__name__)
 
@@ -113,12 +113,6 @@ class ReplicaPool:
             links = [member.link for member in group.serving]
             seconds = among([link.latencies.recent() for link in links], 0.9)
             yield key, seconds, sum(link.in_flight for link in links) / len(links)
-
-    def standings(self) -> Iterator[tuple[str, Standing, Mapping[str, Standing]]]:
-        """The key of each specialist with links, how it stands, and how each of its replicas does,
-        by id."""
-        for key, group in self._groups.items():
-            yield key, group.standing(), {m.replica: m.standing() for m in group.members}
 
     def health(self, key: str, budget: float, queued: Mapping[str, int]) -> SpecialistHealth:
         """How the specialist `name:version` fares with this gateway."""

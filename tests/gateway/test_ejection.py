@@ -81,9 +81,9 @@ async def ask(pool, count=1, deadline=NEVER, **said):
 
 def standings(pool):
     """How the specialist stands, and its replicas."""
-    ((key, own, parts),) = pool.standings()
+    ((key, group),) = pool._groups.items()
     assert key == "s:1"
-    return own, parts
+    return group.standing(), {member.replica: member.standing() for member in group.members}
 
 
 async def until_ejected(pool):
