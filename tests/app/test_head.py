@@ -40,9 +40,15 @@ def head(tmp_path):
 
 
 def named(head, name):
-    return [
-        pid for pid in children(head.pid) if Path(f"/proc/{pid}/comm").read_text().strip() == name
-    ]
+    return [pid for pid in children(head.pid) if comm(pid) == name]
+
+
+def comm(pid):
+    """The name of *pid*; none once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def found(head, name, but=0):
