@@ -98,13 +98,13 @@ class Each:
 
     over: Mapping[str, str]
     """References to what is gone over in step, by the name of the item that the body sees. Of a
-    tensor items are its slices along the first dimension, without it."""
+    tensor items are its rows: slices of length 1 along the first dimension, which they keep."""
     body: Body
     parallel: int = 16
     """Items under way at the same time, at most."""
     batch: bool = False
-    """Calls of the body are asked once for all items of equal shape, stacked along a new first
-    dimension, and not once for each."""
+    """Calls of the body are asked once for all items whose inputs are alike but for their rows,
+    these one behind another along the first dimension, and not once for each."""
 
     def __post_init__(self) -> None:
         if not self.over:
