@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +21,9 @@ from fabric.pipelines.types import (
 from fabric.pipelines.values import Tensor
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
-Place = int | slice | None | type(Ellipsis)
+    from numpy.typing import NDArray
 
 
 def like(x: Tensor, array: NDArray[Any]) -> Tensor:
@@ -65,10 +64,8 @@ class Reshape:
         sizes = sizes_of(x)
         if sizes is None or len(known(sizes)) < len(sizes):
             return TensorType(x.datatype, tuple(Unknown() if s == -1 else s for s in self.shape))
-        shape = np.empty(0, np.bool_)  # of no elements, unless that is what it has
-        total = math.prod(known(sizes))
-        shape = np.broadcast_to(np.False_, total).reshape(self.shape)
-        return TensorType(x.datatype, shape.shape)
+        elements = np.broadcast_to(np.False_, math.prod(known(sizes)))  # which take no memory
+        return TensorType(x.datatype, elements.reshape(self.shape).shape)
 
     def run(self, x: Tensor) -> Tensor:
         return like(x, x.array.reshape(self.shape))
@@ -240,9 +237,8 @@ class Crop:
 
     def typed(self, x: TensorType, sizes: TensorType, starts: TensorType | None) -> Type:
         had = sizes_of(x)
-        cut = next(
-            (n for n in (_count("sizes", sizes), starts and _count("starts", starts)) if n), None
-        )
+        counts = [_count("sizes", sizes), None if starts is None else _count("starts", starts)]
+        cut = next((count for count in counts if count is not None), None)
         if had is None:
             return TensorType(x.datatype)
         if cut is None:
