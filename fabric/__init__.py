@@ -16,6 +16,22 @@ if TYPE_CHECKING:
     from fabric.core.decisions import Feedback as Feedback
     from fabric.core.errors import FabricError as FabricError
     from fabric.core.routes import Requirements as Requirements
+    from fabric.pipelines import op as op
+    from fabric.pipelines.flows import branch as branch
+    from fabric.pipelines.flows import cascade as cascade
+    from fabric.pipelines.flows import each as each
+    from fabric.pipelines.flows import first as first
+    from fabric.pipelines.flows import loop as loop
+    from fabric.pipelines.flows import switch as switch
+    from fabric.pipelines.functions import pipeline as pipeline
+    from fabric.pipelines.functions import tensor as tensor
+    from fabric.pipelines.op import best as best
+    from fabric.pipelines.op import mean as mean
+    from fabric.pipelines.op import vote as vote
+    from fabric.pipelines.op import weighted_mean as weighted_mean
+    from fabric.pipelines.steps import constant as constant
+    from fabric.pipelines.steps import step as step
+    from fabric.pipelines.symbols import Value as Value
 
 __version__ = "0.1.0"
 
@@ -26,6 +42,22 @@ _HOME = {
     "FabricError": "fabric.core.errors",
     "Feedback": "fabric.core.decisions",
     "Requirements": "fabric.core.routes",
+    "branch": "fabric.pipelines.flows",
+    "cascade": "fabric.pipelines.flows",
+    "each": "fabric.pipelines.flows",
+    "first": "fabric.pipelines.flows",
+    "loop": "fabric.pipelines.flows",
+    "switch": "fabric.pipelines.flows",
+    "pipeline": "fabric.pipelines.functions",
+    "tensor": "fabric.pipelines.functions",
+    "best": "fabric.pipelines.op",
+    "mean": "fabric.pipelines.op",
+    "vote": "fabric.pipelines.op",
+    "weighted_mean": "fabric.pipelines.op",
+    "constant": "fabric.pipelines.steps",
+    "step": "fabric.pipelines.steps",
+    "Value": "fabric.pipelines.symbols",
+    "op": "fabric.pipelines.op",
 }
 __all__ = [
     "Answer",
@@ -34,7 +66,23 @@ __all__ = [
     "FabricError",
     "Feedback",
     "Requirements",
+    "Value",
     "__version__",
+    "best",
+    "branch",
+    "cascade",
+    "constant",
+    "each",
+    "first",
+    "loop",
+    "mean",
+    "op",
+    "pipeline",
+    "step",
+    "switch",
+    "tensor",
+    "vote",
+    "weighted_mean",
 ]
 
 
@@ -43,4 +91,5 @@ if not TYPE_CHECKING:  # a type checker would take any name for one of ours
     def __getattr__(name: str) -> Any:
         if name not in _HOME:
             raise AttributeError(f"module 'fabric' has no attribute {name!r}")
-        return getattr(import_module(_HOME[name]), name)
+        home = import_module(_HOME[name])
+        return home if name == "op" else getattr(home, name)

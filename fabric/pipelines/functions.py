@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from fabric.core.pipelines import Pipeline, PipelineInput, PipelineOutput, Reference
-from fabric.pipelines.steps import named
+from fabric.pipelines.flows import named
 from fabric.pipelines.symbols import Result, Value
 from fabric.pipelines.tracing import Names, Scope, refuse, start_of, user_frame
 

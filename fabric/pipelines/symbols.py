@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias, TypedDict, TypeGuard
 
 from fabric.core.pipelines import Reference, Source
+from fabric.pipelines.operations import OPERATIONS
 from fabric.pipelines.tracing import Scope, refuse, user_frame
 
 if TYPE_CHECKING:
@@ -247,21 +248,42 @@ def added(
 
 def operation(
     kind: str,
-    inputs: Mapping[str, Given | Literal | tuple[Literal, ...] | None],
-    arguments: Mapping[str, Argument | None] | None = None,
-    outputs: Sequence[str] = (ONLY,),
+    inputs: Mapping[str, Given | Literal | Sequence[Literal] | None],
+    arguments: Mapping[str, Literal | Sequence[Literal]] | None = None,
     options: Options | None = None,
 ) -> Outputs:
-    """The tensor operation *kind*; of *inputs* literals are arguments, and None is left out."""
+    """The tensor operation *kind*. What of *inputs* is a literal is an argument, and None is left
+    out, as are arguments that are what they are without being said."""
     scope = Scope.now(f"op.{kind}(…)")
-    given = {name: value for name, value in inputs.items() if _is_given(value)}
-    said = {**(arguments or {}), **{n: v for n, v in inputs.items() if n not in given}}
+    known = OPERATIONS[kind]
+    given: dict[str, Given] = {}
+    said: dict[str, Any] = {**(arguments or {})}
+    for name, value in inputs.items():
+        if _is_given(value):
+            given[name] = value
+        elif value is not None:
+            said[name] = value
     parts = {
         "operation": kind,
         "inputs": sources(given, kind),
-        "arguments": {name: value for name, value in said.items() if value is not None},
+        "arguments": stated(kind, said),
     }
-    return added(scope, kind, options or {}, parts, outputs)
+    return added(scope, kind, options or {}, parts, known.outputs)
+
+
+def stated(kind: str, arguments: Mapping[str, Literal | Sequence[Literal]]) -> dict[str, Argument]:
+    """Those of *arguments* of the operation *kind* that differ from what they are unsaid."""
+    parameters = OPERATIONS[kind].parameters if kind in OPERATIONS else {}
+    said: dict[str, Argument] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in arguments.items()
+    }
+    unsaid = {name: each.default for name, each in parameters.items()}
+    return {
+        name: value
+        for name, value in said.items()
+        if name not in unsaid or repr(value) != repr(unsaid[name])  # 0 is not False
+    }
 
 
 def _is_given(value: object) -> TypeGuard[Given]:
