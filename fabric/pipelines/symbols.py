@@ -271,7 +271,7 @@ def operation(
     return added(scope, kind, options or {}, parts, known.outputs)
 
 
-def stated(kind: str, arguments: Mapping[str, Literal | Sequence[Literal]]) -> dict[str, Argument]:
+def stated(kind: str, arguments: Mapping[str, Any]) -> dict[str, Argument]:
     """Those of *arguments* of the operation *kind* that differ from what they are unsaid."""
     parameters = OPERATIONS[kind].parameters if kind in OPERATIONS else {}
     said: dict[str, Argument] = {

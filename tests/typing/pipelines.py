@@ -104,6 +104,10 @@ def ragged(images: Value, counts: Value) -> dict[str, Value]:
     return {"crops": padded.value, "sizes": padded.sizes}
 
 
+def is_good(text: Value) -> Value:
+    return step("judge", text=text).score >= 0.8
+
+
 @pipeline
 def refined(text: Text, quality: Annotated[Value, tensor("FP32", 1)]) -> dict[str, Value]:
     """Again and again, until it is good or five times."""
@@ -119,10 +123,6 @@ def refined(text: Text, quality: Annotated[Value, tensor("FP32", 1)]) -> dict[st
         most=3,
     )
     return {"text": both.draft, "score": both.score}
-
-
-def is_good(text: Value) -> Value:
-    return step("judge", text=text).score >= 0.8
 
 
 @pipeline
