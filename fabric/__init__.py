@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from fabric.core.decisions import Feedback as Feedback
     from fabric.core.errors import FabricError as FabricError
     from fabric.core.routes import Requirements as Requirements
-    from fabric.pipelines import op as op
-    from fabric.pipelines.flows import branch as branch
-    from fabric.pipelines.flows import cascade as cascade
-    from fabric.pipelines.flows import each as each
-    from fabric.pipelines.flows import first as first
-    from fabric.pipelines.flows import loop as loop
-    from fabric.pipelines.flows import switch as switch
-    from fabric.pipelines.functions import pipeline as pipeline
-    from fabric.pipelines.functions import tensor as tensor
-    from fabric.pipelines.op import best as best
-    from fabric.pipelines.op import mean as mean
-    from fabric.pipelines.op import vote as vote
-    from fabric.pipelines.op import weighted_mean as weighted_mean
-    from fabric.pipelines.steps import constant as constant
-    from fabric.pipelines.steps import step as step
-    from fabric.pipelines.symbols import Value as Value
+    from fabric.pipelines.tracing import op as op
+    from fabric.pipelines.tracing.bodies import branch as branch
+    from fabric.pipelines.tracing.bodies import cascade as cascade
+    from fabric.pipelines.tracing.bodies import each as each
+    from fabric.pipelines.tracing.bodies import first as first
+    from fabric.pipelines.tracing.bodies import loop as loop
+    from fabric.pipelines.tracing.bodies import switch as switch
+    from fabric.pipelines.tracing.functions import pipeline as pipeline
+    from fabric.pipelines.tracing.functions import tensor as tensor
+    from fabric.pipelines.tracing.op import best as best
+    from fabric.pipelines.tracing.op import mean as mean
+    from fabric.pipelines.tracing.op import vote as vote
+    from fabric.pipelines.tracing.op import weighted_mean as weighted_mean
+    from fabric.pipelines.tracing.steps import constant as constant
+    from fabric.pipelines.tracing.steps import step as step
+    from fabric.pipelines.tracing.symbols import Value as Value
 
 __version__ = "0.1.0"
 
@@ -42,22 +42,22 @@ _HOME = {
     "FabricError": "fabric.core.errors",
     "Feedback": "fabric.core.decisions",
     "Requirements": "fabric.core.routes",
-    "branch": "fabric.pipelines.flows",
-    "cascade": "fabric.pipelines.flows",
-    "each": "fabric.pipelines.flows",
-    "first": "fabric.pipelines.flows",
-    "loop": "fabric.pipelines.flows",
-    "switch": "fabric.pipelines.flows",
-    "pipeline": "fabric.pipelines.functions",
-    "tensor": "fabric.pipelines.functions",
-    "best": "fabric.pipelines.op",
-    "mean": "fabric.pipelines.op",
-    "vote": "fabric.pipelines.op",
-    "weighted_mean": "fabric.pipelines.op",
-    "constant": "fabric.pipelines.steps",
-    "step": "fabric.pipelines.steps",
-    "Value": "fabric.pipelines.symbols",
-    "op": "fabric.pipelines.op",
+    "branch": "fabric.pipelines.tracing.bodies",
+    "cascade": "fabric.pipelines.tracing.bodies",
+    "each": "fabric.pipelines.tracing.bodies",
+    "first": "fabric.pipelines.tracing.bodies",
+    "loop": "fabric.pipelines.tracing.bodies",
+    "switch": "fabric.pipelines.tracing.bodies",
+    "pipeline": "fabric.pipelines.tracing.functions",
+    "tensor": "fabric.pipelines.tracing.functions",
+    "best": "fabric.pipelines.tracing.op",
+    "mean": "fabric.pipelines.tracing.op",
+    "vote": "fabric.pipelines.tracing.op",
+    "weighted_mean": "fabric.pipelines.tracing.op",
+    "constant": "fabric.pipelines.tracing.steps",
+    "step": "fabric.pipelines.tracing.steps",
+    "Value": "fabric.pipelines.tracing.symbols",
+    "op": "fabric.pipelines.tracing.op",
 }
 __all__ = [
     "Answer",

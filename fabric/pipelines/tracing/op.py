@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fabric.pipelines.symbols import Given, Literal, Options, Outputs, Value, operation
+from fabric.pipelines.tracing.symbols import Given, Literal, Options, Outputs, Value, operation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from fabric.core.pipelines import Body, Branch, Each, First, Loop, Reference
-from fabric.pipelines.symbols import (
+from fabric.pipelines.tracing.graphs import Scope, refuse, start_of
+from fabric.pipelines.tracing.symbols import (
     ONLY,
     Options,
     Origin,
@@ -19,7 +20,6 @@ from fabric.pipelines.symbols import (
     refer,
     shown,
 )
-from fabric.pipelines.tracing import Scope, refuse, start_of
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -125,7 +125,7 @@ def each(
         batch: Calls of the body are asked once for all items whose inputs are alike.
     """
     scope = Scope.now("each(…)")
-    items = _items(over, body, "each", scope)
+    items = _items(over, body, "each")
     made = graph_of(body, "the body of each", tuple(items))
     try:
         gone_over = Each(over=items, body=made, parallel=parallel, batch=batch)
@@ -134,26 +134,18 @@ def each(
     return added(scope, "each", options, {"each": gone_over}, made.outputs)
 
 
-def _items(over: Any, body: Callable[..., Any], what: str, scope: Scope) -> dict[str, str]:
+def _items(over: Any, body: Callable[..., Any], what: str) -> dict[str, str]:
     """References to what *over* has, by the names of the items that *body* is called with."""
-    given = over if isinstance(over, Mapping) else _by_parameter(over, body, what, scope)
-    for name in given:
-        if name in scope.names.givers or name in scope.items:
-            refuse(f"the item '{name}' of {what} has a name that is given already: take another")
-    return {name: refer(value, f"'{name}' of {what}") for name, value in given.items()}
-
-
-def _by_parameter(over: Any, body: Callable[..., Any], what: str, scope: Scope) -> dict[str, Value]:
+    parameters = inspect.signature(body).parameters.values()
+    names = [each.name for each in parameters if each.default is each.empty]
     values = [over] if isinstance(over, Value) else list(over)
-    names = list(inspect.signature(body).parameters)
     if len(names) != len(values):
         refuse(
-            f"{what} has {len(values)} values, and its body takes {len(names)}: "
-            "it takes one of each",
+            f"the body of {what} takes {len(names)} values, and {len(values)} are gone over",
             start_of(body),
         )
-    free = (scope.names.of_item(name, scope.items) for name in names)
-    return dict(zip(free, values, strict=True))
+    given = over if isinstance(over, Mapping) else dict(zip(names, values, strict=True))
+    return {name: refer(value, f"'{name}' of {what}") for name, value in given.items()}
 
 
 @overload
@@ -193,7 +185,7 @@ def loop(
         most: Times, at most.
     """
     scope = Scope.now("loop(…)")
-    items = _items(state, body, "loop", scope)
+    items = _items(state, body, "loop")
     names = tuple(items)
     stop = until if isinstance(until, str) else "until"
 

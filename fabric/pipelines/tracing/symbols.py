@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias, TypedDic
 
 from fabric.core.pipelines import Reference, Source
 from fabric.pipelines.operations import OPERATIONS
-from fabric.pipelines.tracing import Scope, refuse, user_frame
+from fabric.pipelines.tracing.graphs import Scope, refuse, user_frame
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -316,12 +316,19 @@ def refer(value: object, what: str) -> str:
     """
     if not isinstance(value, Value):
         refuse(f"{what} is {shown(value)}, and no value of the pipeline: write constant(…)")
-    if not Scope.now(what).sees(value._scope):
-        refuse(
-            f"{what} is {value!r}, which is given within a body, or in another pipeline: "
-            "let the body give it"
-        )
-    return str(value._referred())
+    reference = value._referred()
+    for scope in Scope.now(what).around:
+        if scope is value._scope:
+            return str(reference)
+        if reference.giver in scope.items:
+            refuse(
+                f"{what} is {value!r}, which an item of the same name hides here: "
+                "give the parameter of the body another name"
+            )
+    return refuse(
+        f"{what} is {value!r}, which is given within a body, or in another pipeline: "
+        "let the body give it"
+    )
 
 
 def shown(value: object) -> str:

@@ -1,6 +1,4 @@
-"""A pipeline as a Python function: it is called once, with values that stand for what there will
-be, and the graph is what it did with them.
-"""
+"""Graphs while they are traced, and where in the Python of the user that happens."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from fabric.core.errors import InvalidRequest
 from fabric.core.pipelines import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from types import FrameType
 
 _PACKAGE = str(Path(__file__).parent) + os.sep
@@ -60,20 +58,12 @@ class Names:
         self.items: set[str] = set()
         """Of all bodies, which several may have alike."""
 
-    def of_step(self, wanted: str) -> str:
+    def derived(self, wanted: str) -> str:
         """*wanted* as the name of a step, with a number behind it if that is taken."""
         base = re.sub(r"[^a-z0-9_-]+", "-", wanted.lower())[:60].strip("-_") or "step"
-        return _numbered(base, self.givers | self.items)
-
-    def of_item(self, wanted: str, around: Collection[str]) -> str:
-        """*wanted* as the name of an item within bodies that have the items *around*."""
-        return _numbered(wanted, self.givers.union(around))
-
-
-def _numbered(base: str, taken: Collection[str]) -> str:
-    if base not in taken:
-        return base
-    return next(name for number in count(2) if (name := f"{base}-{number}") not in taken)
+        numbered = (f"{base}-{number}" for number in count(2))
+        taken = self.givers | self.items
+        return base if base not in taken else next(name for name in numbered if name not in taken)
 
 
 class Scope:
@@ -84,8 +74,8 @@ class Scope:
         self.lines = lines
         """Of the steps of the pipeline, by name."""
         self.outer = outer
-        self.items: tuple[str, ...] = outer.items if outer else ()
-        """What is seen of them: its own, and those of the bodies around it."""
+        self.items: tuple[str, ...] = ()
+        """Of its body."""
         self.steps: list[Step] = []
 
     @classmethod
@@ -97,15 +87,18 @@ class Scope:
         """
         return _TRACED.get() or refuse(f"{what} has its place in a function under @pipeline")
 
-    def sees(self, other: Scope) -> bool:
-        """Whether it may refer to what *other* gives."""
-        return other is self or (self.outer is not None and self.outer.sees(other))
+    @property
+    def around(self) -> Iterator[Scope]:
+        """It, and those that it is within, from the inside."""
+        yield self
+        if self.outer is not None:
+            yield from self.outer.around
 
     def inner(self, items: Iterable[str] = ()) -> Scope:
         """That of a body with *items*."""
         made = Scope(self.names, self.lines, self)
-        made.items = (*self.items, *items)
-        self.names.items.update(items)
+        made.items = tuple(items)
+        self.names.items.update(made.items)
         return made
 
     @contextmanager
@@ -119,8 +112,8 @@ class Scope:
 
     def add(self, name: str, derived: str, parts: dict[str, Any]) -> str:
         """The name of a new step that has *parts*: *name*, or one *derived*."""
-        name = name or self.names.of_step(derived)
-        if name in self.names.givers or name in self.items:
+        name = name or self.names.derived(derived)
+        if name in self.names.givers or any(name in each.items for each in self.around):
             there = f", at {self.lines[name]}" if name in self.lines else ""
             refuse(f"the name '{name}' is given already{there}: say another, as `name=`")
         try:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from fabric.core.pipelines import Pipeline, PipelineInput, PipelineOutput, Reference
-from fabric.pipelines.flows import named
-from fabric.pipelines.symbols import Result, Value
-from fabric.pipelines.tracing import Names, Scope, refuse, start_of, user_frame
+from fabric.pipelines.tracing.bodies import named
+from fabric.pipelines.tracing.graphs import Names, Scope, refuse, start_of, user_frame
+from fabric.pipelines.tracing.symbols import Result, Value
 
 if TYPE_CHECKING:
     from collections.abc import Collection

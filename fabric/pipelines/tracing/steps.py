@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fabric.core.tensors import DTYPES, TensorValue, datatype_of
-from fabric.pipelines.symbols import (
+from fabric.pipelines.tracing.graphs import Scope, refuse
+from fabric.pipelines.tracing.symbols import (
     ONLY,
     Given,
     Options,
     Outputs,
-    Result,
     Value,
     added,
     sources,
 )
-from fabric.pipelines.tracing import Scope, refuse
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from typing import Unpack
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from fabric.core.routes import Requirements
-    from fabric.pipelines.functions import Traced
-
-Made: TypeAlias = Result | Callable[[], Result]
-"""What a branch gives: a value from before it, or whatever a function does then."""
-Returned = TypeVar("Returned", bound=Result)
+    from fabric.pipelines.tracing.functions import Traced
 
 
 def step(
@@ -85,6 +80,7 @@ def constant(
     datatype: str = "",
     *,
     shape: Sequence[int] | None = None,
+    output: str = ONLY,
     **options: Unpack[Options],
 ) -> Outputs:
     """A tensor that is always the same.
@@ -93,35 +89,36 @@ def constant(
         value: An array; or numbers and lists of them, whose *datatype* has to be said; or texts.
         datatype: By the Open Inference Protocol's name.
         shape: Sizes of all dimensions, if they are not those of *value*.
+        output: What it is called as an output of the step.
     """
     scope = Scope.now("constant(…)")
     array = np.asarray(value)
-    if not datatype:
-        if array.dtype.kind in "iufc" and not isinstance(value, np.ndarray | np.generic):
-            refuse(f"a constant of numbers needs a datatype: constant({value!r}, 'FP32')")
-        try:
-            datatype = datatype_of(array)
-        except TypeError as error:
-            refuse(f"constant: {error}")
-    parts = {"constant": _tensor(array, datatype, shape)}
-    return added(scope, "constant", options, parts, (ONLY,))
-
-
-def _tensor(array: np.ndarray[Any, Any], datatype: str, shape: Sequence[int] | None) -> TensorValue:
-    elements = array.ravel().tolist()
-    sizes = tuple(array.shape if shape is None else shape)
+    if array.dtype.kind in "SU":
+        array = np.asarray(value, np.object_)  # numpy's own texts lose zeros at their ends
+    if (
+        not datatype
+        and array.dtype.kind in "iuf"
+        and not isinstance(value, np.ndarray | np.generic)
+    ):
+        refuse(f"a constant of numbers needs a datatype, such as constant({value!r}, 'FP32')")
     try:
-        if datatype == "BYTES":
-            texts = tuple(e.decode() if isinstance(e, bytes) else str(e) for e in elements)
-            return TensorValue(name=ONLY, datatype=datatype, shape=sizes, texts=texts)
-        numbers = tuple(int(e) if isinstance(e, bool) else e for e in elements)
-        made = TensorValue(name=ONLY, datatype=datatype, shape=sizes, numbers=numbers)
+        made = _tensor(output, array, datatype or datatype_of(array), shape)
     except (TypeError, ValueError) as error:
         refuse(f"constant: {error}")
-    if DTYPES[datatype].kind in "iu" and datatype != "BF16":
-        limits = np.iinfo(DTYPES[datatype])
-        if any(
-            number != int(number) or not limits.min <= number <= limits.max for number in numbers
-        ):
-            refuse(f"constant: {datatype} holds whole numbers from {limits.min} to {limits.max}")
+    return added(scope, "constant", options, {"constant": made}, (output,))
+
+
+def _tensor(
+    name: str, array: NDArray[Any], datatype: str, shape: Sequence[int] | None
+) -> TensorValue:
+    elements = array.ravel().tolist()
+    sizes = tuple(array.shape if shape is None else shape)
+    if datatype == "BYTES":
+        texts = (each.decode() if isinstance(each, bytes) else str(each) for each in elements)
+        return TensorValue(name=name, datatype=datatype, shape=sizes, texts=tuple(texts))
+    numbers = tuple(each + 0 for each in elements)  # truth is 0 or 1
+    made = TensorValue(name=name, datatype=datatype, shape=sizes, numbers=numbers)
+    is_whole = DTYPES[datatype].kind in "iub" and datatype != "BF16"
+    if is_whole and made.array.ravel().tolist() != list(numbers):
+        raise ValueError(f"{datatype} does not hold {list(numbers)}")
     return made
