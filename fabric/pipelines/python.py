@@ -168,7 +168,7 @@ class _Writer:
             functions, code = self.step(step, depth)
             lines += functions[1:] if not lines or not lines[-1] else functions
             takes = outputs.values() if taker is None else _alone(taker)
-            is_short = taker is None or len(str(code)) <= _LONGEST
+            is_short = len(str(code)) <= _LONGEST or (taker is None and len(outputs) == 1)
             if is_short and uses[step.name] == 1 and step.name in map(giver_of, takes):
                 self.inline[step.name] = code
             else:
@@ -385,13 +385,16 @@ class _Writer:
     def keywords(self, said: Mapping[str, object]) -> list[Code]:
         return [around(f"{name}=", self.literal(value)) for name, value in said.items()]
 
-    def literal(self, value: object) -> Code:
+    def literal(self, value: object, brackets: str = "[]") -> Code:
         if is_dataclass(value) and not isinstance(value, type):
             name, module = type(value).__name__, type(value).__module__
             self.use(name, "fabric" if name in fabric.__all__ else module)
-            return Group(f"{name}(", tuple(self.keywords(_differing(value))), ")")
+            said = {n: self.literal(v, "()") for n, v in _differing(value).items()}
+            return Group(f"{name}(", tuple(around(f"{n}=", c) for n, c in said.items()), ")")
         if isinstance(value, tuple):
-            return Group("[", tuple(map(self.literal, value)), "]")
+            first, last = brackets
+            last = f",{last}" if len(value) == 1 and last == ")" else last
+            return Group(first, tuple(self.literal(each, brackets) for each in value), last)
         if isinstance(value, Mapping):
             pairs = (around(f"{_text(key)}: ", self.literal(each)) for key, each in value.items())
             return Group("{", tuple(pairs), "}")
