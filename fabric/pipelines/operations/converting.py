@@ -121,7 +121,8 @@ class Label:
 
     def run(self, x: Tensor) -> Tensor:
         check_whole("x", x)
-        return Tensor(self.texts[_within(x, len(self.labels))].reshape(x.shape), "BYTES", x.shape)
+        texts = np.asarray(self.texts[_within(x, len(self.labels))], np.object_)
+        return Tensor(texts, "BYTES", x.shape)
 
 
 def _within(x: Tensor, count: int) -> NDArray[Any]:

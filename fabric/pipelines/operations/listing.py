@@ -69,7 +69,7 @@ class Unstack:
 
     def run(self, x: Tensor) -> Value:
         place_of(self.axis, len(x.shape))
-        return tuple(like(x, np.asarray(each)) for each in np.moveaxis(x.array, self.axis, 0))
+        return tuple(like(x, each) for each in np.moveaxis(x.array, self.axis, 0))
 
 
 @operation("concat", VALUES)
@@ -123,7 +123,7 @@ class Pad:
         shape = (len(arrays), *map(int, sizes.max(axis=0)))
         padded = self.filled(shape, values[0].datatype)
         for place, array in enumerate(arrays):
-            padded[(place, *(slice(size) for size in array.shape))] = array
+            padded[place][tuple(slice(size) for size in array.shape)] = array
         return like(values[0], padded), Tensor.of(sizes)
 
     def filled(self, shape: tuple[int, ...], datatype: str) -> NDArray[Any]:
@@ -164,10 +164,7 @@ class Unpad:
         if not np.all((sizes.array >= 0) & (sizes.array <= np.array(x.shape[1 : cut + 1]))):
             raise ValueError("sizes are larger than what there is")
         rows = sizes.array.tolist()
-        return tuple(
-            like(x, np.asarray(x.array[(place, *map(slice, row))]))
-            for place, row in enumerate(rows)
-        )
+        return tuple(like(x, x.array[(place, *map(slice, row))]) for place, row in enumerate(rows))
 
 
 @operation("size", Input("x", Takes.ANYTHING))

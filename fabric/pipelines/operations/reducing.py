@@ -52,6 +52,8 @@ class _Reduction:
     def run(self, x: Tensor) -> Tensor:
         type(self).check(x)
         axes = self.axes(len(x.shape))
+        if not self.of_none:
+            _check_some(*(x.shape[place] for place in axes))
         found = type(self).function(x.array, axis=axes, keepdims=self.keepdims)
         return Tensor.of(np.asarray(found))
 

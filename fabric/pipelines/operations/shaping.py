@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fabric.core.tensors import DTYPES
 from fabric.pipelines.operations.registry import Input, X, operation
 from fabric.pipelines.types import (
     Size,
@@ -23,11 +24,10 @@ from fabric.pipelines.values import Tensor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
 
-
-def like(x: Tensor, array: NDArray[Any]) -> Tensor:
-    """*array* with the datatype of *x*."""
+def like(x: Tensor, array: Any) -> Tensor:
+    """*array*, or one element, with the datatype of *x*."""
+    array = np.asarray(array, DTYPES[x.datatype])  # of BYTES one element is no array
     return Tensor(array, x.datatype, array.shape)
 
 
@@ -123,7 +123,7 @@ class Squeeze:
         return TensorType(x.datatype, (*sizes[:place], *sizes[place + 1 :]))
 
     def run(self, x: Tensor) -> Tensor:
-        return like(x, np.squeeze(x.array, self.axis))
+        return like(x, np.squeeze(x.array, place_of(self.axis, len(x.shape))))
 
 
 @operation("slice", X)
@@ -156,7 +156,7 @@ class Slice:
         return TensorType(x.datatype, tuple(shape))
 
     def run(self, x: Tensor) -> Tensor:
-        return like(x, np.asarray(x.array[self.index]))
+        return like(x, x.array[self.index])
 
 
 def _place(text: str) -> Any:
@@ -220,15 +220,15 @@ class Select:
         return TensorType(x.datatype, (*sizes[:place], *wanted, *sizes[place + 1 :]))
 
     def run(self, x: Tensor, indices: Tensor | int | tuple[int, ...]) -> Tensor:
+        place = place_of(self.axis, len(x.shape))
         if not isinstance(indices, Tensor):
-            return like(x, np.asarray(np.take(x.array, np.asarray(indices, np.int64), self.axis)))
+            return like(x, np.take(x.array, np.asarray(indices, np.int64), place))
         if indices.datatype != "BOOL":
             check_whole("indices", indices)
-            return like(x, np.asarray(np.take(x.array, indices.array, self.axis)))
-        size = x.shape[place_of(self.axis, len(x.shape))]
-        if indices.shape != (size,):
+            return like(x, np.take(x.array, indices.array, place))
+        if indices.shape != (size := x.shape[place],):
             raise ValueError(f"BOOL indices are one for each of {size}")
-        return like(x, np.compress(indices.array, x.array, self.axis))
+        return like(x, np.compress(indices.array, x.array, place))
 
 
 @operation("crop", X, Input("sizes"), Input("starts", optional=True))
