@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import random
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 
-from fabric.core.pipelines import Pipeline
 from fabric.pipelines.python import source
 from fabric.pipelines.tracing import Traced
 from tests.pipelines.graphs import pipelines
