@@ -395,7 +395,7 @@ class _Writer:
             said = {n: self.literal(v, "()") for n, v in _differing(value).items()}
             return Group(f"{name}(", tuple(around(f"{n}=", c) for n, c in said.items()), ")")
         if isinstance(value, tuple):
-            first, last = brackets
+            first, last = brackets[0], brackets[1]
             last = f",{last}" if len(value) == 1 and last == ")" else last
             return Group(first, tuple(self.literal(each, brackets) for each in value), last)
         if isinstance(value, Mapping):
