@@ -24,10 +24,7 @@ STACKED = {FILE_TYPE: 64, ORIENTATION: 64, RECOGNIZER: 8}
 """Rows that a model looks at together, where it is not one at a time."""
 PYTHON = {
     "file-features": ("files:FileFeatures", "The bytes of a file that say what kind it is."),
-    "file-kind": (
-        "files:FileKind",
-        "What a file is, such as a png, and of which group.",
-    ),
+    "file-kind": ("files:FileKind", "What a file is, such as a png, and of which group."),
     "decode-image": ("images:DecodeImage", "The pixels of a PNG or JPEG."),
     "detector-input": ("images:DetectorInput", "An image as the detector takes it."),
     "text-boxes": ("images:TextBoxes", "Where lines of text are."),
