@@ -18,6 +18,7 @@ from fabric.api.catalog.v1.catalog_service_pb2_grpc import (
 )
 from fabric.core.cards import Card, Hosting, Model, Specialist
 from fabric.core.errors import Unavailable
+from fabric.core.pipelines import Pipeline, PipelineInput, PipelineOutput, Source, Step
 from fabric.core.replicas import Replica
 from fabric.core.requests import InferRequest, InferResponse
 from fabric.core.routes import ChainEntry, Route
@@ -238,6 +239,23 @@ def route(name: str, *chain: str) -> Route:
     """A route along *chain*, whose entries read `name` or `name:version`."""
     entries = (ChainEntry(name=n, version=v) for n, _, v in (each.partition(":") for each in chain))
     return Route(name=name, chain=tuple(entries))
+
+
+def pipeline(name: str, *calls: str, **said: Any) -> Pipeline:
+    """A pipeline that gives its input `x` to the first of *calls*, the `y` of each to the next, and
+    the last one's as its own; *said* are other fields."""
+    steps, value = [], "x"
+    for place, called in enumerate(calls):
+        inputs = {"x": Source(values=(value,))}
+        steps.append(Step(name=f"s{place}", call=called, inputs=inputs))
+        value = f"s{place}.y"
+    return Pipeline(
+        name=name,
+        inputs=(PipelineInput(name="x"),),
+        steps=tuple(steps),
+        outputs=(PipelineOutput(name="y", source=value),),
+        **said,
+    )
 
 
 def replica(replica_id: str, key: str, **fields: Any) -> Replica:

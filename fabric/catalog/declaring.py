@@ -1,4 +1,4 @@
-"""What changes when specialists and routes are declared: decided and checked as a whole."""
+"""What changes when specialists, routes and pipelines are declared: decided and checked whole."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from fabric.catalog.catalog import suggestion
 from fabric.core.cards import Specialist
 from fabric.core.changes import Key, Kind
 from fabric.core.errors import Conflict, InvalidRequest, NotFound
+from fabric.core.pipelines import Pipeline
 from fabric.core.routes import ChainEntry, Route
 
 if TYPE_CHECKING:
@@ -62,11 +64,17 @@ class Declared:
     specialists: Mapping[str, Specialist] = field(default_factory=dict)
     """By `name:version`."""
     routes: Mapping[str, Route] = field(default_factory=dict)
+    pipelines: Mapping[str, Pipeline] = field(default_factory=dict)
 
     @cached_property
     def names(self) -> set[str]:
-        """Everything that a chain may name."""
-        return {s.card.name for s in self.specialists.values()} | self.routes.keys()
+        """Everything that a pipeline may call; a chain may name what is no pipeline."""
+        specialists = {s.card.name for s in self.specialists.values()}
+        return specialists | self.routes.keys() | self.pipelines.keys()
+
+    def has(self, named: str) -> bool:
+        """Whether a name or `name:version` is that of something."""
+        return named in (self.specialists if ":" in named else self.names)
 
 
 @dataclass(frozen=True)
@@ -78,25 +86,34 @@ class Decision:
 
 
 def decide(
-    before: Declared, specialists: Sequence[Specialist], routes: Sequence[Route], prune: bool
+    before: Declared,
+    specialists: Sequence[Specialist],
+    routes: Sequence[Route],
+    pipelines: Sequence[Pipeline] = (),
+    *,
+    prune: bool = False,
 ) -> Decision:
-    """What declaring *specialists* and *routes* changes; *prune* takes out all that is not said.
+    """What declaring all these changes; *prune* takes out what is not among them.
 
     Raises:
-        InvalidRequest: a duplicate, a name used twice, a chain that names nothing, or a cycle.
-        Conflict: a route that stays names what would go.
+        InvalidRequest: a duplicate, a name used twice, a chain or a call that leads nowhere, or a
+            cycle.
+        Conflict: a route or a pipeline that stays names what would go.
     """
     _check_duplicates([f"specialist {s.key}" for s in specialists])
     _check_duplicates([f"route {route.name}" for route in routes])
+    _check_duplicates([f"pipeline {pipeline.name}" for pipeline in pipelines])
     kept = Declared() if prune else before
     after = Declared(
         {**kept.specialists, **{s.key: s for s in specialists}},
         {**kept.routes, **{route.name: route for route in routes}},
+        {**kept.pipelines, **{pipeline.name: pipeline for pipeline in pipelines}},
     )
     check(after, before)
     changes = (
         *(_change(Kind.SPECIALIST, s.key, before.specialists.get(s.key), s) for s in specialists),
         *(_change(Kind.ROUTE, r.name, before.routes.get(r.name), r) for r in routes),
+        *(_change(Kind.PIPELINE, p.name, before.pipelines.get(p.name), p) for p in pipelines),
         *_deletions(before, after),
     )
     return Decision(after, changes)
@@ -107,24 +124,29 @@ def without(before: Declared, key: Key) -> Decision:
 
     Raises:
         NotFound: nothing is declared under that name.
-        Conflict: a route that stays names it.
-        InvalidRequest: it is neither a specialist nor a route.
+        Conflict: a route or a pipeline that stays names it.
+        InvalidRequest: it is of a kind that is not declared.
     """
     if key.kind is Kind.REPLICA:
         raise InvalidRequest("replicas are not declared: change `replicas` of their specialist")
     if key.kind is Kind.POLICY:
         raise InvalidRequest("policies are not declared: say which by `learning.policy` of a route")
     specialists, routes = dict(before.specialists), dict(before.routes)
+    pipelines = dict(before.pipelines)
+    known: Iterable[str] = before.specialists
     if key.kind is Kind.ROUTE:
+        known = before.routes
         routes.pop(key.name, None)
+    elif key.kind is Kind.PIPELINE:
+        known = before.pipelines
+        pipelines.pop(key.name, None)
     else:
         gone = [k for k, s in specialists.items() if key.name in (k, s.card.name)]
         for each in gone:
             del specialists[each]
-    after = Declared(specialists, routes)
+    after = Declared(specialists, routes, pipelines)
     changes = tuple(_deletions(before, after))
     if not changes:
-        known = before.routes if key.kind is Kind.ROUTE else before.specialists
         raise NotFound(f"no {key}{suggestion(key.name, known)}")
     check(after, before)
     return Decision(after, changes)
@@ -132,15 +154,14 @@ def without(before: Declared, key: Key) -> Decision:
 
 def check(after: Declared, before: Declared | None = None) -> None:
     """Raises InvalidRequest or Conflict, as `decide` does, unless *after* holds together."""
-    specialists = {s.card.name for s in after.specialists.values()}
-    if shared := sorted(specialists & after.routes.keys()):
-        raise InvalidRequest(
-            f"{shared[0]!r} is the name of a specialist and of a route: rename one of them"
-        )
+    before = before or Declared()
+    _check_shared(after)
     for route in after.routes.values():
         for entry in leading(route):
-            _check_entry(route, entry, after, before or Declared())
-    _check_cycles(after.routes)
+            _check_entry(route, entry, after, before)
+    if wrong := [each for p in after.pipelines.values() for each in _calls(p, after, before)]:
+        raise InvalidRequest("\n".join(wrong))
+    _check_cycles(after)
 
 
 def leading(route: Route) -> tuple[ChainEntry, ...]:
@@ -161,7 +182,10 @@ def differences(old: object, new: object, path: str = "") -> tuple[str, ...]:
 
 
 def _change(
-    kind: Kind, name: str, old: Specialist | Route | None, new: Specialist | Route
+    kind: Kind,
+    name: str,
+    old: Specialist | Route | Pipeline | None,
+    new: Specialist | Route | Pipeline,
 ) -> Change:
     key = Key(kind, name)
     if old is None:
@@ -177,6 +201,8 @@ def _deletions(before: Declared, after: Declared) -> Iterable[Change]:
         yield Change(Key(Kind.SPECIALIST, key), Action.DELETE)
     for name in before.routes.keys() - after.routes.keys():
         yield Change(Key(Kind.ROUTE, name), Action.DELETE)
+    for name in before.pipelines.keys() - after.pipelines.keys():
+        yield Change(Key(Kind.PIPELINE, name), Action.DELETE)
 
 
 def _check_duplicates(names: Iterable[str]) -> None:
@@ -185,38 +211,77 @@ def _check_duplicates(names: Iterable[str]) -> None:
         raise InvalidRequest(f"{twice[0]} is declared more than once")
 
 
-def _check_entry(route: Route, entry: ChainEntry, after: Declared, before: Declared) -> None:
-    if entry.name in after.routes:
-        if entry.version:
+def _check_shared(after: Declared) -> None:
+    by_kind = {
+        "specialist": {s.card.name for s in after.specialists.values()},
+        "route": after.routes.keys(),
+        "pipeline": after.pipelines.keys(),
+    }
+    for (kind, names), (other, others) in combinations(by_kind.items(), 2):
+        if shared := sorted(names & others):
             raise InvalidRequest(
-                f"route {route.name!r} names version {entry.version!r} of {entry.name!r}, "
-                "which is a route and has no versions"
+                f"{shared[0]!r} is the name of a {kind} and of a {other}: rename one of them"
             )
-        return
-    if not entry.version:
-        if entry.name in after.names:
-            return
-        if entry.name in before.names:
-            raise Conflict(f"route {route.name!r} names {entry.name!r}: change the route first")
+
+
+def _check_entry(route: Route, entry: ChainEntry, after: Declared, before: Declared) -> None:
+    if entry.name in after.pipelines:
         raise InvalidRequest(
-            f"route {route.name!r} names {entry.name!r}, which is neither a specialist nor a route"
-            + suggestion(entry.name, after.names - {route.name})
+            f"route {route.name!r} names {entry.name!r}, which is a pipeline: routes lead to "
+            "specialists and to other routes"
         )
-    key = f"{entry.name}:{entry.version}"
-    if key in after.specialists:
+    named = f"{entry.name}:{entry.version}" if entry.version else entry.name
+    if after.has(named):
         return
-    if key in before.specialists:
-        raise Conflict(f"route {route.name!r} names {key!r}: change the route first")
-    raise InvalidRequest(
-        f"route {route.name!r} names {key!r}, which is no specialist"
-        + suggestion(key, after.specialists)
-    )
+    if before.has(named):
+        raise Conflict(f"route {route.name!r} names {named!r}: change the route first")
+    others = after.names - after.pipelines.keys() - {route.name}
+    why_not = _why_not(named, after, others, "neither a specialist nor a route")
+    raise InvalidRequest(f"route {route.name!r} names {why_not}")
 
 
-def _check_cycles(routes: Mapping[str, Route]) -> None:
-    named = {name: [entry.name for entry in leading(route)] for name, route in routes.items()}
+def _calls(pipeline: Pipeline, after: Declared, before: Declared) -> Iterable[str]:
+    """What is wrong with whom *pipeline* calls; who is optional need not be there.
+
+    Raises:
+        Conflict: somebody would go whom it calls.
+    """
+    for step in pipeline.all_steps:
+        for called in step.calls:
+            name = called.partition(":")[0]
+            if after.has(called):
+                continue
+            if step.optional and name not in after.routes and name not in after.pipelines:
+                continue
+            if before.has(called):
+                raise Conflict(
+                    f"pipeline {pipeline.name!r} calls {called!r}: change the pipeline first"
+                )
+            others, kinds = after.names - {pipeline.name}, "no specialist, route or pipeline"
+            why_not = _why_not(called, after, others, kinds)
+            yield f"pipeline {pipeline.name!r}: step {step.name!r} calls {why_not}"
+
+
+def _why_not(named: str, declared: Declared, others: set[str], kinds: str) -> str:
+    """Why nobody is *named* so; it may have been meant to be one of *others*."""
+    name, _, version = named.partition(":")
+    for kind, unversioned in (("route", declared.routes), ("pipeline", declared.pipelines)):
+        if name in unversioned:
+            return f"version {version!r} of {name!r}, which is a {kind} and has no versions"
+    if version:
+        return f"{named!r}, which is no specialist{suggestion(named, declared.specialists)}"
+    return f"{named!r}, which is {kinds}{suggestion(named, others)}"
+
+
+def _check_cycles(after: Declared) -> None:
+    named = {name: [entry.name for entry in leading(r)] for name, r in after.routes.items()}
+    called = {
+        name: [called.partition(":")[0] for called in pipeline.calls]
+        for name, pipeline in after.pipelines.items()
+    }
     try:
-        TopologicalSorter(named).prepare()
+        TopologicalSorter({**named, **called}).prepare()
     except CycleError as error:
-        cycle = " -> ".join(reversed(error.args[1]))
-        raise InvalidRequest(f"routes name each other in a cycle: {cycle}") from None
+        cycle = list(reversed(error.args[1]))
+        each_other = "pipelines call" if cycle[0] in called else "routes name"
+        raise InvalidRequest(f"{each_other} each other in a cycle: {' -> '.join(cycle)}") from None

@@ -10,6 +10,7 @@ from fabric.catalog.catalog import latest_first
 from fabric.catalog.declaring import leading
 from fabric.core.cards import Model, Specialist
 from fabric.core.errors import InvalidRequest, NotFound
+from fabric.core.pipelines import Pipeline
 from fabric.core.routes import Route
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Selection:
 
     specialists: tuple[Specialist, ...] = ()
     routes: tuple[Route, ...] = ()
+    pipelines: tuple[Pipeline, ...] = ()
 
 
 def loaded(

@@ -17,6 +17,7 @@ from fabric.api.catalog.v1 import card_pb2
 from fabric.api.catalog.v1 import catalog_service_pb2 as catalog_pb2
 from fabric.api.inference.v2 import extensions_pb2
 from fabric.api.inference.v2 import open_inference_pb2 as oip
+from fabric.api.pipelines.v1 import pipeline_pb2
 from fabric.api.routing.v1 import learning_service_pb2 as learning_pb2
 from fabric.api.routing.v1 import route_pb2, routing_service_pb2
 from fabric.catalog.declaring import Action, Change
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from fabric.core.cards import Specialist
+    from fabric.core.pipelines import Pipeline
     from fabric.core.requests import Parameter
 
 M = TypeVar("M", bound=Message)
@@ -319,11 +321,12 @@ def train(route: str) -> Call[learning_pb2.TrainResponse, Trained]:
 def apply(
     specialists: Iterable[Specialist] = (),
     routes: Iterable[Route] = (),
+    pipelines: Iterable[Pipeline] = (),
     *,
     prune: bool = False,
     dry_run: bool = False,
 ) -> Call[catalog_pb2.ApplyResponse, Applied]:
-    """Declares specialists and routes, all of them or, when one is refused, none.
+    """Declares specialists, routes and pipelines, all of them or, when one is refused, none.
 
     Args:
         prune: Also take out what is not among them.
@@ -335,6 +338,7 @@ def apply(
     request = catalog_pb2.ApplyRequest(
         specialists=[to_message(s, card_pb2.Specialist) for s in specialists],
         routes=[to_message(r, route_pb2.Route) for r in routes],
+        pipelines=[to_message(p, pipeline_pb2.Pipeline) for p in pipelines],
         prune=prune,
         dry_run=dry_run,
     )
@@ -342,7 +346,8 @@ def apply(
 
 
 def get(kind: str, name: str) -> Call[catalog_pb2.GetResponse, Resource]:
-    """One specialist or policy (the latest, unless `name:version`), route, or replica (by id).
+    """One specialist or policy (the latest, unless `name:version`), route, pipeline, or replica (by
+    id).
 
     Raises:
         NotFound: there is none of that name.
@@ -353,18 +358,19 @@ def get(kind: str, name: str) -> Call[catalog_pb2.GetResponse, Resource]:
 
 
 def list_(kind: str) -> Call[catalog_pb2.ListResponse, tuple[Resource, ...]]:
-    """All specialists, routes, replicas or policies, by name; policies without their data."""
+    """All specialists, routes, pipelines, replicas or policies, by name; policies without their
+    data."""
     request = catalog_pb2.ListRequest(kind=to_key(_key(kind)).kind)
     response = catalog_pb2.ListResponse
     return Call(_CATALOG + "List", request, response, _resources)
 
 
 def delete(kind: str, name: str) -> Call[catalog_pb2.DeleteResponse, Applied]:
-    """Takes a specialist (all its versions, unless `name:version`) or a route out.
+    """Takes a specialist (all its versions, unless `name:version`), a route or a pipeline out.
 
     Raises:
         NotFound: there is none of that name.
-        Conflict: a route still leads to it.
+        Conflict: a route still leads to it, or a pipeline.
     """
     request = catalog_pb2.DeleteRequest(key=to_key(_key(kind, name)))
     return Call(_CATALOG + "Delete", request, catalog_pb2.DeleteResponse, _applied)
@@ -373,7 +379,8 @@ def delete(kind: str, name: str) -> Call[catalog_pb2.DeleteResponse, Applied]:
 def load(
     name: str, *, config: str = "", models: Mapping[str, bytes] | None = None
 ) -> Call[extensions_pb2.RepositoryModelLoadResponse, None]:
-    """Loads a specialist, or a route with all that it leads to; returns when it can be asked.
+    """Loads a specialist, or a route or a pipeline with all that it leads to; returns when it can
+    be asked.
 
     Args:
         config: What is to be otherwise than declared, a model configuration in Triton's JSON.
@@ -395,10 +402,11 @@ def load(
 def unload(
     name: str, *, dependents: bool = False
 ) -> Call[extensions_pb2.RepositoryModelUnloadResponse, None]:
-    """Unloads a specialist or a route, which stays declared; its replicas finish what they have.
+    """Unloads a specialist, a route or a pipeline, which stays declared; its replicas finish what
+    they have.
 
     Args:
-        dependents: Of a route: also all that it leads to.
+        dependents: Of a route or a pipeline: also all that it leads to.
 
     Raises:
         NotFound: there is none of that name.

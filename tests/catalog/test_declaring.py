@@ -55,7 +55,7 @@ def actions(changes: tuple[Change, ...]) -> dict[str, str]:
 )
 def test_only_what_a_replica_reads_when_it_starts_replaces_it(fields, action, paths):
     """Everything else changes in place, and the fields that change are named."""
-    decision = decide(declared(specialist("a")), [specialist("a", **fields)], [], False)
+    decision = decide(declared(specialist("a")), [specialist("a", **fields)], [], prune=False)
 
     assert decision.changes[0].action == action
     assert set(paths) <= set(decision.changes[0].fields)
@@ -68,17 +68,17 @@ def test_a_card_changes_in_place_but_for_its_signature():
     cheaper = replace(before.specialists["a:1"], card=replace(card, cost=2.0, domains=("x",)))
     narrower = replace(before.specialists["a:1"], card=replace(card, signature=Signature()))
 
-    assert decide(before, [cheaper], [], False).changes == (
+    assert decide(before, [cheaper], [], prune=False).changes == (
         Change(Key(Kind.SPECIALIST, "a:1"), Action.UPDATE, ("card.domains", "card.cost")),
     )
-    assert decide(before, [narrower], [], False).changes[0].action is Action.REPLACE
+    assert decide(before, [narrower], [], prune=False).changes[0].action is Action.REPLACE
 
 
 def test_what_is_said_again_changes_nothing():
     """Declaring the same twice is no change."""
     resources = (specialist("a"), route("r", "a"))
     before = declared(*resources)
-    decision = decide(before, [resources[0]], [resources[1]], True)
+    decision = decide(before, [resources[0]], [resources[1]], prune=True)
 
     assert actions(decision.changes) == {"a:1": "none", "r": "none"}
     assert decision.declared == before
@@ -89,7 +89,7 @@ def test_a_route_names_the_fields_that_change():
     before = declared(specialist("a"), route("r", "a"))
     after = replace(before.routes["r"], timeout=1.0, retry=Retry(attempts=9))
 
-    assert decide(before, [], [after], False).changes == (
+    assert decide(before, [], [after], prune=False).changes == (
         Change(Key(Kind.ROUTE, "r"), Action.UPDATE, ("retry.attempts", "timeout")),
     )
 
@@ -98,8 +98,8 @@ def test_pruning_takes_out_what_is_not_said():
     """Without pruning, what is not said stays."""
     before = declared(specialist("a"), specialist("b"), route("r", "a"))
 
-    kept = decide(before, [specialist("c")], [], False)
-    pruned = decide(before, [specialist("c")], [], True)
+    kept = decide(before, [specialist("c")], [], prune=False)
+    pruned = decide(before, [specialist("c")], [], prune=True)
 
     assert actions(kept.changes) == {"c:1": "create"}
     assert set(kept.declared.specialists) == {"a:1", "b:1", "c:1"}
@@ -152,7 +152,7 @@ def test_what_does_not_hold_together_is_refused(resources, message):
     routes = [r for r in resources if isinstance(r, Route)]
 
     with pytest.raises(InvalidRequest) as raised:
-        decide(Declared(), specialists, routes, False)
+        decide(Declared(), specialists, routes, prune=False)
 
     if "cycle" in message:
         assert same_cycle(raised.value.message, message)
@@ -169,7 +169,7 @@ def same_cycle(said: str, expected: str) -> bool:
 def test_a_long_chain_of_routes_is_no_cycle():
     """The depth of routes is not limited by the interpreter's stack."""
     routes = [route(f"r{i}", f"r{i + 1}") for i in range(3000)]
-    decision = decide(Declared(), [specialist("a")], [*routes, route("r3000", "a")], False)
+    decision = decide(Declared(), [specialist("a")], [*routes, route("r3000", "a")], prune=False)
 
     assert len(decision.changes) == 3002
 
@@ -186,7 +186,7 @@ def test_what_a_route_names_cannot_go():
     with pytest.raises(Conflict, match="route 's' names 'r': change the route first"):
         without(before, Key(Kind.ROUTE, "r"))
     with pytest.raises(Conflict, match="route 'r' names 'a:1'"):
-        decide(before, [specialist("b")], [route("r", "a:1")], True)
+        decide(before, [specialist("b")], [route("r", "a:1")], prune=True)
     assert actions(without(before, Key(Kind.SPECIALIST, "b")).changes) == {"b:1": "delete"}
 
 
@@ -219,7 +219,7 @@ def test_decisions_hold_together_whatever_is_declared(seed):
         specialists, routes = random_resources(random_)
         prune = random_.random() < 0.3
         try:
-            decision = decide(before, specialists, routes, prune)
+            decision = decide(before, specialists, routes, prune=prune)
         except FabricError:
             continue
         after = decision.declared
@@ -230,7 +230,7 @@ def test_decisions_hold_together_whatever_is_declared(seed):
         gone = before.specialists.keys() - after.specialists.keys()
         gone |= before.routes.keys() - after.routes.keys()
         assert gone == {c.key.name for c in decision.changes if c.action is Action.DELETE}
-        again = decide(after, specialists, routes, prune)
+        again = decide(after, specialists, routes, prune=prune)
         assert again.declared == after
         assert {c.action for c in again.changes} <= {Action.NONE}
         before = after
