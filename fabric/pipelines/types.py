@@ -6,14 +6,15 @@ What is not known yet is an `Unknown`, which may turn out to be known, or the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from fabric.core.errors import InvalidRequest
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
 T = TypeVar("T")
-Known = TypeVar("Known", "TensorType", "ListType")
 
 
 class TypeProblem(InvalidRequest):
@@ -74,6 +75,15 @@ def settled(value: T | Unknown[T]) -> T | Unknown[T]:
     return value
 
 
+def _settled_type(value: Type) -> Type:
+    return settled(value)
+
+
+def tensor_type(datatype: str, sizes: Sizes | None) -> TensorType:
+    """The tensor with *datatype* and *sizes*, either unknown where it is empty or None."""
+    return TensorType(datatype or Unknown(), Unknown() if sizes is None else sizes)
+
+
 def sizes_of(tensor: TensorType) -> Sizes | None:
     """The sizes of *tensor*, settled; None where not even their number is known."""
     shape = settled(tensor.shape)
@@ -131,9 +141,8 @@ def unify(given: Type, taken: Type) -> None:
         made = list_of(given)
         unify(made.item, taken.item)
         if not same_size(made.length, taken.length):
-            raise TypeProblem(
-                f"the list has {settled(made.length)} values, and {settled(taken.length)} are needed"
-            )
+            has, needed = settled(made.length), settled(taken.length)
+            raise TypeProblem(f"the list has {has} values, and {needed} are needed")
 
 
 def _bind(one: Type, other: Type) -> None:
@@ -184,20 +193,25 @@ def joined(types: Sequence[Type]) -> Type:
     Raises:
         TypeProblem: they differ in more than sizes.
     """
-    known = [each for each in map(settled, types) if not isinstance(each, Unknown)]
-    for unknown in map(settled, types):
-        if isinstance(unknown, Unknown):
-            _bind(unknown, loosened(known[0]) if known else types[0])
+    known: list[TensorType | ListType] = []
+    unknown: list[Type] = []
+    for each in map(_settled_type, types):
+        if isinstance(each, Unknown):
+            unknown.append(each)
+        else:
+            known.append(each)
+    for each in unknown:
+        _bind(each, loosened(known[0]) if known else unknown[0])
     if not known:
-        return types[0] if types else Unknown()
+        return unknown[0] if unknown else Unknown()
     tensors = [each for each in known if isinstance(each, TensorType)]
     lists = [each for each in known if isinstance(each, ListType)]
     if tensors and lists:
-        raise TypeProblem(f"it is {known[0]} or {(lists if known[0] in tensors else tensors)[0]}")
-    if lists:
-        length = _joined_sizes([each.length for each in lists])
-        return ListType(joined([each.item for each in lists]), length)
-    return _joined_tensors(tensors)
+        raise TypeProblem(f"it is {tensors[0]} or {lists[0]}: stack or concat the list")
+    if tensors:
+        return _joined_tensors(tensors)
+    length = _joined_sizes(each.length for each in lists)
+    return ListType(joined([each.item for each in lists]), length)
 
 
 def _joined_tensors(tensors: Sequence[TensorType]) -> TensorType:
@@ -209,7 +223,7 @@ def _joined_tensors(tensors: Sequence[TensorType]) -> TensorType:
     for other in tensors:
         shape = settled(other.shape)
         if isinstance(shape, Unknown) and other is not shaped:
-            _same(shape, loosened(shaped).shape)
+            _same(shape, _loosened_tensor(shaped).shape)
     shapes = [sizes_of(each) for each in tensors]
     known = [shape for shape in shapes if shape is not None]
     if not known:
@@ -226,11 +240,15 @@ def _joined_sizes(sizes: Iterable[Size]) -> Size:
     return different.pop() if len(different) == 1 else Unknown()
 
 
-def loosened(value: Known) -> Known:
+def loosened(value: TensorType | ListType) -> TensorType | ListType:
     """*value* with sizes that nobody knows."""
-    if isinstance(value, ListType):
-        item = settled(value.item)
-        return ListType(item if isinstance(item, Unknown) else loosened(item))
-    sizes = sizes_of(value)
-    shape = value.shape if sizes is None else tuple(Unknown[int]() for _ in sizes)
-    return TensorType(value.datatype, shape)
+    if isinstance(value, TensorType):
+        return _loosened_tensor(value)
+    item = _settled_type(value.item)
+    return ListType(item if isinstance(item, Unknown) else loosened(item))
+
+
+def _loosened_tensor(tensor: TensorType) -> TensorType:
+    sizes = sizes_of(tensor)
+    shape = tensor.shape if sizes is None else tuple(Unknown[int]() for _ in sizes)
+    return TensorType(tensor.datatype, shape)

@@ -14,7 +14,6 @@ import numpy as np
 
 from fabric.core.tensors import DTYPES
 from fabric.pipelines.operations.registry import Input, X, operation
-from fabric.pipelines.operations.shaping import place_of
 from fabric.pipelines.types import (
     Size,
     Sizes,
@@ -23,6 +22,7 @@ from fabric.pipelines.types import (
     Unknown,
     datatype_of,
     sizes_of,
+    tensor_type,
 )
 from fabric.pipelines.values import Tensor
 
@@ -88,11 +88,6 @@ def _together(one: Size, other: Size) -> Size:
     return sizes[0] if sizes else Unknown()
 
 
-def of(datatype: str, sizes: Sizes | None) -> TensorType:
-    """The type with *datatype* and *sizes*, either unknown where it is empty or None."""
-    return TensorType(datatype or Unknown(), Unknown() if sizes is None else sizes)
-
-
 def _flat(literal: Literal) -> tuple[bool | int | float | str, ...]:
     return literal if isinstance(literal, tuple) else (literal,)
 
@@ -110,11 +105,11 @@ class _Binary:
     def typed(self, x: Operand, y: Operand) -> Type:
         type(self).check(x, y)
         shapes = [sizes_of(e) if isinstance(e, TensorType) else _shape(e) for e in (x, y)]
-        samples = [ones(datatype_of(e)) if _is_known(e) else e for e in (x, y)]
+        samples = [_sample(each) for each in (x, y)]
         datatype = self.gives
         if not any(isinstance(each, TensorType) for each in samples):
             datatype = Tensor.of(self.array(*samples)).datatype
-        return of(datatype, broadcast(*shapes))
+        return tensor_type(datatype, broadcast(*shapes))
 
     def run(self, x: Tensor | Literal, y: Tensor | Literal) -> Tensor:
         type(self).check(x, y)
@@ -133,8 +128,9 @@ def _shape(operand: Operand) -> Sizes | None:
     return (len(operand),) if isinstance(operand, tuple) else ()
 
 
-def _is_known(operand: Operand) -> bool:
-    return isinstance(operand, TensorType) and bool(datatype_of(operand))
+def _sample(operand: Operand) -> Any:
+    known = isinstance(operand, TensorType) and datatype_of(operand)
+    return ones(known) if known else operand
 
 
 def _met(literal: Literal, dtype: np.dtype[Any]) -> Any:
@@ -142,11 +138,9 @@ def _met(literal: Literal, dtype: np.dtype[Any]) -> Any:
     if name_of(literal) == "BYTES":
         texts = np.array([str(text).encode() for text in _flat(literal)], np.object_)
         return texts if isinstance(literal, tuple) else texts.reshape(())
-    return (
-        np.array(literal, np.result_type(dtype, *literal))
-        if isinstance(literal, tuple)
-        else literal
-    )
+    if not isinstance(literal, tuple):
+        return literal
+    return np.array(literal, np.result_type(dtype, *literal))
 
 
 def check_truth(*operands: Operand) -> None:
@@ -156,7 +150,8 @@ def check_truth(*operands: Operand) -> None:
             raise TypeError(f"BOOL is needed, and one is {name_of(each)}: compare it")
 
 
-_COMPARISONS = {
+_Table = dict[str, tuple[np.ufunc, str]]
+_COMPARISONS: _Table = {
     "equal": (np.equal, "Whether each element of `x` is that of `y`."),
     "not_equal": (np.not_equal, "Whether each element of `x` is another than that of `y`."),
     "less": (np.less, "Whether each element of `x` is below that of `y`."),
@@ -164,24 +159,27 @@ _COMPARISONS = {
     "greater": (np.greater, "Whether each element of `x` is above that of `y`."),
     "greater_equal": (np.greater_equal, "Whether each element of `x` is at least that of `y`."),
 }
-_TRUTH = {
+_TRUTH: _Table = {
     "logical_and": (np.logical_and, "Whether `x` and `y` are true, element by element."),
     "logical_or": (np.logical_or, "Whether `x` or `y` or both are true, element by element."),
 }
-_SUMS = {
+_SUMS: _Table = {
     "add": (np.add, "Each element of `x` plus that of `y`."),
     "subtract": (np.subtract, "Each element of `x` less that of `y`."),
     "multiply": (np.multiply, "Each element of `x` times that of `y`."),
     "divide": (np.divide, "Each element of `x` over that of `y`; of whole numbers as FP64."),
 }
-for _table, _check, _gives in (
-    (_COMPARISONS, check_computes, "BOOL"),
-    (_TRUTH, check_truth, "BOOL"),
-    (_SUMS, check_numbers, ""),
-):
-    for _name, (_ufunc, _doc) in _table.items():
-        _members = {"__doc__": _doc, "ufunc": _ufunc, "gives": _gives, "check": _check}
-        operation(_name, *BINARY)(type(_name, (_Binary,), _members))
+
+
+def _register(table: _Table, **members: Any) -> None:
+    for name, (ufunc, doc) in table.items():
+        members |= {"__doc__": doc, "ufunc": ufunc}
+        operation(name, *BINARY)(type(name, (_Binary,), dict(members)))
+
+
+_register(_COMPARISONS, check=check_computes, gives="BOOL")
+_register(_TRUTH, check=check_truth, gives="BOOL")
+_register(_SUMS, check=check_numbers)
 
 
 @operation("logical_not", X)
@@ -195,59 +193,3 @@ class LogicalNot:
     def run(self, x: Tensor) -> Tensor:
         check_truth(x)
         return Tensor.of(np.asarray(np.logical_not(x.array)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Reduction:
-    function: ClassVar[Callable[..., Any]]
-    check: ClassVar[Callable[..., None]]
-    of_none: ClassVar[bool] = True
-    """Whether no elements have one, too."""
-
-    axis: int | tuple[int, ...] = ()
-    keepdims: bool = False
-
-    def typed(self, x: TensorType) -> Type:
-        type(self).check(x)
-        datatype, sizes = datatype_of(x), sizes_of(x)
-        if datatype:
-            datatype = Tensor.of(np.asarray(type(self).function(ones(datatype)))).datatype
-        if sizes is None:
-            return of(datatype, None)
-        axes = self.axes(len(sizes))
-        if not self.of_none and any(sizes[place] == 0 for place in axes):
-            raise ValueError("there are no elements")
-        kept = (1 if at in axes else size for at, size in enumerate(sizes))
-        left = (size for at, size in enumerate(sizes) if at not in axes)
-        return of(datatype, tuple(kept if self.keepdims else left))
-
-    def run(self, x: Tensor) -> Tensor:
-        type(self).check(x)
-        axes = self.axes(len(x.shape))
-        found = type(self).function(x.array, axis=axes, keepdims=self.keepdims)
-        return Tensor.of(np.asarray(found))
-
-    def axes(self, rank: int) -> tuple[int, ...]:
-        axes = (self.axis,) if isinstance(self.axis, int) else self.axis or range(rank)
-        places = tuple(place_of(axis, rank) for axis in axes)
-        if len(set(places)) < len(places):
-            raise ValueError(f"axis is {list(axes)}, which names one twice")
-        return places
-
-
-_REDUCTIONS = {
-    "sum": (np.sum, check_numbers, True, "What the elements of `x` add up to"),
-    "average": (np.mean, check_numbers, False, "The mean of the elements of `x`"),
-    "max": (np.max, check_numbers, False, "The largest of the elements of `x`"),
-    "min": (np.min, check_numbers, False, "The smallest of the elements of `x`"),
-    "any": (np.any, check_truth, True, "Whether any of the elements of `x` is true"),
-    "all": (np.all, check_truth, True, "Whether all of the elements of `x` are true"),
-}
-for _name, (_function, _check, _of_none, _doc) in _REDUCTIONS.items():
-    _members = {
-        "__doc__": f"{_doc}, along `axis`: one, several, or all where there are none.",
-        "function": _function,
-        "check": _check,
-        "of_none": _of_none,
-    }
-    operation(_name, X)(type(_name, (_Reduction,), _members))

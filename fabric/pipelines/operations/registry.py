@@ -91,7 +91,8 @@ class Operation:
         made = self._made(arguments)
         given = [self._typed_input(each, inputs, made) for each in self.inputs]
         try:
-            return self._named(made.typed(*given))
+            with _quietly():
+                return self._named(made.typed(*given))
         except (ValueError, TypeError, IndexError, OverflowError) as error:
             raise TypeProblem(f"{error}; it is given {_said(inputs)}") from error
 
@@ -116,7 +117,7 @@ class Operation:
                 _check(self.name, each, value, literal)
                 values.append(literal if value is None else value)
             try:
-                with np.errstate(all="ignore"):
+                with _quietly():
                     return self._named(method(*values))
             except (ValueError, TypeError, IndexError, OverflowError) as error:
                 raise InvalidRequest(
@@ -141,8 +142,6 @@ class Operation:
             if not (given or each.optional):
                 instead = " or as an argument" if each.literal else ""
                 raise TypeProblem(f"{self.name} needs '{each.name}': give it as an input{instead}")
-        if all(each.literal for each in self.inputs) and not inputs:
-            raise TypeProblem(f"{self.name} has literals only: use a constant for one of them")
 
     def _made(self, arguments: Mapping[str, Argument]) -> Any:
         for name, value in arguments.items():
@@ -153,6 +152,8 @@ class Operation:
             if not _is(value, kind):
                 wanted = self.parameters[name].kind
                 raise TypeProblem(f"argument '{name}' is {value!r}, it must be {wanted}")
+        if all(each.literal and each.name in arguments for each in self.inputs):
+            raise TypeProblem(f"{self.name} has literals only: use a constant for one of them")
         try:
             return self.made(**arguments)
         except (ValueError, TypeError) as error:
@@ -179,6 +180,11 @@ class Operation:
         except TypeProblem as problem:
             raise TypeProblem(f"'{each.name}': {problem}") from problem
         return found
+
+
+def _quietly() -> np.errstate:
+    """Numbers overflow, and are divided by zero, without a warning: what is no number is none."""
+    return np.errstate(all="ignore")
 
 
 def _check(name: str, taken: Input, value: Value | None, literal: object) -> None:

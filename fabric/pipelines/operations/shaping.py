@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fabric.core.tensors import DTYPES
 from fabric.pipelines.operations.registry import Input, X, operation
 from fabric.pipelines.types import (
     Size,
@@ -22,13 +22,12 @@ from fabric.pipelines.types import (
 from fabric.pipelines.values import Tensor
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Place = int | slice | None | type(Ellipsis)
+    from collections.abc import Sequence
 
 
-def like(x: Tensor, array: NDArray[Any]) -> Tensor:
-    """*array* with the datatype of *x*."""
+def like(x: Tensor, array: Any) -> Tensor:
+    """*array*, or one element, with the datatype of *x*."""
+    array = np.asarray(array, DTYPES[x.datatype])  # of BYTES one element is no array
     return Tensor(array, x.datatype, array.shape)
 
 
@@ -65,10 +64,8 @@ class Reshape:
         sizes = sizes_of(x)
         if sizes is None or len(known(sizes)) < len(sizes):
             return TensorType(x.datatype, tuple(Unknown() if s == -1 else s for s in self.shape))
-        shape = np.empty(0, np.bool_)  # of no elements, unless that is what it has
-        total = math.prod(known(sizes))
-        shape = np.broadcast_to(np.False_, total).reshape(self.shape)
-        return TensorType(x.datatype, shape.shape)
+        elements = np.broadcast_to(np.False_, math.prod(known(sizes)))  # which take no memory
+        return TensorType(x.datatype, elements.reshape(self.shape).shape)
 
     def run(self, x: Tensor) -> Tensor:
         return like(x, x.array.reshape(self.shape))
@@ -126,7 +123,7 @@ class Squeeze:
         return TensorType(x.datatype, (*sizes[:place], *sizes[place + 1 :]))
 
     def run(self, x: Tensor) -> Tensor:
-        return like(x, np.squeeze(x.array, self.axis))
+        return like(x, np.squeeze(x.array, place_of(self.axis, len(x.shape))))
 
 
 @operation("slice", X)
@@ -159,7 +156,7 @@ class Slice:
         return TensorType(x.datatype, tuple(shape))
 
     def run(self, x: Tensor) -> Tensor:
-        return like(x, np.asarray(x.array[self.index]))
+        return like(x, x.array[self.index])
 
 
 def _place(text: str) -> Any:
@@ -223,15 +220,15 @@ class Select:
         return TensorType(x.datatype, (*sizes[:place], *wanted, *sizes[place + 1 :]))
 
     def run(self, x: Tensor, indices: Tensor | int | tuple[int, ...]) -> Tensor:
+        place = place_of(self.axis, len(x.shape))
         if not isinstance(indices, Tensor):
-            return like(x, np.asarray(np.take(x.array, np.asarray(indices, np.int64), self.axis)))
+            return like(x, np.take(x.array, np.asarray(indices, np.int64), place))
         if indices.datatype != "BOOL":
             check_whole("indices", indices)
-            return like(x, np.asarray(np.take(x.array, indices.array, self.axis)))
-        size = x.shape[place_of(self.axis, len(x.shape))]
-        if indices.shape != (size,):
+            return like(x, np.take(x.array, indices.array, place))
+        if indices.shape != (size := x.shape[place],):
             raise ValueError(f"BOOL indices are one for each of {size}")
-        return like(x, np.compress(indices.array, x.array, self.axis))
+        return like(x, np.compress(indices.array, x.array, place))
 
 
 @operation("crop", X, Input("sizes"), Input("starts", optional=True))
@@ -240,9 +237,8 @@ class Crop:
 
     def typed(self, x: TensorType, sizes: TensorType, starts: TensorType | None) -> Type:
         had = sizes_of(x)
-        cut = next(
-            (n for n in (_count("sizes", sizes), starts and _count("starts", starts)) if n), None
-        )
+        counts = [_count("sizes", sizes), None if starts is None else _count("starts", starts)]
+        cut = next((count for count in counts if count is not None), None)
         if had is None:
             return TensorType(x.datatype)
         if cut is None:
