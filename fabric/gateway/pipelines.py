@@ -6,12 +6,13 @@ import asyncio
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fabric.core.deadlines import Deadline
 from fabric.core.errors import FabricError, InvalidRequest, Overloaded
 from fabric.core.requests import Answer, InferRequest, InferResponse
+from fabric.pipelines.calls import StepRun
 from fabric.pipelines.running import Holding, Run
 from fabric.pipelines.values import Tensor
 from fabric.wire.asking import Asking
@@ -19,14 +20,15 @@ from fabric.wire.outputs import read_typed
 from fabric.wire.parameters import conducted, remembered
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Coroutine
     from typing import Any
 
+    from fabric.core.deadlines import Deadline
     from fabric.core.tensors import Tensors
     from fabric.gateway.grpc import Parts
     from fabric.gateway.prepared import Prepared
     from fabric.gateway.view import View
-    from fabric.pipelines.calls import Called, StepRun
+    from fabric.pipelines.calls import Called
     from fabric.pipelines.values import Value, Values
     from fabric.wire.kinds import Inputs
 
@@ -81,7 +83,7 @@ class Pipelines:
         prepared, inputs = self._admit(request)
         if not prepared.pipeline.streams:
             *pieces, who = await self._infer(prepared, inputs, request, deadline)
-            yield _answer(request, b"".join(pieces), is_last=True), who
+            yield _answer(request, b"".join(pieces), is_last=True), bytes(who)
             return
         ready: asyncio.Queue[tuple[str, Value] | None] = asyncio.Queue()
         running = asyncio.create_task(self._emitting(prepared, inputs, request, deadline, ready))
@@ -98,7 +100,7 @@ class Pipelines:
             await asyncio.wait((running,))
 
     async def call(self, called: Called, request: InferRequest, deadline: Deadline) -> Values:
-        """What the pipeline gives that a step of another one calls, for which *request* was made."""
+        """What the pipeline gives that a step of another one calls, which is run for *request*."""
         prepared = self._view.prepared(called.name)
         run = self._run(prepared, request)
         called.who, called.attempts = called.name, 1

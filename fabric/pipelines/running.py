@@ -42,10 +42,19 @@ _MOST_TOLD = 256
 _THREADS = ThreadPoolExecutor(2, thread_name_prefix="fabric-pipeline")
 
 
+class Holding:
+    """Bytes of values that runs hold together."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
 class Run:
     """One run of *pipeline*, whose graph is *graph*; *emit* is told of outputs as they are there.
 
-    Unless it is *idempotent* nobody is asked where a model may have begun.
+    What it holds is counted in *holding*, too. Unless it is *idempotent* nobody is asked where a model may have begun.
     """
 
     def __init__(
@@ -55,6 +64,7 @@ class Run:
         calls: Calls,
         clock: Clock = time.monotonic,
         emit: Callable[[str, Value], None] | None = None,
+        holding: Holding | None = None,
         draw: Callable[[], float] = random.random,
         *,
         idempotent: bool = True,
@@ -72,6 +82,7 @@ class Run:
         self._calls = calls
         self._clock = clock
         self._emit = emit
+        self._holding = holding or Holding()
         self._draw = draw
         self._slots = asyncio.Semaphore(pipeline.parallel)
         self._turns = 0
@@ -94,8 +105,8 @@ class Run:
             for each in self._pipeline.inputs
         }
         scope = Scope(self._graph, values, None, deadline, trace)
-        self.held = sum(map(nbytes, inputs.values()))
         try:
+            self.hold(sum(map(nbytes, inputs.values())))
             await self._walk(scope)
             return {
                 output.name: self._found(output.name, scope, output.optional)
@@ -300,6 +311,7 @@ class Run:
             InvalidRequest: these are more than the pipeline may hold.
         """
         self.held += size
+        self._holding.bytes += size
         if self.held > self._pipeline.max_bytes and size > 0:
             raise InvalidRequest(
                 f"its values take {self.held} bytes together, and max_bytes of pipeline "
@@ -319,7 +331,7 @@ class Run:
     def _drop(self, giver: str, scope: Scope) -> None:
         given = scope.values.pop(giver)
         if not isinstance(given, Missing) and giver not in scope.items:
-            self.held -= sum(map(nbytes, given.values()))
+            self.hold(-sum(map(nbytes, given.values())))
 
     def locate(self, where: str, error: FabricError) -> None:
         """Says in *error* where it was."""
