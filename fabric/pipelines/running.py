@@ -54,7 +54,8 @@ class Holding:
 class Run:
     """One run of *pipeline*, whose graph is *graph*; *emit* is told of outputs as they are there.
 
-    What it holds is counted in *holding*, too. Unless it is *idempotent* nobody is asked where a model may have begun.
+    What it holds is counted in *holding*, too. Unless it is *idempotent* nobody is asked again
+    where a model may have begun.
     """
 
     def __init__(
