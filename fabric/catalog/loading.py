@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fabric.catalog.catalog import latest_first
-from fabric.catalog.declaring import leading
+from fabric.catalog.declared import leading
 from fabric.core.cards import Model, Specialist
 from fabric.core.errors import InvalidRequest, NotFound
 from fabric.core.pipelines import Pipeline
@@ -16,7 +16,7 @@ from fabric.core.routes import Route
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fabric.catalog.declaring import Declared
+    from fabric.catalog.declared import Declared
 
 Override = Callable[[Specialist | None, Model | None], Specialist]
 """From a specialist, None for a new one, and the model to run instead of its own, None for that

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from fabric.catalog.declaring import Action, Change, Declared, decide, differences, without
+from fabric.catalog.declared import Declared, reaching
+from fabric.catalog.declaring import Action, Change, decide, differences, without
 from fabric.core.cards import (
     Batching,
     Model,
@@ -19,7 +20,7 @@ from fabric.core.cards import (
 )
 from fabric.core.changes import Key, Kind
 from fabric.core.errors import Conflict, FabricError, InvalidRequest, NotFound
-from fabric.core.pipelines import Body, Branch, Pipeline, Step
+from fabric.core.pipelines import DEEPEST, Body, Branch, Pipeline, Step
 from fabric.core.routes import Content, Retry, Route
 from fabric.core.tensors import Signature
 from fabric.testing import pipeline, route, specialist
@@ -387,3 +388,30 @@ def test_who_reads_for_a_route_is_there_and_stays():
     circle = Route(name="r", order="scored", content=Content(input="x", encoder="r"))
     with pytest.raises(InvalidRequest, match="cycle: r -> r"):
         decide(Declared(), [], [circle], prune=False)
+
+
+def test_pipelines_call_each_other_to_a_depth():
+    """A request makes no more calls within calls than that."""
+    deep = [pipeline(f"p{at}", f"p{at + 1}") for at in range(DEEPEST - 1)]
+    last = pipeline(f"p{DEEPEST - 1}", "a")
+
+    assert decide(Declared(), [specialist("a")], [], [*deep, last])
+    with pytest.raises(InvalidRequest, match="'deeper' leads through 17 pipelines, more than the"):
+        decide(Declared(), [specialist("a")], [], [*deep, last, pipeline("deeper", "p0")])
+
+
+def test_what_leads_to_what_has_changed_is_found():
+    """Through routes and pipelines, whatever version they name."""
+    known = declared(
+        specialist("a"),
+        specialist("b"),
+        route("r", "a:1"),
+        pipeline("p", "r"),
+        pipeline("q", "p", "b"),
+        pipeline("other", "b"),
+    )
+
+    assert reaching(known, {"a"}) == {"p", "q"}
+    assert reaching(known, {"b"}) == {"q", "other"}
+    assert reaching(known, {"p"}) == {"p", "q"}
+    assert reaching(known, ()) == set()

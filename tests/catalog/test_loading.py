@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from fabric.catalog.declaring import Declared
+from fabric.catalog.declared import Declared
 from fabric.catalog.loading import loaded, unloaded
 from fabric.core.cards import Batching, Model
 from fabric.core.errors import InvalidRequest, NotFound
