@@ -178,7 +178,7 @@ class Step:
     fallback: tuple[str, ...] = ()
     """Who is called instead, in turn, where the call fails."""
     tries: int = 1
-    """Of each that is called."""
+    """Of each that is called. A try that others follow has half of the time that is left."""
     timeout: float | None = None
     """Seconds for all of the step."""
     share: float = 1.0

@@ -138,7 +138,7 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Application]:
     """An application with links to replicas and a watch of the control plane while it is used."""
     control = channel_to(settings.control)
     async with control, ReplicaPool() as pool, asyncio.TaskGroup() as tasks:
-        view, stub = View(pool, settings.region, settings.cache), CatalogServiceStub(control)
+        view, stub = _view(pool, settings), CatalogServiceStub(control)
         learning = LearningServiceStub(control)
         kept = (
             follow(stub, view.catalog, view.changed),
@@ -160,6 +160,10 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Application]:
             for task in keeping:
                 task.cancel()
             await view.close()
+
+
+def _view(pool: ReplicaPool, settings: GatewaySettings) -> View:
+    return View(pool, settings.region, settings.cache, settings.max_held_bytes)
 
 
 def _handlers(
