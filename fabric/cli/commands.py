@@ -33,6 +33,8 @@ class Resources(StrEnum):
     SPECIALISTS = "specialists"
     REPLICAS = "replicas"
     ROUTES = "routes"
+    PIPELINES = "pipelines"
+    PIPELINE = "pipeline"
     POLICIES = "policies"
     POLICY = "policy"
     HEALTH = "health"
@@ -41,6 +43,7 @@ class Resources(StrEnum):
 class Declarable(StrEnum):
     SPECIALIST = "specialist"
     ROUTE = "route"
+    PIPELINE = "pipeline"
 
 
 class Host(StrEnum):
@@ -181,7 +184,7 @@ def delete(
     server: ServerOption = _SERVER,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Take a specialist (all its versions, unless one is named) or a route out."""
+    """Take a specialist (all its versions, unless one is named), a route or a pipeline out."""
     with connected(server) as client:
         applied = client.delete(kind.value, name)
     if output is Output.TABLE:
@@ -192,7 +195,9 @@ def delete(
 
 @app.command()
 def load(
-    name: Annotated[str, typer.Argument(help="A specialist, or a route with all it leads to.")],
+    name: Annotated[
+        str, typer.Argument(help="A specialist; or a route or a pipeline with all it leads to.")
+    ],
     config: Annotated[
         str, typer.Option(help="What is to be otherwise: a model configuration in Triton's JSON.")
     ] = "",
@@ -207,12 +212,16 @@ def load(
 
 @app.command()
 def unload(
-    name: Annotated[str, typer.Argument(help="A specialist, all its versions, or a route.")],
-    dependents: Annotated[bool, typer.Option(help="Of a route: all that it leads to.")] = False,
+    name: Annotated[
+        str, typer.Argument(help="A specialist, all its versions, a route, or a pipeline.")
+    ],
+    dependents: Annotated[
+        bool, typer.Option(help="Of a route or a pipeline: all that it leads to.")
+    ] = False,
     server: ServerOption = _SERVER,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Drain and stop the replicas of a specialist, or a route; it stays declared."""
+    """Drain and stop the replicas of a specialist, a route, or a pipeline; it stays declared."""
     with connected(server) as client:
         client.unload(name, dependents=dependents)
     _show_loaded(name, "unloaded", output)
@@ -237,8 +246,8 @@ def get(
     server: ServerOption = _SERVER,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Show specialists, replicas, routes or policies, or one of them; or the health of all
-    specialists or of one, as a gateway sees it."""
+    """Show specialists, replicas, routes, pipelines or policies, or one of them; or the health of
+    all specialists or of one, as a gateway sees it."""
     from fabric.cli import views
 
     if kind is Resources.HEALTH:
@@ -259,7 +268,7 @@ def get(
     with connected(server) as client:
         found = (client.get(singular, name),) if name else client.list(singular)
     if output is Output.TABLE:
-        out.table(*getattr(views, kind.value)(found))
+        out.table(*getattr(views, f"{singular}s")(found))
     else:
         out.write(found[0] if name else found, output)
 
@@ -267,7 +276,7 @@ def get(
 # ------------------------------------------------------------------ asking
 @app.command()
 def infer(
-    name: Annotated[str, typer.Argument(help="A specialist or a route.")],
+    name: Annotated[str, typer.Argument(help="A specialist, a route or a pipeline.")],
     input: Annotated[
         list[str],
         typer.Option("--input", "-i", metavar="NAME=FILE.npy|JSON", help="One tensor; repeat."),

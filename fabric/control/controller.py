@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from fabric.catalog.catalog import Catalog
-    from fabric.catalog.declaring import Declared
+    from fabric.catalog.declared import Declared
     from fabric.catalog.health import Report
     from fabric.catalog.loading import Selection
     from fabric.control.ledger import Step

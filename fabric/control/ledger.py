@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fabric.catalog.catalog import Catalog, suggestion
-from fabric.catalog.declaring import Action, Declared
+from fabric.catalog.declared import Declared
+from fabric.catalog.declaring import Action
 from fabric.catalog.feed import first_revision
 from fabric.catalog.health import Report, outlived, status
 from fabric.control.store import Entry, Writes
