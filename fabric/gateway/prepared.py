@@ -128,7 +128,7 @@ class Preparing:
         return Prepared(
             pipeline,
             callees,
-            compiled(pipeline),
+            compiled(pipeline, checked.types),
             signature,
             Codec(signature, name, "", lends=True),
             {spec.name: spec.datatype for spec in signature.inputs},

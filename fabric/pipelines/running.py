@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fabric.core.deadlines import Clock, Deadline
     from fabric.core.pipelines import Pipeline, Step
     from fabric.pipelines.calls import Calls
-    from fabric.pipelines.compiling import Graph, Node, Operate
+    from fabric.pipelines.compiling import Graph, Node
     from fabric.pipelines.values import Tensor, Value, Values
 
 _LARGE = 1 << 20
@@ -183,6 +183,7 @@ class Run:
         step, called = node.step, list[Called]()
         given: Values | Missing = MISSING
         with self._watch(step, scope, called):
+            self._check_time(scope)
             if not step.when or scope.truth(node.refers[step.when]):
                 given = await self._done(node, scope, trace, called)
         self.give(node, scope, given)
@@ -194,6 +195,7 @@ class Run:
         step, scope, called = node.step, batch[0][0], list[Called]()
         parts: Sequence[Values | Missing] = [MISSING] * len(batch)
         with self._watch(step, scope, called):
+            self._check_time(scope)
             inputs, rows = joined([inputs for _, inputs in batch])
             deadline = self._deadline(step, scope)
             given = await self._asked(step, inputs, deadline, scope.trace, called)
@@ -206,8 +208,6 @@ class Run:
         """Remembers how *step* goes; if it is optional its failure is no more than that."""
         started, reason = self._clock(), ""
         try:
-            if started >= scope.deadline.at:
-                raise DeadlineExceeded("the deadline had passed before it was begun")
             yield
         except asyncio.CancelledError:
             reason = Cancelled.reason
@@ -226,7 +226,7 @@ class Run:
     ) -> Values | Missing:
         step = node.step
         if node.operate is not None:
-            return await self._operated(node.operate, scope.inputs(node))
+            return await self._operated(node, scope.inputs(node))
         deadline = self._deadline(step, scope)
         if step.call:
             inputs = scope.inputs(node)
@@ -242,6 +242,11 @@ class Run:
             return await flows.tried(self, step.first, node, within)
         return await flows.branched(self, node, within)
 
+    def _check_time(self, scope: Scope) -> None:
+        """Raises DeadlineExceeded where nothing should begin any more."""
+        if self._clock() >= scope.deadline.at:
+            raise DeadlineExceeded("the deadline had passed before it was begun")
+
     def _deadline(self, step: Step, scope: Scope) -> Deadline:
         if step.share == 1.0 and step.timeout is None:
             return scope.deadline
@@ -249,9 +254,13 @@ class Run:
         deadline = scope.deadline.within(step.share * scope.deadline.remaining(now), now)
         return deadline if step.timeout is None else deadline.within(step.timeout, now)
 
-    async def _operated(self, operate: Operate, inputs: Values | Missing) -> Values | Missing:
+    async def _operated(self, node: Node, inputs: Values | Missing) -> Values | Missing:
+        operate = node.operate
+        assert operate is not None  # noqa: S101 - as the caller knows
         if isinstance(inputs, Missing):
             return inputs
+        if node.empty is not None and () in inputs.values():
+            return node.empty
         if sum(map(nbytes, inputs.values())) > _LARGE:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(_THREADS, operate, inputs)
