@@ -79,14 +79,8 @@ async def test_who_leaves_ends_it(name):
 async def test_a_failure_ends_it(name):
     """Of somebody without whom it cannot answer: the error is theirs, and names the step."""
     calls = Nesting()
-    shape = SHAPES[name]
-    calls.functions[shape.calls] = Unavailable("all are gone")
-    if name in ("a-mixture", "the-first"):
-        calls.functions |= dict.fromkeys(
-            ("double", "triple", "failing"), Unavailable("all are gone")
-        )
-    if name == "a-cascade":
-        calls.functions["double"] = calls.functions["triple"]
+    for each in SHAPES[name].needs:
+        calls.functions[each] = Unavailable("all are gone")
     running, outputs = begun(name, calls)
     with pytest.raises(Unavailable, match=r"step '.*all are gone"):
         await outputs
