@@ -194,7 +194,15 @@ def _specs(nodes: Any, kind: str, declared: tuple[TensorSpec, ...]) -> tuple[Ten
         datatype = _DATATYPES.get(node.type.removeprefix("tensor(").removesuffix(")"))
         if datatype is not None:
             shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
-            specs.append(TensorSpec(name=node.name, datatype=datatype, shape=shape))
+            symbols = tuple(size if isinstance(size, str) else "" for size in node.shape)
+            specs.append(
+                TensorSpec(
+                    name=node.name,
+                    datatype=datatype,
+                    shape=shape,
+                    symbols=symbols if any(symbols) else (),
+                )
+            )
         elif kind == "input" or not names or node.name in names:
             raise Unimplemented(
                 f"{kind} '{node.name}' of the model is a {node.type}, only tensors are served: "

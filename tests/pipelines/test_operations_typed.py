@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fabric.core.errors import InvalidRequest
@@ -90,13 +90,13 @@ def inputs_of(draw, operation, arguments):
         if each.name in arguments or (each.optional and draw(st.booleans())):
             continue
         if each.name == "confidences":
-            one = tensors(st.sampled_from([(), (1,), (1, 1)]) | shapes, st.just("FP32") | datatypes)
+            sure_shape = st.just(draw(st.sampled_from([(), (1,), (1, 1)]) | shapes))
+            one = tensors(sure_shape, st.just(draw(st.just("FP32") | datatypes)))
             inputs[each.name] = tuple(draw(st.lists(one, max_size=3)))
         elif each.takes in (Takes.TENSORS, Takes.LIST):
-            same = tensors(st.just(shape), st.just(datatype))
-            inputs[each.name] = tuple(
-                draw(st.lists(same, max_size=3) | st.lists(tensors(datatypes=st.just(datatype))))
-            )
+            ragged = st.tuples(*(sizes for _ in shape))
+            same = tensors(draw(st.just(st.just(shape)) | st.just(ragged)), st.just(datatype))
+            inputs[each.name] = tuple(draw(st.lists(same, max_size=3)))
         elif each.name in ("sizes", "starts", "indices"):
             inputs[each.name] = draw(numbers)
         else:
@@ -159,7 +159,7 @@ def check_size(size, said, sizes, is_item):
 
 
 @pytest.mark.parametrize("name", sorted(OPERATIONS))
-@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=HealthCheck)
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=HealthCheck)
 @given(st.data())
 def test_what_an_operation_gives_is_of_the_type_that_it_says(name, data):
     """Whatever of its inputs is known: nothing is refused that runs, and what is known of all
@@ -171,10 +171,7 @@ def test_what_an_operation_gives_is_of_the_type_that_it_says(name, data):
     def hidden():
         return not knows_all and data.draw(st.booleans())
 
-    try:
-        types = {each: type_of(value, hidden, sizes) for each, value in inputs.items()}
-    except TypeProblem:
-        assume(False)  # a list of tensors that differ in more than their sizes
+    types = {each: type_of(value, hidden, sizes) for each, value in inputs.items()}
     found = outcome(lambda: operation.bind(arguments)(inputs))
     said = outcome(lambda: operation.typed(types, arguments))
     if isinstance(said, InvalidRequest):

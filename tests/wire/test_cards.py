@@ -86,7 +86,11 @@ def test_a_specialist_survives_the_wire():
             evidence=(cards.Evidence(metric="accuracy", value=0.97, domain="rotated"),),
             cache=cards.Caching(ttl=2.5),
             signature=tensors.Signature(
-                inputs=(tensors.TensorSpec(name="x", datatype="FP32", shape=(-1, 64)),)
+                inputs=(
+                    tensors.TensorSpec(
+                        name="x", datatype="FP32", shape=(-1, 64), symbols=("rows", "")
+                    ),
+                )
             ),
         ),
         hosting=cards.Hosting(

@@ -89,7 +89,8 @@ class WeightedMean:
         self.check(len(values))
         stacked = np.stack(arrays_of(values))
         found = np.asarray(np.average(stacked.astype(np.float64), 0, self.weights))
-        return Tensor.of(found.astype(np.mean(stacked[:, :0]).dtype))
+        whole = not np.issubdtype(stacked.dtype, np.floating)
+        return Tensor.of(found if whole else found.astype(stacked.dtype))
 
     def check(self, length: object) -> None:
         if length != len(self.weights):
