@@ -119,6 +119,7 @@ class Preparing:
         if pipeline is None:
             raise NotFound(f"Request for unknown model: '{name}' is not found")
         if not pipeline.loaded:
+            self._seen[name] = (pipeline, {})
             return Unavailable(f"pipeline '{name}' is unloaded: load it first")
         callees = {each: self._find(each) for each in pipeline.calls}
         before = self._prepared.get(name)
