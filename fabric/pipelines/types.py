@@ -20,6 +20,11 @@ T = TypeVar("T")
 class TypeProblem(InvalidRequest):
     """A value is not what is needed, or an argument is not what can be asked for."""
 
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+        """Which part of the step it is about, as `inputs.x`; empty if it is all of it."""
+
 
 class Unknown(Generic[T]):
     """A size, a datatype, a shape or a type that is not known; equal to itself alone."""
@@ -71,7 +76,10 @@ Type = TensorType | ListType | Unknown[TensorType | ListType]
 def settled(value: T | Unknown[T]) -> T | Unknown[T]:
     """What is known of *value*, or the one `Unknown` for all that are the same."""
     while isinstance(value, Unknown) and value.known is not None:
-        value = value.known
+        known = value.known
+        if isinstance(known, Unknown) and known.known is not None:
+            value.known = known.known  # so that ways do not grow long
+        value = known
     return value
 
 
@@ -178,7 +186,7 @@ def _same(one: T | Unknown[T], other: T | Unknown[T]) -> bool:
     if isinstance(one, Unknown):
         if one is not other:
             if isinstance(other, Unknown):
-                other.name = other.name or one.name
+                other.name = one.name or other.name
             one.known = other
         return True
     if isinstance(other, Unknown):

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING as REQUIRED
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from enum import Enum
 from types import MappingProxyType, UnionType
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
@@ -29,6 +28,7 @@ from fabric.core.errors import InvalidRequest
 from fabric.core.pipelines import Argument
 from fabric.pipelines.types import ListType, Type, TypeProblem, list_of, tensor_of
 from fabric.pipelines.values import MISSING, Tensor, Value, Values
+from fabric.pipelines.wiring import instead
 
 Run = Callable[[Mapping[str, Value]], Values]
 """Gives the outputs for inputs of which none is missing.
@@ -134,33 +134,38 @@ class Operation:
         taken = {each.name for each in self.inputs}
         for name in inputs:
             if name not in taken:
-                raise TypeProblem(f"{self.name} has no input '{name}'{_instead(name, taken)}")
+                raise TypeProblem(
+                    f"{self.name} has no input '{name}'{instead(name, taken)}", f"inputs.{name}"
+                )
         for each in self.inputs:
             if each.name in inputs and each.name in arguments:
-                raise TypeProblem(f"'{each.name}' is given twice: as an input and as an argument")
+                said = f"'{each.name}' is given twice: as an input and as an argument"
+                raise TypeProblem(said, f"arguments.{each.name}")
             given = each.name in inputs or (each.literal and each.name in arguments)
             if not (given or each.optional):
-                instead = " or as an argument" if each.literal else ""
-                raise TypeProblem(f"{self.name} needs '{each.name}': give it as an input{instead}")
+                way = "an input or an argument" if each.literal else "an input"
+                raise TypeProblem(f"{self.name} needs '{each.name}': give it as {way}", "inputs")
 
     def _made(self, arguments: Mapping[str, Argument]) -> Any:
         for name, value in arguments.items():
             kind = self.kinds.get(name)
             if kind is None:
-                instead = _instead(name, self.kinds)
-                raise TypeProblem(f"{self.name} has no argument '{name}'{instead}")
+                said = f"{self.name} has no argument '{name}'{instead(name, self.kinds)}"
+                raise TypeProblem(said, f"arguments.{name}")
             if not _is(value, kind):
-                wanted = self.parameters[name].kind
-                raise TypeProblem(f"argument '{name}' is {value!r}, it must be {wanted}")
+                said = f"argument '{name}' is {value!r}, it must be {self.parameters[name].kind}"
+                raise TypeProblem(said, f"arguments.{name}")
         if all(each.literal and each.name in arguments for each in self.inputs):
-            raise TypeProblem(f"{self.name} has literals only: use a constant for one of them")
+            raise TypeProblem(
+                f"{self.name} has literals only: use a constant for one of them", "arguments"
+            )
         try:
             return self.made(**arguments)
         except (ValueError, TypeError) as error:
             needed = [name for name, each in self.parameters.items() if each.default is None]
             absent = [n for n in needed if n not in arguments and not self._may_be_input(n)]
             problem = f"{self.name} needs argument '{absent[0]}'" if absent else str(error)
-            raise TypeProblem(problem) from error
+            raise TypeProblem(problem, "arguments") from error
 
     def _may_be_input(self, name: str) -> bool:
         return any(each.name == name for each in self.inputs)
@@ -178,7 +183,7 @@ class Operation:
             if each.takes is Takes.TENSORS:
                 return ListType(tensor_of(found.item), found.length)
         except TypeProblem as problem:
-            raise TypeProblem(f"'{each.name}': {problem}") from problem
+            raise TypeProblem(problem.message, f"inputs.{each.name}") from problem
         return found
 
 
@@ -211,11 +216,6 @@ def _text(value: object) -> str:
         return str(value)
     shown = ", ".join(map(_text, value[:3]))
     return f"({shown}{', …' if len(value) > 3 else ''})"
-
-
-def _instead(name: str, known: Any) -> str:
-    near = get_close_matches(name, known, 1)
-    return f": '{near[0]}'?" if near else f"; it has {', '.join(sorted(known)) or 'none'}"
 
 
 def _is(value: object, kind: Any) -> bool:
