@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ from fabric.cli.output import Output, OutputOption, ServerOption, connected, rep
 
 if TYPE_CHECKING:
     from fabric.client import Client
+    from fabric.core.runs import PipelineRun
 
 app = typer.Typer(
     name="fabric",
@@ -334,6 +336,9 @@ def explain(
     name: Annotated[
         str, typer.Argument(help="A specialist, a route, or the id of a request: `fabric_request`.")
     ],
+    svg: Annotated[
+        Path | None, typer.Option(help="Of a pipeline's run: draw its timeline into this file.")
+    ] = None,
     version: Annotated[str, typer.Option(help="Of the specialist.")] = "",
     require: RequireOption = None,
     server: ServerOption = _SERVER,
@@ -345,6 +350,9 @@ def explain(
 
     with connected(server) as client:
         if _REQUEST.fullmatch(name):
+            if (run := _run_of(client, name)) is not None:
+                _show_run(run, svg, output)
+                return
             plan = client.explain(request=name)
         else:
             plan = client.explain(name, version=version, requirements=_pairs(require, "--require"))
@@ -357,6 +365,45 @@ def explain(
                 out.console(sys.stdout).print(views.feedback(said), markup=False)
     else:
         out.write(plan, output)
+
+
+def _run_of(client: Client, request: str) -> PipelineRun | None:
+    from fabric.core.errors import NotFound
+
+    with suppress(NotFound):
+        return client.run_of(request)
+    return None
+
+
+def _show_run(run: PipelineRun, svg: Path | None, output: Output) -> None:
+    from fabric.cli import timelines
+
+    if svg is not None:
+        svg.write_text(timelines.svg(run))
+    if output is Output.TABLE:
+        failed = f", failed: {run.error}" if run.error else ""
+        out.console(sys.stdout).print(f"{run.pipeline}: {run.seconds * 1e3:.2f} ms{failed}")
+        out.table(*timelines.timeline(run))
+    else:
+        out.write(run, output)
+
+
+@app.command()
+def profile(
+    name: Annotated[str, typer.Argument(help="A pipeline.")],
+    server: ServerOption = _SERVER,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show where the time of a pipeline goes, its critical path, and what to scale."""
+    from fabric.cli import timelines
+
+    with connected(server) as client:
+        found = client.profile(name)
+    if output is Output.TABLE:
+        out.table(*timelines.profile(found))
+        out.console(sys.stdout).print(timelines.summary(found), markup=False)
+    else:
+        out.write(found, output)
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from fabric.api.catalog.v1 import card_pb2
 from fabric.api.catalog.v1 import catalog_service_pb2 as catalog_pb2
 from fabric.api.inference.v2 import extensions_pb2
 from fabric.api.inference.v2 import open_inference_pb2 as oip
-from fabric.api.pipelines.v1 import pipeline_pb2
+from fabric.api.pipelines.v1 import pipeline_pb2, pipelines_service_pb2
 from fabric.api.routing.v1 import learning_service_pb2 as learning_pb2
 from fabric.api.routing.v1 import route_pb2, routing_service_pb2
 from fabric.catalog.declaring import Action, Change
@@ -34,6 +34,7 @@ from fabric.core.decisions import Feedback, Record
 from fabric.core.errors import InvalidRequest
 from fabric.core.health import SpecialistHealth
 from fabric.core.routes import Requirements, Route
+from fabric.core.runs import PipelineRun, Profile
 from fabric.core.tensors import TensorSpec
 from fabric.wire import parameters as names
 from fabric.wire.cards import from_message, to_message
@@ -53,6 +54,7 @@ T = TypeVar("T")
 _OIP = "/inference.GRPCInferenceService/"
 _CATALOG = "/fabric.api.catalog.v1.CatalogService/"
 _ROUTING = "/fabric.api.routing.v1.RoutingService/"
+_PIPELINES = "/fabric.api.pipelines.v1.PipelinesService/"
 _LEARNING = "/fabric.api.routing.v1.LearningService/"
 _TOGETHER = 1_000
 _WHO_ANSWERED = (
@@ -62,6 +64,8 @@ _WHO_ANSWERED = (
     names.REPLICA,
     names.CONFIDENCE,
     names.MIXTURE,
+    names.PIPELINE,
+    names.STEPS,
     names.ATTEMPTS,
     names.FALLBACK,
     names.CACHED,
@@ -131,6 +135,8 @@ def _answer(response: oip.ModelInferResponse) -> Answer:
     who: dict[str, Any] = {
         name.removeprefix(names.PREFIX): said.pop(name) for name in _WHO_ANSWERED if name in said
     }
+    if "steps" in who:
+        who["steps"] = dict(each.split("=", 1) for each in who["steps"].split(",") if "=" in each)
     if "mixture" in who:
         who["mixture"] = tuple(who["mixture"].split(","))
     return Answer(
@@ -211,6 +217,33 @@ def explain(
     )
     response = routing_service_pb2.ExplainResponse
     return Call(_ROUTING + "Explain", asked, response, lambda r: from_message(r, Explanation))
+
+
+def run_of(request: str) -> Call[pipelines_service_pb2.GetRunResponse, PipelineRun]:
+    """How the run of a pipeline went, if the gateway that is asked remembers it.
+
+    Args:
+        request: `Answer.request` of its answer.
+
+    Raises:
+        NotFound: nothing is remembered under that id.
+    """
+    asked = pipelines_service_pb2.GetRunRequest(request_id=request)
+    response = pipelines_service_pb2.GetRunResponse
+    return Call(_PIPELINES + "GetRun", asked, response, lambda r: from_message(r.run, PipelineRun))
+
+
+def profile(name: str) -> Call[pipelines_service_pb2.GetProfileResponse, Profile]:
+    """Where the time of a pipeline goes, as the gateway that is asked has run it.
+
+    Raises:
+        NotFound: there is no such pipeline.
+    """
+    asked = pipelines_service_pb2.GetProfileRequest(name=name)
+    response = pipelines_service_pb2.GetProfileResponse
+    return Call(
+        _PIPELINES + "GetProfile", asked, response, lambda r: from_message(r.profile, Profile)
+    )
 
 
 def health(

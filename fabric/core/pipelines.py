@@ -18,7 +18,8 @@ from fabric.core.cards import check_name
 from fabric.core.routes import Requirements
 from fabric.core.tensors import DTYPES, TensorValue
 
-Argument = bool | int | float | str | tuple["Argument", ...]
+Scalar = bool | int | float | str
+Argument = Scalar | tuple[Scalar, ...]
 """Of a tensor operation: what is known when the pipeline is written."""
 
 _STEP = re.compile(r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?")

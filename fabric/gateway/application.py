@@ -23,6 +23,7 @@ from fabric.gateway.inference import Inference
 from fabric.gateway.intake import SMALL, Disconnected, Intake
 from fabric.gateway.mirror import channel_to, follow
 from fabric.gateway.observing import Logs, Tracing
+from fabric.gateway.profiles import Profiles
 from fabric.gateway.queries import Queries
 from fabric.gateway.records import reported
 from fabric.gateway.reflection import Reflection
@@ -185,6 +186,7 @@ def _handlers(
         ModelStatistics(view),
         memory,
         Routing(view, learning),
+        Profiles(view),
         health,
         tracing,
         Logs(),

@@ -6,13 +6,12 @@ import asyncio
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fabric.core.errors import FabricError, InvalidRequest, Overloaded
 from fabric.core.requests import Answer, InferRequest, InferResponse
-from fabric.pipelines.calls import StepRun
+from fabric.core.runs import PipelineRun
 from fabric.pipelines.running import Holding, Run
 from fabric.pipelines.values import Tensor
 from fabric.wire.asking import Asking
@@ -35,21 +34,6 @@ if TYPE_CHECKING:
 _MOST_RUNS = 1024
 """That are remembered."""
 _MOST_WHO = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineRun:
-    """How one run of a pipeline went."""
-
-    request: str
-    pipeline: str
-    began: float
-    """In seconds since 1970."""
-    seconds: float
-    error: str
-    """Its reason; empty where there was none."""
-    steps: Sequence[StepRun]
-    """In the order of their ends; the first ones, where there are many."""
 
 
 class Pipelines:
@@ -194,7 +178,12 @@ class Pipelines:
             if len(self.runs) >= _MOST_RUNS:
                 self.runs.popitem(last=False)
             self.runs[request.request] = PipelineRun(
-                request.request, request.model, began, seconds, reason, run.steps
+                request=request.request,
+                pipeline=request.model,
+                began=began,
+                seconds=seconds,
+                error=reason,
+                steps=tuple(run.steps),
             )
         return given
 

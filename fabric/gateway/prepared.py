@@ -18,7 +18,7 @@ from fabric.wire.codec import Codec
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fabric.pipelines.calls import StepRun
+    from fabric.core.runs import StepRun
 
     Find = Callable[[str], Callee | None]
 

@@ -118,6 +118,10 @@ class View:
         """Rows that one request to *name* may have at most; 0 for any number."""
         return min((size for _, size in self._called(name) if size > 1), default=0)
 
+    def answerers(self, name: str) -> list[str]:
+        """`name:version` of those who may answer *name*; none for a pipeline."""
+        return [card.key for card, _ in self._called(name)]
+
     def _changed(self) -> None:
         self.planner.forget()
         self._preparing.changed()

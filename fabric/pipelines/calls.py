@@ -1,4 +1,4 @@
-"""Who is asked by a run of a pipeline, and what is told of it afterwards."""
+"""Who is asked by a run of a pipeline."""
 
 from __future__ import annotations
 
@@ -47,21 +47,3 @@ class Calls(Protocol):
 
     def rows(self, name: str) -> int:
         """Rows that one call of *name* may have at most; 0 for any number."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepRun:
-    """How one step went, once."""
-
-    step: str
-    item: str
-    """Which of the items or rounds around it, as `3` or `3/0`; empty where there are none."""
-    started: float
-    """Seconds after the start of the run."""
-    seconds: float
-    error: str
-    """Its reason; empty where there was none."""
-    who: str
-    """Of a call: `name:version` of who answered."""
-    attempts: int
-    fallback: bool

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from fabric import telemetry
 from fabric.core.errors import Cancelled, DeadlineExceeded, FabricError, InvalidRequest, Overloaded
+from fabric.core.runs import StepRun
 from fabric.pipelines import flows
-from fabric.pipelines.calls import Called, StepRun
+from fabric.pipelines.calls import Called
 from fabric.pipelines.scopes import Scope, tensors
 from fabric.pipelines.spreading import Together, joined, split
 from fabric.pipelines.values import MISSING, Missing, nbytes
@@ -54,7 +55,8 @@ class Holding:
 class Run:
     """One run of *pipeline*, whose graph is *graph*; *emit* is told of outputs as they are there.
 
-    What it holds is counted in *holding*, too. Unless it is *idempotent* nobody is asked where a model may have begun.
+    What it holds is counted in *holding*, too. Unless it is *idempotent* nobody is asked again
+    where a model may have begun.
     """
 
     def __init__(
@@ -344,15 +346,16 @@ class Run:
         if len(self.steps) >= _MOST_TOLD:
             return
         now = self._clock()
-        times = (started - self._begun, now - started)
-        if not called:
-            self.steps.append(StepRun(step.name, scope.item, *times, reason, "", 0, False))
-            return
-        last = called[-1]
+        last = called[-1] if called else None
         self.steps.append(
             StepRun(
-                *(step.name, scope.item, *times, reason, last.who),
+                step=step.name,
+                item=scope.item,
+                started=started - self._begun,
+                seconds=now - started,
+                error=reason,
+                who=last.who if last is not None else "",
                 attempts=sum(each.attempts for each in called),
-                fallback=last.fallback or last.name != step.call,
+                fallback=last is not None and (last.fallback or last.name != step.call),
             )
         )

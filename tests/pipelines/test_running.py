@@ -24,37 +24,7 @@ from fabric.core.pipelines import (
 from fabric.pipelines.compiling import compiled
 from fabric.pipelines.running import Run
 from fabric.pipelines.values import MISSING, Tensor
-
-
-class Fakes:
-    """Functions of arrays by name; who is held waits until it is let go."""
-
-    def __init__(self, **functions):
-        self.functions = functions
-        self.asked = []
-        self.under_way = 0
-        self.most = 0
-        self.limits = {}
-        self.held = asyncio.Event()
-        self.held.set()
-
-    async def call(self, called, deadline):
-        arrays = {name: value.array for name, value in called.inputs.items()}
-        self.asked.append((called.name, {n: a.tolist() for n, a in arrays.items()}))
-        self.under_way += 1
-        self.most = max(self.most, self.under_way)
-        try:
-            await asyncio.sleep(0)
-            await self.held.wait()
-            answer = self.functions[called.name.replace("-", "_")](**arrays)
-            if isinstance(answer, Exception):
-                raise answer
-            return {name: Tensor.of(np.asarray(array)) for name, array in answer.items()}
-        finally:
-            self.under_way -= 1
-
-    def rows(self, name):
-        return self.limits.get(name, 0)
+from fabric.testing import FakeCalls
 
 
 def call(name, to="", **inputs):
@@ -111,17 +81,13 @@ def half(x):
     return {"y": x / 2}
 
 
-def fails(**_):
-    return SpecialistFailed("it broke")
-
-
-def gone(**_):
-    return Unavailable("nobody is there")
+FAILS = SpecialistFailed("it broke")
+GONE = Unavailable("nobody is there")
 
 
 async def test_steps_run_in_the_order_of_what_they_take():
     """Whatever the order they are written in."""
-    fakes = Fakes(double=double, triple=lambda x: {"y": x * 3})
+    fakes = FakeCalls(double=double, triple=lambda x: {"y": x * 3})
     both = pipeline(call("triple", x="double"), call("double", x="x"), outputs={"y": "triple"})
     assert await run(both, fakes, x=[1.0]) == {"y": [6.0]}
     assert [name for name, _ in fakes.asked] == ["double", "triple"]
@@ -129,15 +95,15 @@ async def test_steps_run_in_the_order_of_what_they_take():
 
 async def test_steps_that_need_not_wait_run_at_the_same_time():
     """And who takes the values of both waits for both."""
-    fakes = Fakes(double=double, half=half)
-    steps = (call("double", x="x"), call("half", x="x"), op("sum", "add", a="double", b="half"))
+    fakes = FakeCalls(double=double, half=half)
+    steps = (call("double", x="x"), call("half", x="x"), op("sum", "add", x="double", y="half"))
     assert await run(pipeline(*steps), fakes, x=[4.0]) == {"y": [10.0]}
     assert fakes.most == 2
 
 
 async def test_what_no_output_needs_is_not_run():
     """It could only cost."""
-    fakes = Fakes(double=double, half=half)
+    fakes = FakeCalls(double=double, half=half)
     asked = pipeline(call("double", x="x"), call("half", x="x"), outputs={"y": "double"})
     assert await run(asked, fakes, x=[1.0]) == {"y": [2.0]}
     assert [name for name, _ in fakes.asked] == ["double"]
@@ -145,14 +111,14 @@ async def test_what_no_output_needs_is_not_run():
 
 async def test_the_first_error_ends_everything():
     """It names the step, and nobody works on."""
-    fakes = Fakes(slow=double, broken=fails)
-    fakes.held.clear()
-    steps = (call("slow", x="x"), call("broken", x="x"), op("sum", "add", a="slow", b="broken"))
+    fakes = FakeCalls(slow=double, broken=FAILS)
+    fakes.go.clear()
+    steps = (call("slow", x="x"), call("broken", x="x"), op("sum", "add", x="slow", y="broken"))
     running = asyncio.create_task(run(pipeline(*steps), fakes, x=[1.0]))
     while fakes.under_way < 2:
         await asyncio.sleep(0)
-    fakes.functions["slow"] = fails
-    fakes.held.set()
+    fakes.functions["slow"] = FAILS
+    fakes.go.set()
     with pytest.raises(SpecialistFailed, match=r"^step '(slow|broken)': it broke$"):
         await running
     assert fakes.under_way == 0
@@ -160,9 +126,9 @@ async def test_the_first_error_ends_everything():
 
 async def test_who_leaves_cancels_everything():
     """At once, and before it goes on."""
-    fakes = Fakes(double=double, half=half)
-    fakes.held.clear()
-    steps = (call("double", x="x"), call("half", x="x"), op("sum", "add", a="double", b="half"))
+    fakes = FakeCalls(double=double, half=half)
+    fakes.go.clear()
+    steps = (call("double", x="x"), call("half", x="x"), op("sum", "add", x="double", y="half"))
     running = asyncio.create_task(run(pipeline(*steps), fakes, x=[1.0]))
     while fakes.under_way < 2:
         await asyncio.sleep(0)
@@ -185,17 +151,17 @@ BRANCH = Step(
 @pytest.mark.parametrize(("x", "y", "who"), [(1.0, 2.0, "double"), (8.0, 4.0, "half")])
 async def test_a_branch_runs_one_body(x, y, who):
     """That of its case, or the one for all others."""
-    fakes = Fakes(double=double, half=half)
-    branch = pipeline(op("small", "less", {"b": 5}, a="x"), BRANCH)
+    fakes = FakeCalls(double=double, half=half)
+    branch = pipeline(op("small", "less", {"y": 5}, x="x"), BRANCH)
     assert await run(branch, fakes, x=[x]) == {"y": [y]}
     assert [name for name, _ in fakes.asked] == [who]
 
 
 async def test_what_is_skipped_is_missing():
     """And so is what is made of it, but for lists, which go without it."""
-    fakes = Fakes(double=double, half=half)
+    fakes = FakeCalls(double=double, half=half)
     steps = (
-        op("small", "less", {"b": 5}, a="x"),
+        op("small", "less", {"y": 5}, x="x"),
         call("double", x="x", with_when="small"),
         call("half", x="double"),
         op("first", "default", values=["half", "x"]),
@@ -207,7 +173,7 @@ async def test_what_is_skipped_is_missing():
 
 async def test_an_optional_step_may_fail():
     """A required output that is missing for it says why."""
-    fakes = Fakes(broken=fails)
+    fakes = FakeCalls(broken=FAILS)
     broken = call("broken", x="x", with_optional=True)
     assert await run(pipeline(broken, optional=("y",)), fakes, x=[1.0]) == {"y": None}
     with pytest.raises(SpecialistFailed, match="output 'y' is missing: step 'broken' failed: it b"):
@@ -221,7 +187,7 @@ def each(call_, batch=False, **said):
 
 async def test_each_row_is_a_call():
     """So many at the same time, and the results in the order of the rows."""
-    fakes = Fakes(double=double)
+    fakes = FakeCalls(double=double)
     rows = pipeline(each(call("double", x="row"), parallel=3), op("y", "concat", values=["all"]))
     assert await run(rows, fakes, x=[[1.0], [2.0], [3.0], [4.0]]) == {
         "y": [[2.0], [4.0], [6.0], [8.0]]
@@ -232,7 +198,7 @@ async def test_each_row_is_a_call():
 
 async def test_a_batch_of_rows_is_one_call():
     """Of as many rows as the specialist takes."""
-    fakes = Fakes(double=double)
+    fakes = FakeCalls(double=double)
     rows = pipeline(each(call("double", x="row"), batch=True), op("y", "concat", values=["all"]))
     assert await run(rows, fakes, x=[[1.0], [2.0], [3.0]]) == {"y": [[2.0], [4.0], [6.0]]}
     assert [asked["x"] for _, asked in fakes.asked] == [[[1.0], [2.0], [3.0]]]
@@ -243,7 +209,7 @@ async def test_a_batch_of_rows_is_one_call():
 
 async def test_rows_of_a_ragged_list_are_batched_by_shape():
     """Those alike together, and the answers in the order of the list."""
-    fakes = Fakes(double=double, grow=lambda x: {"y": np.repeat(x, int(x[0, 0]), axis=1)})
+    fakes = FakeCalls(double=double, grow=lambda x: {"y": np.repeat(x, int(x[0, 0]), axis=1)})
     ragged = each(call("grow", x="row"))
     body = Body(steps=(call("double", x="part"),), outputs={"y": "double"})
     again = Step(name="again", each=Each(over={"part": "all"}, body=body, batch=True))
@@ -255,7 +221,13 @@ async def test_rows_of_a_ragged_list_are_batched_by_shape():
 
 async def test_an_item_that_fails_is_named():
     """By its number and its step."""
-    fakes = Fakes(picky=lambda x: fails() if x[0, 0] > 2 else double(x))
+
+    def picky(x):
+        if x[0, 0] > 2:
+            raise SpecialistFailed("it broke")
+        return double(x)
+
+    fakes = FakeCalls(picky=picky)
     rows = pipeline(each(call("picky", x="row")), op("y", "concat", values=["all"]))
     with pytest.raises(SpecialistFailed, match="step 'all': item 2: step 'picky': it broke"):
         await run(rows, fakes, x=[[1.0], [2.0], [3.0]])
@@ -263,7 +235,7 @@ async def test_an_item_that_fails_is_named():
 
 async def test_nothing_to_go_over_gives_an_empty_list():
     """Nobody is asked."""
-    fakes = Fakes()
+    fakes = FakeCalls()
     rows = pipeline(each(call("double", x="row")), outputs={"y": "all.y"})
     assert await run(rows, fakes, x=np.zeros((0, 2))) == {"y": []}
 
@@ -271,12 +243,12 @@ async def test_nothing_to_go_over_gives_an_empty_list():
 async def test_a_loop_ends_when_its_body_says_so():
     """Or after so many rounds."""
     body = Body(
-        steps=(call("double", x="v"), op("done", "less", {"b": -1}, a="v")),
+        steps=(call("double", x="v"), op("done", "less", {"y": -1}, x="v")),
         outputs={"v": "double", "done": "done"},
     )
     looped = Step(name="loop", loop=Loop(state={"v": "x"}, body=body, until="done", most=3))
     said = pipeline(looped, outputs={"y": "loop.v"})
-    fakes = Fakes(double=double)
+    fakes = FakeCalls(double=double)
     assert await run(said, fakes, x=[1.0]) == {"y": [8.0]}
     assert await run(said, fakes, x=[-2.0]) == {"y": [-4.0]}
 
@@ -284,7 +256,7 @@ async def test_a_loop_ends_when_its_body_says_so():
 def tried(*calls, sure=""):
     bodies = tuple(
         Body(
-            steps=(one, op(f"sure-{one.name}", "less", {"b": 5}, a=one.name)),
+            steps=(one, op(f"sure-{one.name}", "less", {"y": 5}, x=one.name)),
             outputs={"y": one.name, "sure": f"sure-{one.name}"},
         )
         for one in calls
@@ -296,21 +268,21 @@ def tried(*calls, sure=""):
 
 async def test_the_first_that_succeeds_answers():
     """The others are not asked; if all fail, the last failure is told."""
-    fakes = Fakes(gone=gone, double=double, half=half)
+    fakes = FakeCalls(gone=GONE, double=double, half=half)
     said = tried(call("gone", x="x"), call("double", x="x"), call("half", x="x"))
     assert await run(said, fakes, x=[4.0]) == {"y": [8.0]}
     assert [name for name, _ in fakes.asked] == ["gone", "double"]
     with pytest.raises(SpecialistFailed, match="step 'found': step 'broken': it broke"):
         await run(
             tried(call("gone", x="x"), call("broken", x="x")),
-            Fakes(gone=gone, broken=fails),
+            FakeCalls(gone=GONE, broken=FAILS),
             x=[1.0],
         )
 
 
 async def test_a_cascade_goes_on_until_somebody_is_sure():
     """And gives the last answer where nobody is."""
-    fakes = Fakes(double=double, half=half)
+    fakes = FakeCalls(double=double, half=half)
     said = tried(call("double", x="x"), call("half", x="x"), sure="sure")
     assert await run(said, fakes, x=[2.0]) == {"y": [4.0]}
     assert await run(said, fakes, x=[4.0]) == {"y": [2.0]}
@@ -319,7 +291,7 @@ async def test_a_cascade_goes_on_until_somebody_is_sure():
 
 async def test_a_call_is_tried_again_and_then_by_somebody_else():
     """As often as the step says."""
-    fakes = Fakes(gone=gone, double=double)
+    fakes = FakeCalls(gone=GONE, double=double)
     said = pipeline(call("step", "gone", x="x", with_tries=2, with_fallback=("double",)))
     assert await run(said, fakes, x=[1.0]) == {"y": [2.0]}
     assert [name for name, _ in fakes.asked] == ["gone", "gone", "double"]
@@ -327,7 +299,7 @@ async def test_a_call_is_tried_again_and_then_by_somebody_else():
 
 async def test_nothing_begins_after_the_deadline():
     """The step that would have is named."""
-    fakes = Fakes(double=double)
+    fakes = FakeCalls(double=double)
     with pytest.raises(DeadlineExceeded, match="step 'double': the deadline had passed"):
         await run(pipeline(call("double", x="x")), fakes, Deadline(0.0), x=[1.0])
     assert fakes.asked == []
@@ -335,7 +307,7 @@ async def test_nothing_begins_after_the_deadline():
 
 async def test_values_are_held_for_as_long_as_somebody_needs_them():
     """Those of a long line take no more than two of its values."""
-    fakes = Fakes(double=double)
+    fakes = FakeCalls(double=double)
     steps = [call("s0", "double", x="x")]
     steps += [call(f"s{n}", "double", x=f"s{n - 1}") for n in range(1, 20)]
     said = pipeline(*steps, max_bytes=2 * 800)
