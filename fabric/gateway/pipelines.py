@@ -92,6 +92,7 @@ class Pipelines:
 
     # ------------------------------------------------------------------ one run
     def _admit(self, request: InferRequest) -> tuple[Prepared, Inputs]:
+        self._view.check_unversioned(request.model, request.version)
         prepared = self._view.prepared(request.model)
         if request.sequence:
             raise InvalidRequest(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -29,7 +30,11 @@ class StepTally:
     runs: int = 0
     failures: int = 0
     seconds: float = 0.0
-    """Of all runs together."""
+    """Of all runs together,"""
+    failing: float = 0.0
+    """and of those that failed."""
+    last: float = 0.0
+    """When one succeeded last, on the monotonic clock."""
     latencies: Latencies = field(default_factory=Latencies)
 
 
@@ -54,6 +59,10 @@ def _add(tally: StepTally, seconds: float, reason: str) -> None:
     tally.runs += 1
     tally.failures += bool(reason)
     tally.seconds += seconds
+    if reason:
+        tally.failing += seconds
+    else:
+        tally.last = time.monotonic()
     tally.latencies.add(seconds)
 
 
@@ -110,6 +119,7 @@ class Preparing:
         if pipeline is None:
             raise NotFound(f"Request for unknown model: '{name}' is not found")
         if not pipeline.loaded:
+            self._seen[name] = (pipeline, {})
             return Unavailable(f"pipeline '{name}' is unloaded: load it first")
         callees = {each: self._find(each) for each in pipeline.calls}
         before = self._prepared.get(name)
