@@ -106,6 +106,8 @@ class Checking:
                 if not datatype_of(type_) or sizes_of(type_) is None:
                     text = "nothing it is given to says what it is: say its datatype and shape"
                     self.problem("", f"inputs.{name}", text)
+        place = {step.name: number for number, step in enumerate(pipeline.all_steps, 1)}
+        self.problems.sort(key=lambda problem: place.get(problem.step, len(place) + 1))
         return Checked(signature_of(inputs, outputs), tuple(self.problems), self.types)
 
     @property
@@ -257,8 +259,8 @@ class Checking:
         type_ = self.tensor(given.type, step, key)
         if datatype_of(type_) not in ("BOOL", ""):
             self.problem(step, key, f"it is {type_}, and BOOL is needed: compare it")
-        elif not datatype_of(type_):
-            unify(type_, TensorType("BOOL"))
+            return
+        unify(type_, TensorType("BOOL"))
         self.one(type_, step, key)
 
     def one(self, type_: TensorType, step: str, key: str) -> None:
