@@ -127,7 +127,7 @@ class Controller:
             declared = self._ledger.declared
             decision = decide(declared, specialists, routes, pipelines, prune=prune)
             self._ledger.check_pinned(decision)
-            check_pipelines(declared, decision, self._ledger.entries)
+            await asyncio.to_thread(check_pipelines, declared, decision, self._ledger.entries)
             if not dry_run:
                 await self._make(self._ledger.declaring(decision))
             return Applied(decision.changes, self.catalog.revision)

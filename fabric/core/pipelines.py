@@ -251,6 +251,8 @@ KINDS = ("call", "operation", "constant", "branch", "each", "loop", "first")
 
 DEEPEST = 16
 """Bodies within bodies; Protobuf reads messages that are a hundred deep, and a body is four."""
+MOST_STEPS = 10_000
+"""Of one pipeline, those of bodies included: all that calls it waits while they are checked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,13 +318,19 @@ class Pipeline:
             raise ValueError(f"timeout is {self.timeout}, it is above zero seconds")
         if min(self.parallel, self.max_bytes) < 1:
             raise ValueError("parallel and max_bytes are at least 1")
-        within = self.steps
+        within, count = self.steps, len(self.steps)
         for _ in range(DEEPEST + 1):
             within = tuple(s for each in within for b in each.bodies.values() for s in b.steps)
+            count += len(within)
         if within:
             raise ValueError(
                 f"steps of pipeline {self.name!r} are more than {DEEPEST} bodies deep: make "
                 "pipelines of the inner ones, and call them"
+            )
+        if count > MOST_STEPS:
+            raise ValueError(
+                f"pipeline {self.name!r} has {count} steps, of {MOST_STEPS} at most: make several, "
+                "which call each other"
             )
 
     @property

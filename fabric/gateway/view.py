@@ -207,19 +207,28 @@ class View:
 
     def why_not(self, pipeline: str) -> str:
         """Why *pipeline* cannot be run; empty where it can."""
+        return self._why_not(pipeline, {})
+
+    def _why_not(self, pipeline: str, served: dict[str, bool]) -> str:
+        """What `why_not` says; *served* are those that were looked at on the way."""
         try:
             steps = self.prepared(pipeline).pipeline.steps
         except FabricError as error:
             return error.message
-        absent = lacking(steps, self._is_served)
+        absent = lacking(steps, lambda named: self._is_served(named, served))
         return f"pipeline '{pipeline}' is not ready: '{absent}' is not" if absent else ""
 
-    def _is_served(self, named: str) -> bool:
-        name, _, version = named.partition(":")
-        try:
-            return self.can_serve(name, version)
-        except NotFound:
-            return False
+    def _is_served(self, named: str, served: dict[str, bool]) -> bool:
+        if named not in served:
+            name, _, version = named.partition(":")
+            if named in self.catalog.pipelines:
+                served[named] = not self._why_not(named, served)
+            else:
+                try:
+                    served[named] = self.can_serve(name, version)
+                except NotFound:
+                    served[named] = False
+        return served[named]
 
     def health(self, name: str) -> list[SpecialistHealth]:
         """How the versions of the specialist *name* fare, or all specialists if it is empty.

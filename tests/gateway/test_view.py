@@ -11,6 +11,7 @@ from fabric.core.cards import Caching, Replicas
 from fabric.core.changes import Changes, Hosted, Key, Kind
 from fabric.core.deadlines import NEVER
 from fabric.core.errors import InvalidRequest, NotFound, Unavailable
+from fabric.core.pipelines import DEEPEST
 from fabric.core.replicas import Status
 from fabric.core.requests import InferRequest
 from fabric.core.routes import Preferences, Route
@@ -205,6 +206,15 @@ def test_a_pipeline_whose_values_do_not_fit_cannot_be_run(view):
         view.prepared("p")
     change(view, typed("a"))
     assert view.can_serve("p", "")
+
+
+def test_who_is_called_often_is_looked_at_once(view):
+    """Whether a pipeline can be run is told soon, however many ways lead to whom it calls."""
+    deep = [pipeline(f"p{at}", *[f"p{at + 1}"] * 8) for at in range(DEEPEST - 1)]
+    change(view, typed("a"), *deep, pipeline(f"p{DEEPEST - 1}", "a"))
+    assert not view.can_serve("p0", "")
+    change(view, replica("x", "a:1"))
+    assert view.can_serve("p0", "")
 
 
 def test_every_model_can_be_served_once_every_pipeline_can_be_run(view):

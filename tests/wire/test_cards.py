@@ -256,6 +256,19 @@ def test_an_argument_that_says_nothing_is_refused():
         from_message(message, pipelines.Step)
 
 
+def test_a_pipeline_has_so_many_steps():
+    """Those of bodies count: what is checked while others wait has an end."""
+    most = pipelines.MOST_STEPS
+    steps = tuple(pipelines.Step(name=f"s{at}", call="a") for at in range(most))
+    body = pipelines.Body(steps=steps, outputs={"y": "s0.y"})
+    outer = pipelines.Step(name="each", each=pipelines.Each(over={"x": "x"}, body=body))
+    out = (pipelines.PipelineOutput(name="y", source="s0.y"),)
+
+    assert len(pipelines.Pipeline(name="p", steps=steps, outputs=out).steps) == most
+    with pytest.raises(ValueError, match="pipeline 'p' has 10001 steps, of 10000 at most: make se"):
+        pipelines.Pipeline(name="p", steps=(outer,), outputs=out)
+
+
 def test_bodies_are_as_deep_as_can_be_read():
     """What is declared arrives; what is deeper is refused before it leaves."""
     step = pipelines.Step(name="s", call="a", inputs={"x": pipelines.Source(values=("x",))})
