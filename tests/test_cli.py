@@ -211,6 +211,28 @@ async def test_without_pruning_chains_may_name_what_runs(fabric, gateway, portfo
     assert "nothing is named 'digits'" in shown.stderr
 
 
+async def test_pipelines_are_applied_with_the_rest(fabric, gateway, portfolio):
+    """As the graphs that the file has; they may call what runs where nothing is taken out."""
+    portfolio.write_text(
+        """
+        specialists: [{name: rotated, model: m.onnx}]
+        pipelines:
+        - name: new
+          inputs: [{name: x, datatype: FP32, shape: [n]}]
+          steps:
+          - {name: first, call: rotated, inputs: {x: x}}
+          - {name: then, call: digits, inputs: {x: first.y}}
+          - {name: last, call: page, inputs: {image: then.y}}
+          outputs: {y: last.y}
+        """
+    )
+    shown = await fabric("apply", "-f", portfolio, "--no-prune")
+    assert shown.exit_code == 0, shown.stderr
+    (sent,) = gateway.requests[-1].pipelines
+    assert [step.call for step in sent.steps] == ["rotated", "digits", "page"]
+    assert (await fabric("apply", "-f", portfolio)).exit_code == 1
+
+
 @pytest.mark.parametrize(
     ("kind", "cells"),
     [

@@ -141,7 +141,7 @@ def apply(
 
     with connected(server) as client:
         portfolio = load(file, known=() if prune else _known(client))
-        declared = (portfolio.specialists, portfolio.routes)
+        declared = (portfolio.specialists, portfolio.routes, portfolio.pipelines)
         planned = client.apply(*declared, prune=prune, dry_run=True)
         changing = [change for change in planned.changes if change.action is not Action.NONE]
         if output is Output.TABLE:
@@ -158,8 +158,8 @@ def apply(
 
 def _known(client: Client) -> list[str]:
     specialists: Any = client.list("specialist")
-    routes: Any = client.list("route")
-    return [*(s.specialist.key for s in specialists), *(route.name for route in routes)]
+    others: Any = (*client.list("route"), *client.list("pipeline"))
+    return [*(s.specialist.key for s in specialists), *(each.name for each in others)]
 
 
 def _confirm(yes: bool, deletes: bool) -> None:
