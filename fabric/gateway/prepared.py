@@ -16,9 +16,9 @@ from fabric.pipelines.compiling import Graph, compiled
 from fabric.wire.codec import Codec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from fabric.core.runs import StepRun
+    from fabric.pipelines.running import Run
 
     Find = Callable[[str], Callee | None]
 
@@ -45,10 +45,12 @@ class Tally:
         self.whole = StepTally()
         self.steps: dict[str, StepTally] = {}
 
-    def add(self, steps: Sequence[StepRun], seconds: float, reason: str) -> None:
-        """One run took *seconds*, and failed unless *reason* is empty."""
-        _add(self.whole, seconds, reason)
-        for each in steps:
+    def add(self, run: Run) -> None:
+        """*run* has ended."""
+        _add(self.whole, run.seconds, run.error)
+        for each in run.steps:
+            if "/" in each.step:
+                continue  # it is another pipeline's
             tally = self.steps.get(each.step)
             if tally is None:
                 tally = self.steps[each.step] = StepTally()

@@ -11,6 +11,7 @@ import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fabric import telemetry
@@ -77,6 +78,10 @@ class Run:
         """Bytes of values that somebody still needs."""
         self.steps: list[StepRun] = []
         """How they went, in the order of their ends; the first ones, where there are many."""
+        self.seconds = 0.0
+        """That it took."""
+        self.error = Cancelled.reason
+        """Its reason; empty where there was none."""
         self.lost: dict[str, FabricError] = {}
         """Why optional steps failed, by name."""
         self._pipeline = pipeline
@@ -110,11 +115,18 @@ class Run:
         try:
             self.hold(sum(map(nbytes, inputs.values())))
             await self._walk(scope)
-            return {
+            outputs = {
                 output.name: self._found(output.name, scope, output.optional)
                 for output in self._pipeline.outputs
             }
+        except FabricError as error:
+            self.error = error.reason
+            raise
+        else:
+            self.error = ""
+            return outputs
         finally:
+            self.seconds = self._clock() - self._begun
             self.leave(scope)
 
     def _found(self, name: str, scope: Scope, may_lack: bool) -> Value:
@@ -356,6 +368,10 @@ class Run:
             return
         now = self._clock()
         last = called[-1] if called else None
+        inner = last.steps if last is not None else ()
+        for each in inner[: _MOST_TOLD - len(self.steps) - 1]:
+            begun = each.started + started - self._begun
+            self.steps.append(replace(each, step=f"{step.name}/{each.step}", started=begun))
         self.steps.append(
             StepRun(
                 step=step.name,
