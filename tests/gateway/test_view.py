@@ -188,7 +188,7 @@ def test_a_pipeline_can_be_run_while_all_that_it_calls_can_be_served(view):
     change(view, replica("y", "b:1"))
     assert view.can_serve("p", "")
     assert view.why_not("p") == ""
-    with pytest.raises(NotFound, match="'p' version 1 is not found; it is a pipeline, and pipelin"):
+    with pytest.raises(NotFound, match="'p' version 1 is not found; it is a pipeline"):
         view.can_serve("p", "1")
     change(view, pipeline("p", "a:1", "inner", loaded=False))
     assert not view.can_serve("p", "")
