@@ -261,8 +261,8 @@ class Fabric:
             return
         self._progress("portfolio", "applying")
         async with AsyncClient(self._control) as control:
-            declared = (self._portfolio.specialists, self._portfolio.routes)
-            await control.apply(*declared, prune=True)
+            said = self._portfolio
+            await control.apply(said.specialists, said.routes, said.pipelines, prune=True)
         self._progress("portfolio", "applied")
 
     @property

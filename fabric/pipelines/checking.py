@@ -106,6 +106,8 @@ class Checking:
                 if not datatype_of(type_) or sizes_of(type_) is None:
                     text = "nothing it is given to says what it is: say its datatype and shape"
                     self.problem("", f"inputs.{name}", text)
+        place = {step.name: number for number, step in enumerate(pipeline.all_steps, 1)}
+        self.problems.sort(key=lambda problem: place.get(problem.step, len(place) + 1))
         return Checked(signature_of(inputs, outputs), tuple(self.problems), self.types)
 
     @property
@@ -240,8 +242,9 @@ class Checking:
             item = Unknown()
         known = [each for each in lengths if isinstance(each, int)]
         length: Size = sum(known) if len(known) == len(lengths) else Unknown()
-        is_there = any(not each.missing for each in given)
-        return Given(ListType(item, length), "" if is_there or not given else given[0].missing)
+        # Of several one is there, or else the run says why none is: that depends on the request.
+        missing = given[0].missing if len(given) == 1 else ""
+        return Given(ListType(item, length), missing)
 
     def tensor(self, type_: Type, step: str, key: str) -> TensorType:
         """*type_*, or any tensor where that is none, which is a problem."""
@@ -256,8 +259,8 @@ class Checking:
         type_ = self.tensor(given.type, step, key)
         if datatype_of(type_) not in ("BOOL", ""):
             self.problem(step, key, f"it is {type_}, and BOOL is needed: compare it")
-        elif not datatype_of(type_):
-            unify(type_, TensorType("BOOL"))
+            return
+        unify(type_, TensorType("BOOL"))
         self.one(type_, step, key)
 
     def one(self, type_: TensorType, step: str, key: str) -> None:
