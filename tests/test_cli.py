@@ -253,6 +253,24 @@ async def test_resources_are_tables_for_people(fabric, kind, cells):
     assert line.split()[: len(cells)] == cells
 
 
+async def test_a_pipeline_is_shown_as_one_writes_it_and_drawn(fabric, tmp_path):
+    """As a portfolio file, in Python, in Graphviz's language, and as SVG."""
+    shown = {
+        form: (await fabric("get", "pipeline", "page", "-o", form)).stdout
+        for form in ("yaml", "python", "dot", "svg")
+    }
+    assert yaml.safe_load(shown["yaml"])["pipelines"][0]["steps"][0]["each"]["body"] == {
+        "steps": [{"name": "inner", "call": "digits", "inputs": {"x": "x"}}],
+        "outputs": {"y": "inner.y"},
+    }
+    assert shown["yaml"] == (await fabric("get", "pipelines", "-o", "yaml")).stdout
+    assert 'each(image, lambda x: {"y": step("digits"' in shown["python"]
+    assert shown["dot"].startswith('digraph "page" {')
+    assert shown["svg"].startswith("<svg ")
+    refused = await fabric("get", "pipelines", "-o", "svg")
+    assert (refused.exit_code, "get pipeline NAME" in refused.stderr) == (2, True)
+
+
 async def test_resources_are_data_for_programs(fabric):
     """JSON and YAML say the same, with the field names of the portfolio file."""
     as_json = await fabric("get", "specialists", "-o", "json")

@@ -14,6 +14,7 @@ from fabric.config import Portfolio, PortfolioError, load, schema, written
 from fabric.config.document import Document
 from fabric.config.pipelines import complete
 from fabric.config.portfolio import _adapter
+from fabric.core.errors import InvalidRequest
 from fabric.core.pipelines import (
     Body,
     Branch,
@@ -410,4 +411,23 @@ def test_mistakes_in_python_are_named_with_their_lines(refused, tmp_path):
             "7: pipelines[0].python: desk_a.py:7: step 'reader', inputs.boxes: step 'detector' "
             "gives no 'boxs': did you mean 'boxes'?"
         ),
+    ]
+
+
+def test_what_the_fabric_refuses_is_named_with_its_lines(write):
+    """Of steps, of a pipeline as a whole, and of neither."""
+    file = write(
+        """\
+        pipelines:
+          - name: desk
+            steps:
+              - {name: read, call: reader}
+            outputs: read
+        """
+    )
+    said = ["pipeline 'desk', step 'read', call: no", "pipeline 'desk', outputs: no", "other"]
+    with pytest.raises(InvalidRequest) as caught, load(file, ["reader"]).located():
+        raise InvalidRequest("\n".join(said))
+    assert caught.value.message.splitlines() == [
+        *(f"{file}:4: {said[0]}", f"{file}:2: {said[1]}", said[2])
     ]

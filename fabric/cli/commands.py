@@ -42,6 +42,15 @@ class Resources(StrEnum):
     HEALTH = "health"
 
 
+class Shown(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+    DOT = "dot"
+    SVG = "svg"
+    PYTHON = "python"
+
+
 class Declarable(StrEnum):
     SPECIALIST = "specialist"
     ROUTE = "route"
@@ -142,7 +151,8 @@ def apply(
     with connected(server) as client:
         portfolio = load(file, known=() if prune else _known(client))
         declared = (portfolio.specialists, portfolio.routes, portfolio.pipelines)
-        planned = client.apply(*declared, prune=prune, dry_run=True)
+        with portfolio.located():
+            planned = client.apply(*declared, prune=prune, dry_run=True)
         changing = [change for change in planned.changes if change.action is not Action.NONE]
         if output is Output.TABLE:
             _show_changes(changing)
@@ -246,33 +256,49 @@ def get(
         Path | None, typer.Option(help="Write the policy `route:N` here, as an ONNX model.")
     ] = None,
     server: ServerOption = _SERVER,
-    output: OutputOption = Output.TABLE,
+    output: Annotated[
+        Shown,
+        typer.Option(
+            "--output",
+            "-o",
+            help="How results are printed; dot, svg and python are for a pipeline.",
+        ),
+    ] = Shown.TABLE,
 ) -> None:
     """Show specialists, replicas, routes, pipelines or policies, or one of them; or the health of
     all specialists or of one, as a gateway sees it."""
     from fabric.cli import views
 
+    singular = kind.value.removesuffix("s")
+    if output in (Shown.DOT, Shown.SVG, Shown.PYTHON) and not (singular == "pipeline" and name):
+        raise typer.BadParameter(f"-o {output} is for one pipeline: `fabric get pipeline NAME`")
+    if singular == "pipeline" and output not in (Shown.TABLE, Shown.JSON):
+        from fabric.cli import pipelines
+
+        with connected(server) as client:
+            pipelines.show((client.get(singular, name),) if name else client.list(singular), output)
+        return
+    plain = Output(output.value)
     if kind is Resources.HEALTH:
         with connected(server) as client:
             health = client.health(name)
-        if output is Output.TABLE:
+        if plain is Output.TABLE:
             out.table(*views.health(health))
         else:
-            out.write(health, output)
+            out.write(health, plain)
         return
     if kind in (Resources.POLICIES, Resources.POLICY):
         with connected(server) as client:
-            learning.show(client, name, output, onnx)
+            learning.show(client, name, plain, onnx)
         return
     if onnx is not None:
         raise typer.BadParameter("--onnx is for policies")
-    singular = kind.value.removesuffix("s")
     with connected(server) as client:
         found = (client.get(singular, name),) if name else client.list(singular)
-    if output is Output.TABLE:
+    if plain is Output.TABLE:
         out.table(*getattr(views, f"{singular}s")(found))
     else:
-        out.write(found[0] if name else found, output)
+        out.write(found[0] if name else found, plain)
 
 
 # ------------------------------------------------------------------ asking

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -29,6 +31,7 @@ from fabric.config.names import (
     locate_files,
 )
 from fabric.core.cards import Card, Hosting, Model, Specialist
+from fabric.core.errors import InvalidRequest
 from fabric.core.pipelines import Pipeline
 from fabric.core.routes import ChainEntry, Route
 
@@ -40,6 +43,10 @@ if TYPE_CHECKING:
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+_NAMED = re.compile(r"pipeline '(?P<pipeline>[^']+)'(?:[:,] step '(?P<step>[^']+)')?")
+"""What a refusal begins with."""
+
+
 @dataclass(frozen=True)
 class Portfolio:
     specialists: tuple[Specialist, ...] = ()
@@ -48,6 +55,20 @@ class Portfolio:
     lines: Mapping[str, Mapping[str, str]] = field(default_factory=dict, compare=False)
     """Of each pipeline, by name, the lines of its steps, by name, as `file:line`; its own one under
     an empty name."""
+
+    @contextmanager
+    def located(self) -> Iterator[None]:
+        """A refusal of its pipelines inside says on which lines their steps are."""
+        try:
+            yield
+        except InvalidRequest as error:
+            raise InvalidRequest("\n".join(map(self._placed, error.message.split("\n")))) from error
+
+    def _placed(self, text: str) -> str:
+        named = _NAMED.match(text)
+        lines = self.lines.get(named["pipeline"], {}) if named else {}
+        line = lines.get(named["step"] or "") if named else None
+        return f"{line}: {text}" if line else text
 
 
 # ------------------------------------------------------------------ what may be written
