@@ -142,7 +142,7 @@ def _items(over: Any, body: Callable[..., Any], what: str) -> dict[str, str]:
     values = [over] if isinstance(over, Value) else list(over)
     if len(names) != len(values):
         refuse(
-            f"the body of {what} takes {len(names)} values, and {len(values)} are gone over",
+            f"the body of {what} takes {len(names)} values, and is given {len(values)}",
             start_of(body),
         )
     given = over if isinstance(over, Mapping) else dict(zip(names, values, strict=True))
@@ -275,13 +275,13 @@ def named(result: object, what: str, where: str = "", only: str = ONLY) -> dict[
     """References to what *what*, at *where*, gives as *result*, by name; *only* is the name of a
     value that comes without one."""
     if isinstance(result, Value):
-        return {only: refer(result, what)}
+        return {only: refer(result, what, where)}
     wanted = "return a value, or several by name, in a dict"
     if result is None:
         refuse(f"{what} gives nothing: {wanted}", where)
     if not isinstance(result, Mapping) or not result:
         refuse(f"{what} gives {shown(result)}: {wanted}", where)
-    return {str(name): refer(value, f"'{name}' of {what}") for name, value in result.items()}
+    return {str(name): refer(value, f"'{name}' of {what}", where) for name, value in result.items()}
 
 
 def _check_made_before(result: object, what: str) -> None:

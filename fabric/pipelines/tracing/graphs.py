@@ -11,6 +11,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
+
 from fabric.core.errors import InvalidRequest
 from fabric.core.pipelines import Step
 
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import FrameType
 
-_PACKAGE = str(Path(__file__).parent) + os.sep
+_INNER = (str(Path(__file__).parent) + os.sep, str(Path(np.__file__).parent) + os.sep)
+"""Where frames are that say nothing to the user."""
 
 
 class TracingError(InvalidRequest):
@@ -33,7 +36,7 @@ def refuse(text: str, where: str = "") -> NoReturn:
 def user_frame() -> FrameType:
     """The frame of whoever uses this package."""
     frame = sys._getframe()  # noqa: SLF001 - inspect.stack() reads every file on the way
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_INNER):
         frame = frame.f_back
     return frame
 

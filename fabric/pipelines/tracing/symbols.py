@@ -37,7 +37,8 @@ class Value:
         self._scope = scope
         self._origin = origin
 
-    def _referred(self) -> Reference:
+    def _referred(self, where: str) -> Reference:
+        """What it is referred to as, by what stands *where*."""
         return self._reference
 
     def __repr__(self) -> str:
@@ -171,12 +172,12 @@ class Outputs(Value):
         self._main = main
         """The one that is meant where there are several and none is named."""
 
-    def _referred(self) -> Reference:
+    def _referred(self, where: str) -> Reference:
         if len(self._outputs) < 2:
             return self._reference
         name, known = self._reference.giver, " and ".join(self._outputs)
         if not self._main:
-            refuse(f"step '{name}' gives {known}: say which, as in .{self._outputs[0]}")
+            refuse(f"step '{name}' gives {known}: say which, as in .{self._outputs[0]}", where)
         return Reference(name, self._main)
 
     def __getattr__(self, name: str) -> Value:
@@ -317,26 +318,29 @@ def made_within(value: object, expression: Origin) -> bool:
     return origin is not None and origin.is_within(expression)
 
 
-def refer(value: object, what: str) -> str:
-    """The reference to *value* from where is traced; *what* is to have it.
+def refer(value: object, what: str, where: str = "") -> str:
+    """The reference to *value* from where is traced; *what* is to have it, at the line *where*.
 
     Raises:
         TracingError: it is no value, or is not seen from there.
     """
     if not isinstance(value, Value):
-        refuse(f"{what} is {shown(value)}, and no value of the pipeline: write constant(…)")
-    reference = value._referred()
+        text = f"{what} is {shown(value)}, and no value of the pipeline: write constant(…)"
+        refuse(text, where)
+    reference = value._referred(where)
     for scope in Scope.now(what).around:
         if scope is value._scope:
             return str(reference)
         if reference.giver in scope.items:
             refuse(
                 f"{what} is {value!r}, which an item of the same name hides here: "
-                "give the parameter of the body another name"
+                "give the parameter of the body another name",
+                where,
             )
     return refuse(
         f"{what} is {value!r}, which is given within a body, or in another pipeline: "
-        "let the body give it"
+        "let the body give it",
+        where,
     )
 
 
