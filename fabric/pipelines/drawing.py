@@ -110,6 +110,7 @@ def _does(step: Step) -> str:
 
 def _short(value: object) -> str:
     text = str(list(value) if isinstance(value, tuple) else value)
+    text = text if text.isprintable() else repr(text)
     return text if len(text) <= 24 else f"{text[:23]}…"
 
 
@@ -239,7 +240,7 @@ def _words(graph: Graph) -> Iterator[str]:
         if node.kind == "input":
             yield f"Input {node.name}."
         elif node.kind == "output":
-            yield f"Output {node.name} is {', '.join(given)}."
+            yield f"Output {node.name} {node.does or 'is ' + ', '.join(given)}."
         else:
             yield f"Step {node.name} ({node.kind}: {node.does}){takes}."
         for title, body in node.bodies:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import builtins
 import inspect
-import json
 import keyword
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -17,8 +15,20 @@ from typing import TYPE_CHECKING, Any
 import fabric
 from fabric.core.errors import InvalidRequest
 from fabric.core.pipelines import Pipeline, PipelineInput, Reference
-from fabric.pipelines.lines import Group, around, indented, lines_of
+from fabric.pipelines.code import (
+    Group,
+    around,
+    atom,
+    docstring,
+    indented,
+    is_name,
+    lines_of,
+    nested,
+    scalar,
+    text,
+)
 from fabric.pipelines.operations import OPERATIONS
+from fabric.pipelines.operators import operator
 from fabric.pipelines.tracing.graphs import Names
 from fabric.pipelines.tracing.steps import step as _step
 from fabric.pipelines.tracing.symbols import ONLY
@@ -29,31 +39,16 @@ if TYPE_CHECKING:
 
     from fabric.core.pipelines import Body, Source, Step
     from fabric.core.tensors import TensorValue
+    from fabric.pipelines.code import Code
 
-    Code = str | Group
 
 _WIDTH = 100
-_OPERATORS = re.compile(r"^~| [-+*/&|<>=!]+ ")
+_SIZE = re.compile(r"0|-?[1-9]\d*")
 _LONGEST = 60
 """Characters of what is written where it is used, without a line of its own."""
 _RESERVED = {*fabric.__all__, *keyword.kwlist, *dir(builtins), "Annotated"}
 _WORDS = inspect.signature(_step).parameters.keys() - {"call", "inputs", "more"}
 """What cannot be the keyword of an input."""
-_COMPARISONS = {
-    "equal": "==",
-    "not_equal": "!=",
-    "less": "<",
-    "less_equal": "<=",
-    "greater": ">",
-    "greater_equal": ">=",
-}
-_LOGIC = {"logical_and": "&", "logical_or": "|"}
-_ARITHMETIC = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
-_SYMBOLS = {**_COMPARISONS, **_LOGIC, **_ARITHMETIC}
-_NUMBER = r"(0|-?[1-9]\d*)"
-_PLACE = rf"(\.\.\.|None|{_NUMBER}|{_NUMBER}?:{_NUMBER}?(:{_NUMBER})?)"
-_PLACES = re.compile(rf"{_PLACE}(, {_PLACE})*")
-"""Slices as brackets make them."""
 
 
 def source(pipeline: Pipeline) -> str:
@@ -95,7 +90,7 @@ class _Writer:
     def said(self, function: str) -> tuple[list[str], tuple[Code, ...]]:
         """The docstring, and the arguments of the decorator."""
         pipeline = self.pipeline
-        documented = _docstring(pipeline.description)
+        documented = docstring(pipeline.description)
         apart = {"inputs", "steps", "outputs"}
         said = {n: v for n, v in _differing(pipeline).items() if n not in apart}
         if documented:
@@ -140,12 +135,12 @@ class _Writer:
         return self.identifiers[key]
 
     def annotation(self, given: PipelineInput) -> Code:
-        parts: list[Code] = [_text(given.datatype)] if given.datatype else []
-        parts += [size if str(_whole(size)) == size else _text(size) for size in given.shape]
+        parts: list[Code] = [text(given.datatype)] if given.datatype else []
+        parts += [size if _SIZE.fullmatch(size) else text(size) for size in given.shape]
         if given.optional:
             parts.append("optional=True")
         if self.identifier(given.name) != given.name:
-            parts.append(f"name={_text(given.name)}")
+            parts.append(f"name={text(given.name)}")
         if not parts:
             return "Value"
         annotated = self.use("Annotated", "typing")
@@ -195,9 +190,9 @@ class _Writer:
 
     def call(self, step: Step) -> Code:
         inputs = {name: self.given(source) for name, source in step.inputs.items()}
-        parts: list[Code] = [_text(step.call)]
-        if any(not _is_name(name) or name in _WORDS for name in inputs):
-            pairs = (around(f"{_text(name)}: ", code) for name, code in inputs.items())
+        parts: list[Code] = [text(step.call)]
+        if any(not is_name(name) or name in _WORDS for name in inputs):
+            pairs = (around(f"{text(name)}: ", code) for name, code in inputs.items())
             parts.append(Group("{", tuple(pairs), "}"))
         else:
             parts += [around(f"{name}=", code) for name, code in inputs.items()]
@@ -221,45 +216,25 @@ class _Writer:
         self.use("op")
         return self.made(f"op.{kind}", step, parts, kind, imported=False)
 
-    def symbols(self, step: Step) -> Code | None:
+    def symbols(self, step: Step) -> str | None:
         """The operation as an operator, if there is one for it."""
-        kind = step.operation
-        if self.options(step, kind) or any(source.is_list for source in step.inputs.values()):
+        if self.options(step, step.operation) or any(s.is_list for s in step.inputs.values()):
             return None
-        made: str | None = None
-        values = {name: self.operand(each.values[0]) for name, each in step.inputs.items()}
-        x = values.get("x", "")
-        if kind in _SYMBOLS:
-            made = self.binary(kind, values, step.arguments)
-        elif kind == "logical_not" and values.keys() == {"x"} and not step.arguments:
-            made = f"~{x}"
-        elif kind == "slice" and values.keys() == {"x"} and step.arguments.keys() == {"at"}:
-            at = str(step.arguments["at"])
-            made = f"{x}[{at}]" if _PLACES.fullmatch(at) else None
+        values = {name: str(atom(self.value(each.values[0]))) for name, each in step.inputs.items()}
+        made = operator(step.operation, values, step.arguments)
         if made is not None:
             self.names.givers.add(step.name)
         return made
 
-    def binary(
-        self, kind: str, values: Mapping[str, str], arguments: Mapping[str, Any]
-    ) -> str | None:
-        literals = {name: each for name, each in arguments.items() if _goes_with(kind, each)}
-        if literals.keys() != arguments.keys() or {*values, *literals} != {"x", "y"}:
-            return None
-        if "x" in literals and kind in _COMPARISONS:
-            return None  # Python would turn it round
-        x, y = (values.get(name) or str(self.literal(literals[name])) for name in ("x", "y"))
-        return f"{x} {_SYMBOLS[kind]} {y}"
-
     def constant(self, step: Step, value: TensorValue) -> Code:
-        elements = [self.literal(each) for each in value.texts or value.numbers]
-        parts = [_nested(elements, value.shape)]
+        elements = [scalar(each) for each in value.texts or value.numbers]
+        parts = [nested(elements, value.shape)]
         if value.datatype != "BYTES" or not elements:
-            parts.append(_text(value.datatype))
+            parts.append(text(value.datatype))
         if 0 in value.shape:
             parts.append(around("shape=", self.literal(value.shape)))
         if value.name != ONLY:
-            parts.append(f"output={_text(value.name)}")
+            parts.append(f"output={text(value.name)}")
         return self.made("constant", step, parts, "constant")
 
     # -------------------------------------------------------------- steps with bodies
@@ -273,7 +248,7 @@ class _Writer:
         if is_plain:
             parts.append(around("then=", bodies["true"]))
         else:
-            cases = (around(f"{_text(case)}: ", code) for case, code in bodies.items())
+            cases = (around(f"{text(case)}: ", code) for case, code in bodies.items())
             parts.append(Group("{", tuple(cases), "}"))
         if last is not None:
             parts.append(around("otherwise=", last))
@@ -283,7 +258,7 @@ class _Writer:
     def first(self, step: Step, depth: int) -> tuple[list[str], Code]:
         functions, bodies = self.bodies(step, depth, is_called=True)
         sure = step.first.sure if step.first else ""
-        parts = [*bodies.values(), *([f"sure={_text(sure)}"] if sure else [])]
+        parts = [*bodies.values(), *([f"sure={text(sure)}"] if sure else [])]
         kind = "cascade" if sure else "first"
         return functions, self.made(kind, step, parts, kind)
 
@@ -293,7 +268,7 @@ class _Writer:
         values = tuple(map(self.value, items.values()))
         parts: list[Code] = [values[0] if len(values) == 1 else Group("(", values, ")")]
         if any(self.identifier(name) != name for name in items):
-            named = (around(f"{_text(n)}: ", v) for n, v in zip(items, values, strict=True))
+            named = (around(f"{text(n)}: ", v) for n, v in zip(items, values, strict=True))
             parts = [Group("{", tuple(named), "}")]
         parts += bodies.values()
         inner = step.each or step.loop
@@ -344,7 +319,7 @@ class _Writer:
         values = {name: self.value(each) for name, each in outputs.items()}
         if values.keys() == {only}:
             return values[only]
-        pairs = (around(f"{_text(name)}: ", code) for name, code in values.items())
+        pairs = (around(f"{text(name)}: ", code) for name, code in values.items())
         return Group("{", tuple(pairs), "}")
 
     def value(self, reference: str) -> Code:
@@ -352,13 +327,9 @@ class _Writer:
         giver, output = Reference.of(reference).giver, Reference.of(reference).output
         behind = ""
         if output:
-            behind = f".{output}" if _is_name(output) else f"[{_text(output)}]"
+            behind = f".{output}" if is_name(output) else f"[{text(output)}]"
         code = self.inline.get(giver) or self.identifier(giver)
-        return around("", _atom(code) if behind else code, behind)
-
-    def operand(self, reference: str) -> str:
-        """*reference* as a part of an expression with operators."""
-        return str(_atom(self.value(reference)))
+        return around("", atom(code) if behind else code, behind)
 
     def given(self, source: Source) -> Code:
         values = tuple(map(self.value, source.values))
@@ -380,7 +351,7 @@ class _Writer:
         said = {name: differing[name] for name in named if name in differing}
         parts: list[Code] = []
         if self.names.derived(derived) != step.name:
-            parts.append(f"name={_text(step.name)}")
+            parts.append(f"name={text(step.name)}")
         if step.when:
             parts.append(around("when=", self.value(step.when)))
         return [*parts, *self.keywords(said)]
@@ -399,28 +370,9 @@ class _Writer:
             last = f",{last}" if len(value) == 1 and last == ")" else last
             return Group(first, tuple(self.literal(each, brackets) for each in value), last)
         if isinstance(value, Mapping):
-            pairs = (around(f"{_text(key)}: ", self.literal(each)) for key, each in value.items())
+            pairs = (around(f"{text(key)}: ", self.literal(each)) for key, each in value.items())
             return Group("{", tuple(pairs), "}")
-        if isinstance(value, str):
-            return _text(value)
-        if isinstance(value, float) and not math.isfinite(value):
-            return f'float("{value}")'
-        return repr(value)
-
-
-def _differing(value: Any) -> dict[str, Any]:
-    """The fields of a dataclass that are not what they are unsaid."""
-
-    def default(field: Any) -> Any:
-        return field.default if field.default_factory is MISSING else field.default_factory()
-
-    said = ((field, getattr(value, field.name)) for field in fields(value))
-    return {field.name: each for field, each in said if each != default(field)}
-
-
-def _atom(code: Code) -> Code:
-    """*code*, between brackets if operators around it could take it apart."""
-    return f"({code})" if isinstance(code, str) and _OPERATORS.search(code) else code
+        return scalar(value)
 
 
 def _giver(reference: str) -> str:
@@ -454,46 +406,11 @@ def _kind(outputs: Mapping[str, str], only: str) -> str:
     return "Value" if outputs.keys() == {only} else "dict[str, Value]"
 
 
-def _docstring(text: str) -> list[str]:
-    """*text* as the docstring that is read as it; nothing where there is none."""
-    plain = text.isprintable() or all(line.isprintable() for line in text.split("\n"))
-    awkward = not plain or "\\" in text or '"' in text or inspect.cleandoc(text) != text
-    if not text or awkward:
-        return []
-    first, *others = text.split("\n")
-    return [f'"""{first}', *others, '"""'] if others else [f'"""{first}"""']
+def _differing(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass that are not what they are unsaid."""
 
+    def default(field: Any) -> Any:
+        return field.default if field.default_factory is MISSING else field.default_factory()
 
-def _nested(elements: Sequence[Code], shape: Sequence[int]) -> Code:
-    """*elements* in lists within lists; in one where sizes are 0, which lists do not show."""
-    if not shape:
-        return elements[0]
-    if 0 in shape or len(shape) == 1:
-        return Group("[", tuple(elements), "]")
-    size = len(elements) // shape[0]
-    rows = (elements[at : at + size] for at in range(0, len(elements), size))
-    return Group("[", tuple(_nested(row, shape[1:]) for row in rows), "]")
-
-
-def _goes_with(kind: str, literal: object) -> bool:
-    """Whether the operator of *kind* takes *literal*."""
-    if kind in _LOGIC:
-        return isinstance(literal, bool)
-    if kind in _ARITHMETIC:
-        return isinstance(literal, int | float) and not isinstance(literal, bool)
-    return isinstance(literal, bool | int | float | str)
-
-
-def _text(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _is_name(text: str) -> bool:
-    """Whether *text* may stand behind a dot, and as a keyword."""
-    return (
-        text.isidentifier() and text.isascii() and not (keyword.iskeyword(text) or text[0] == "_")
-    )
-
-
-def _whole(size: str) -> int | None:
-    return int(size) if size.lstrip("-").isdigit() else None
+    said = ((field, getattr(value, field.name)) for field in fields(value))
+    return {field.name: each for field, each in said if each != default(field)}
