@@ -261,8 +261,12 @@ class Fabric:
             return
         self._progress("portfolio", "applying")
         async with AsyncClient(self._control) as control:
-            declared = (self._portfolio.specialists, self._portfolio.routes)
-            await control.apply(*declared, prune=True)
+            await control.apply(
+                self._portfolio.specialists,
+                self._portfolio.routes,
+                pipelines=self._portfolio.pipelines,
+                prune=True,
+            )
         self._progress("portfolio", "applied")
 
     @property

@@ -6,6 +6,7 @@ import re
 import sys
 from contextlib import suppress
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -141,8 +142,14 @@ def apply(
 
     with connected(server) as client:
         portfolio = load(file, known=() if prune else _known(client))
-        declared = (portfolio.specialists, portfolio.routes)
-        planned = client.apply(*declared, prune=prune, dry_run=True)
+        apply = partial(
+            client.apply,
+            portfolio.specialists,
+            portfolio.routes,
+            pipelines=portfolio.pipelines,
+            prune=prune,
+        )
+        planned = apply(dry_run=True)
         changing = [change for change in planned.changes if change.action is not Action.NONE]
         if output is Output.TABLE:
             _show_changes(changing)
@@ -151,15 +158,15 @@ def apply(
                 out.write(planned, output)
             return
         _confirm(yes, any(change.action is Action.DELETE for change in changing))
-        applied = client.apply(*declared, prune=prune)
+        applied = apply()
         if output is not Output.TABLE:
             out.write(applied, output)
 
 
 def _known(client: Client) -> list[str]:
     specialists: Any = client.list("specialist")
-    routes: Any = client.list("route")
-    return [*(s.specialist.key for s in specialists), *(route.name for route in routes)]
+    others: Any = [*client.list("route"), *client.list("pipeline")]
+    return [*(s.specialist.key for s in specialists), *(each.name for each in others)]
 
 
 def _confirm(yes: bool, deletes: bool) -> None:
