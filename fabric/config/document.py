@@ -34,7 +34,7 @@ class PortfolioError(InvalidRequest):
     """All that is wrong with one portfolio file, one mistake a line."""
 
     def __init__(self, file: Path, mistakes: Collection[Mistake]) -> None:
-        ordered = sorted(set(mistakes), key=lambda mistake: (mistake.line, mistake.key))
+        ordered = sorted(dict.fromkeys(mistakes), key=lambda mistake: (mistake.line, mistake.key))
         places = ((f"{file}:{m.line}: {m.key and m.key + ': '}", m.text) for m in ordered)
         super().__init__("\n".join(place + text for place, text in places))
         self.mistakes = tuple(ordered)

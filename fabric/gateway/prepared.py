@@ -136,7 +136,8 @@ class Preparing:
             callee = callees[each]
             if is_needed and (callee is None or callee.signature is None):
                 return Unavailable(f"pipeline '{name}' is not ready: '{each}' is not known yet")
-        signature = checked.signature
+        if (signature := checked.signature) is None:
+            return Unavailable(f"pipeline '{name}' is not ready: not all that it calls is known")
         return Prepared(
             pipeline,
             callees,

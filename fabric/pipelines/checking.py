@@ -53,8 +53,8 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    signature: Signature
-    """What the pipeline takes and gives, as far as that is known."""
+    signature: Signature | None
+    """What the pipeline takes and gives; None where not all of that is known."""
     problems: tuple[Problem, ...]
     types: Mapping[str, Type]
     """Of all that is referred to, by the reference, and of outputs of steps as `step.output`."""

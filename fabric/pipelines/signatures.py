@@ -34,11 +34,14 @@ def _said_size(text: str, named: dict[str, Unknown[int]]) -> Size:
     return int(text) if text.isdecimal() else named.setdefault(text, Unknown(text))
 
 
-def signature_of(inputs: Sequence[Typed], outputs: Sequence[Typed]) -> Signature:
-    """What a pipeline with such inputs and outputs takes and gives, as far as that is known.
+def signature_of(inputs: Sequence[Typed], outputs: Sequence[Typed]) -> Signature | None:
+    """What a pipeline with such inputs and outputs takes and gives.
 
-    Those of which nobody knows the datatype, or how many dimensions they have, are left out.
+    None where nobody knows the datatype of one, or how many dimensions it has.
     """
+    for _, each, _ in (*inputs, *outputs):
+        if not datatype_of(each) or sizes_of(each) is None:
+            return None
     symbols = _symbols([each for _, each, _ in (*inputs, *outputs)])
     return Signature(inputs=_specs(inputs, symbols), outputs=_specs(outputs, symbols))
 
@@ -46,14 +49,12 @@ def signature_of(inputs: Sequence[Typed], outputs: Sequence[Typed]) -> Signature
 def _specs(typed: Iterable[Typed], symbols: dict[Size, str]) -> tuple[TensorSpec, ...]:
     specs = []
     for name, each, optional in typed:
-        datatype, sizes = datatype_of(each), sizes_of(each)
-        if not datatype or sizes is None:
-            continue
+        sizes = sizes_of(each) or ()
         names = tuple(symbols.get(size, "") for size in sizes)
         specs.append(
             TensorSpec(
                 name=name,
-                datatype=datatype,
+                datatype=datatype_of(each),
                 shape=tuple(size if isinstance(size, int) else -1 for size in sizes),
                 optional=optional,
                 symbols=names if any(names) else (),
