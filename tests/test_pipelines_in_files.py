@@ -404,12 +404,12 @@ def test_mistakes_in_python_are_named_with_their_lines(refused, tmp_path):
     text = text.partition("pipelines")[0] + "pipelines: [python: desk_a:reading]"
     assert refused(text) == [
         (
-            "7: pipelines[0].python: desk_a.py:7: step 'reader', call: nobody is declared as "
-            "'reader': declare it, or make the step optional"
-        ),
-        (
             "7: pipelines[0].python: desk_a.py:7: step 'reader', inputs.boxes: step 'detector' "
             "gives no 'boxs': did you mean 'boxes'?"
+        ),
+        (
+            "7: pipelines[0].python: desk_a.py:7: step 'reader', call: nobody is declared as "
+            "'reader': declare it, or make the step optional"
         ),
     ]
 
