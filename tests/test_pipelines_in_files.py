@@ -287,7 +287,7 @@ def test_values_that_do_not_fit_are_named_with_their_lines(refused):
                     steps:
                       - name: odd
                         call: crpo
-                        inputs: {box: boxs}
+                        inputs: {box: boxez}
                     outputs: odd
             outputs:
               crops: each
@@ -304,7 +304,7 @@ def test_values_that_do_not_fit_are_named_with_their_lines(refused):
         ),
         (
             "21: pipelines[0].steps[1].each.body.steps[0].inputs.box: there is no step "
-            "or input 'boxs': did you mean 'boxes'?"
+            "or input 'boxez': did you mean 'boxes'?"
         ),
         (
             "24: pipelines[0].outputs.crops: it is a list of a tensor of any datatype, "
@@ -344,7 +344,7 @@ PYTHON = """\
     @pipeline
     def reading(image: Value) -> Value:
         boxes = step("detector", image=image)
-        return step("reader", image=image, boxes=boxes.boxs)
+        return step("reader", image=image, boxes=boxes.boxez)
 
 
     other = 3
@@ -384,7 +384,7 @@ def test_mistakes_in_python_are_named_with_their_lines(refused, tmp_path):
         pipelines:
           - python: no-module
           - python: no_module:desk
-          - python: desk_a:raeding
+          - python: desk_a:readin
           - python: desk_a:other
             name: other
           - python: desk_b:reading
@@ -392,7 +392,7 @@ def test_mistakes_in_python_are_named_with_their_lines(refused, tmp_path):
     assert refused(text) == [
         ("8: pipelines[0].python: python is 'no-module', it must read package.module:object"),
         "9: pipelines[1].python: ModuleNotFoundError: No module named 'no_module'",
-        "10: pipelines[2].python: desk_a has no raeding: did you mean 'reading'?",
+        "10: pipelines[2].python: desk_a has no readin: did you mean 'reading'?",
         "11: pipelines[3].python: desk_a is no pipeline: other; there is reading",
         "12: pipelines[3].name: has no place beside python, which says all",
         (
@@ -405,7 +405,7 @@ def test_mistakes_in_python_are_named_with_their_lines(refused, tmp_path):
     assert refused(text) == [
         (
             "7: pipelines[0].python: desk_a.py:7: step 'reader', inputs.boxes: step 'detector' "
-            "gives no 'boxs': did you mean 'boxes'?"
+            "gives no 'boxez': did you mean 'boxes'?"
         ),
         (
             "7: pipelines[0].python: desk_a.py:7: step 'reader', call: nobody is declared as "
