@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
 import inspect
-import keyword
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -33,6 +31,7 @@ from fabric.pipelines.tracing.graphs import Names
 from fabric.pipelines.tracing.steps import step as _step
 from fabric.pipelines.tracing.symbols import ONLY
 from fabric.pipelines.wiring import begins_with, needs, needs_of, ordered, references
+from fabric.pipelines.words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,7 +45,6 @@ _WIDTH = 100
 _SIZE = re.compile(r"0|-?[1-9]\d*")
 _LONGEST = 60
 """Characters of what is written where it is used, without a line of its own."""
-_RESERVED = {*fabric.__all__, *keyword.kwlist, *dir(builtins), "Annotated"}
 _WORDS = inspect.signature(_step).parameters.keys() - {"call", "inputs", "more"}
 """What cannot be the keyword of an input."""
 
@@ -66,26 +64,27 @@ class _Writer:
         self.pipeline = pipeline
         self.names = Names(each.name for each in pipeline.inputs)
         """As they will be when what is written is traced."""
-        self.imports: dict[str, set[str]] = {"fabric": {"Value", "pipeline"}}
+        self.words = Words({"fabric": {"Value", "pipeline"}})
         self.inline: dict[str, Code] = {}
         """Steps that are written where they are used, by name."""
-        self.identifiers: dict[str, str] = {}
-        """By the names that they stand for; equal names hide each other in both forms alike."""
 
     def module(self) -> str:
         pipeline = self.pipeline
-        function = self.identifier(pipeline.name, of="function")
+        function = self.words.identifier(pipeline.name, of="function")
         parameters = tuple(
-            f"{self.identifier(each.name)}: {self.annotation(each)}" for each in pipeline.inputs
+            f"{self.words.identifier(each.name)}: {self.annotation(each)}"
+            for each in pipeline.inputs
         )
         outputs = {each.name: each.source for each in pipeline.outputs}
         body, result = self.block(pipeline.steps, outputs, ONLY, 1)
         head = Group(f"def {function}(", parameters, f") -> {_kind(outputs, ONLY)}:")
         documented, said = self.said(function)
         decorator: Code = Group("@pipeline(", said, ")") if said else "@pipeline"
+        if documented and body[:1] and body[0].startswith("def "):
+            documented.append("")
         inner = [*documented, *body, *lines_of(around("return ", result), _WIDTH - 4)]
         lines = [*lines_of(decorator, _WIDTH), *lines_of(head, _WIDTH), *indented(inner)]
-        return "\n".join([*self.imported(), "", "", *lines, ""])
+        return "\n".join([*self.words.imported(_WIDTH), "", "", *lines, ""])
 
     def said(self, function: str) -> tuple[list[str], tuple[Code, ...]]:
         """The docstring, and the arguments of the decorator."""
@@ -101,50 +100,17 @@ class _Writer:
             said["optional"] = optional
         return documented, tuple(self.keywords(said))
 
-    def imported(self) -> Iterator[str]:
-        yield from ("from __future__ import annotations", "")
-        modules = sorted(self.imports, key=lambda module: (module != "typing", module))
-        for at, module in enumerate(modules):
-            if at and modules[at - 1] == "typing":
-                yield ""
-            names = tuple(
-                sorted(self.imports[module], key=lambda name: (not name[0].isupper(), name))
-            )
-            line = f"from {module} import {', '.join(names)}"
-            if len(line) <= _WIDTH:
-                yield line
-            else:
-                yield from lines_of(Group(f"from {module} import (", names, ")"), 0)
-
-    # -------------------------------------------------------------- names
-    def use(self, name: str, module: str = "fabric") -> str:
-        """*name*, which is imported."""
-        self.imports.setdefault(module, set()).add(name)
-        return name
-
-    def identifier(self, name: str, of: str = "") -> str:
-        """What the giver *name*, or that function *of* it, is called."""
-        key = f"{name} {of}" if of else name
-        if key not in self.identifiers:
-            base = re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
-            base = f"_{base}" if base[0].isdigit() else base
-            taken = _RESERVED.union(self.identifiers.values())
-            while base in taken:
-                base += "_"
-            self.identifiers[key] = base
-        return self.identifiers[key]
-
     def annotation(self, given: PipelineInput) -> Code:
         parts: list[Code] = [text(given.datatype)] if given.datatype else []
         parts += [size if _SIZE.fullmatch(size) else text(size) for size in given.shape]
         if given.optional:
             parts.append("optional=True")
-        if self.identifier(given.name) != given.name:
+        if self.words.identifier(given.name) != given.name:
             parts.append(f"name={text(given.name)}")
         if not parts:
             return "Value"
-        annotated = self.use("Annotated", "typing")
-        return f"{annotated}[Value, {Group(self.use('tensor') + '(', tuple(parts), ')')}]"
+        annotated = self.words.use("Annotated", "typing")
+        return f"{annotated}[Value, {Group(self.words.use('tensor') + '(', tuple(parts), ')')}]"
 
     # -------------------------------------------------------------- steps
     def block(
@@ -170,7 +136,7 @@ class _Writer:
             if is_short and uses[step.name] == 1 and step.name in map(_giver, takes):
                 self.inline[step.name] = code
             else:
-                assigned = around(f"{self.identifier(step.name)} = ", code)
+                assigned = around(f"{self.words.identifier(step.name)} = ", code)
                 lines += lines_of(assigned, _WIDTH - 4 * depth)
         return lines, self.result(outputs, only)
 
@@ -213,7 +179,7 @@ class _Writer:
                 break
             parts.append(code)
         parts += [around(f"{name}=", code) for name, code in {**given, **said}.items()]
-        self.use("op")
+        self.words.use("op")
         return self.made(f"op.{kind}", step, parts, kind, imported=False)
 
     def symbols(self, step: Step) -> str | None:
@@ -267,7 +233,7 @@ class _Writer:
         functions, bodies = self.bodies(step, depth, is_called=True)
         values = tuple(map(self.value, items.values()))
         parts: list[Code] = [values[0] if len(values) == 1 else Group("(", values, ")")]
-        if any(self.identifier(name) != name for name in items):
+        if any(self.words.identifier(name) != name for name in items):
             named = (around(f"{text(n)}: ", v) for n, v in zip(items, values, strict=True))
             parts = [Group("{", tuple(named), "}")]
         parts += bodies.values()
@@ -287,7 +253,7 @@ class _Writer:
         only = items[0] if step.loop is not None and len(items) == 1 else ONLY
         for key, body in step.bodies.items():
             lines, made[key] = self.body(step, key, body, items, only, depth, is_called)
-            functions += lines
+            functions += lines[1:] if functions else lines
         return functions, made
 
     def body(
@@ -301,7 +267,7 @@ class _Writer:
         is_called: bool,
     ) -> tuple[list[str], Code]:
         self.names.items.update(items)
-        parameters = [self.identifier(item) for item in items]
+        parameters = [self.words.identifier(item) for item in items]
         head = f"lambda {', '.join(parameters)}: " if parameters else "lambda: "
         lines, result = self.block(body.steps, body.outputs, only, depth + 1)
         if not body.steps:
@@ -309,7 +275,7 @@ class _Writer:
         if not lines and len(str(result)) <= _LONGEST:
             return [], around(head, result)
         lines += lines_of(around("return ", result), _WIDTH - 4 * (depth + 1))
-        function = self.identifier(f"{step.name}_{key}", of="function")
+        function = self.words.identifier(f"{step.name}_{key}", of="function")
         typed = ", ".join(f"{name}: Value" for name in parameters)
         kind = _kind(body.outputs, only)
         return ["", f"def {function}({typed}) -> {kind}:", *indented(lines), ""], function
@@ -328,7 +294,7 @@ class _Writer:
         behind = ""
         if output:
             behind = f".{output}" if is_name(output) else f"[{text(output)}]"
-        code = self.inline.get(giver) or self.identifier(giver)
+        code = self.inline.get(giver) or self.words.identifier(giver)
         return around("", atom(code) if behind else code, behind)
 
     def given(self, source: Source) -> Code:
@@ -340,7 +306,7 @@ class _Writer:
     ) -> Group:
         """The call of *function* that makes *step*, which is then called *derived*."""
         if imported:
-            self.use(function)
+            self.words.use(function)
         code = Group(f"{function}(", (*parts, *self.options(step, derived)), ")")
         self.names.givers.add(step.name)
         return code
@@ -362,7 +328,7 @@ class _Writer:
     def literal(self, value: object, brackets: str = "[]") -> Code:
         if is_dataclass(value) and not isinstance(value, type):
             name, module = type(value).__name__, type(value).__module__
-            self.use(name, "fabric" if name in fabric.__all__ else module)
+            self.words.use(name, "fabric" if name in fabric.__all__ else module)
             said = {n: self.literal(v, "()") for n, v in _differing(value).items()}
             return Group(f"{name}(", tuple(around(f"{n}=", c) for n, c in said.items()), ")")
         if isinstance(value, tuple):
