@@ -248,7 +248,8 @@ class _Writer:
     ) -> tuple[list[str], dict[str, Code]]:
         """The functions that its bodies are, and what stands for each; functions as well where
         they need none, if that *is_called*."""
-        functions, made = [], {}
+        functions: list[str] = []
+        made: dict[str, Code] = {}
         items = tuple(begins_with(step))
         only = items[0] if step.loop is not None and len(items) == 1 else ONLY
         for key, body in step.bodies.items():
