@@ -384,7 +384,7 @@ def test_mistakes_in_python_are_named_with_their_lines(refused, tmp_path):
         pipelines:
           - python: no-module
           - python: no_module:desk
-          - python: desk_a:readin
+          - python: desk_a:readingg
           - python: desk_a:other
             name: other
           - python: desk_b:reading
@@ -392,7 +392,7 @@ def test_mistakes_in_python_are_named_with_their_lines(refused, tmp_path):
     assert refused(text) == [
         ("8: pipelines[0].python: python is 'no-module', it must read package.module:object"),
         "9: pipelines[1].python: ModuleNotFoundError: No module named 'no_module'",
-        "10: pipelines[2].python: desk_a has no readin: did you mean 'reading'?",
+        "10: pipelines[2].python: desk_a has no readingg: did you mean 'reading'?",
         "11: pipelines[3].python: desk_a is no pipeline: other; there is reading",
         "12: pipelines[3].name: has no place beside python, which says all",
         (
