@@ -161,6 +161,15 @@ class Catalog(catalog_grpc.CatalogServiceServicer):
             if self.seen.learns:
                 route |= {"order": "scored", "learning": {"mode": "apply"}}
             return catalog_pb2.ListResponse(resources=[{"route": route}])
+        if request.kind == catalog_pb2.KIND_PIPELINE:
+            inner = {"name": "inner", "call": "digits", "inputs": {"x": {"values": ["x"]}}}
+            body = {"steps": [inner], "outputs": {"y": "inner.y"}}
+            step = {"name": "rows", "each": {"over": {"x": "image"}, "body": body}}
+            output = {"name": "y", "source": "rows.y"}
+            pipeline = {"name": "page", "inputs": [{"name": "image"}], "steps": [step]}
+            return catalog_pb2.ListResponse(
+                resources=[{"pipeline": {**pipeline, "outputs": [output], "timeout": 2.5}}]
+            )
         if request.kind == catalog_pb2.KIND_POLICY:
             return catalog_pb2.ListResponse(resources=[{"policy": each} for each in POLICIES])
         replica = {"id": "r1", "specialist": "rotated", "version": "1", "address": "h:1"}

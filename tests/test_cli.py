@@ -138,6 +138,7 @@ async def test_what_is_required_travels(fabric, gateway):
         (("infer", "digits", "-i", "x=[[1]]", "--require", "d=x"), 1, "unknown parameter"),
         (("get", "models"), 2, "specialists"),
         (("get", "routes", "none"), 1, "nothing here"),
+        (("get", "pipeline", "none"), 1, "nothing here"),
         (("get", "policies", "none"), 1, "nothing here"),
         (("get", "routes", "--onnx", "x"), 2, "--onnx is for policies"),
         (("get", "policies", "--onnx", "x"), 2, "--onnx needs one policy"),
@@ -219,6 +220,7 @@ async def test_without_pruning_chains_may_name_what_runs(fabric, gateway, portfo
             "routes",
             *[["digits", "fixed", "rotated:1", ">", "general", "task=digit,", "label.team=vision"]],
         ),
+        ("pipelines", ["page", "image", "y", "2", "digits", "2.5", "s"]),
     ],
 )
 async def test_resources_are_tables_for_people(fabric, kind, cells):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ from fabric.cli.output import Output, OutputOption, ServerOption, connected, rep
 
 if TYPE_CHECKING:
     from fabric.client import Client
+    from fabric.core.runs import PipelineRun
 
 app = typer.Typer(
     name="fabric",
@@ -33,6 +35,8 @@ class Resources(StrEnum):
     SPECIALISTS = "specialists"
     REPLICAS = "replicas"
     ROUTES = "routes"
+    PIPELINES = "pipelines"
+    PIPELINE = "pipeline"
     POLICIES = "policies"
     POLICY = "policy"
     HEALTH = "health"
@@ -41,6 +45,7 @@ class Resources(StrEnum):
 class Declarable(StrEnum):
     SPECIALIST = "specialist"
     ROUTE = "route"
+    PIPELINE = "pipeline"
 
 
 class Host(StrEnum):
@@ -181,7 +186,7 @@ def delete(
     server: ServerOption = _SERVER,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Take a specialist (all its versions, unless one is named) or a route out."""
+    """Take a specialist (all its versions, unless one is named), a route or a pipeline out."""
     with connected(server) as client:
         applied = client.delete(kind.value, name)
     if output is Output.TABLE:
@@ -192,7 +197,9 @@ def delete(
 
 @app.command()
 def load(
-    name: Annotated[str, typer.Argument(help="A specialist, or a route with all it leads to.")],
+    name: Annotated[
+        str, typer.Argument(help="A specialist; or a route or a pipeline with all it leads to.")
+    ],
     config: Annotated[
         str, typer.Option(help="What is to be otherwise: a model configuration in Triton's JSON.")
     ] = "",
@@ -207,12 +214,16 @@ def load(
 
 @app.command()
 def unload(
-    name: Annotated[str, typer.Argument(help="A specialist, all its versions, or a route.")],
-    dependents: Annotated[bool, typer.Option(help="Of a route: all that it leads to.")] = False,
+    name: Annotated[
+        str, typer.Argument(help="A specialist, all its versions, a route, or a pipeline.")
+    ],
+    dependents: Annotated[
+        bool, typer.Option(help="Of a route or a pipeline: all that it leads to.")
+    ] = False,
     server: ServerOption = _SERVER,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Drain and stop the replicas of a specialist, or a route; it stays declared."""
+    """Drain and stop the replicas of a specialist, a route, or a pipeline; it stays declared."""
     with connected(server) as client:
         client.unload(name, dependents=dependents)
     _show_loaded(name, "unloaded", output)
@@ -237,8 +248,8 @@ def get(
     server: ServerOption = _SERVER,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Show specialists, replicas, routes or policies, or one of them; or the health of all
-    specialists or of one, as a gateway sees it."""
+    """Show specialists, replicas, routes, pipelines or policies, or one of them; or the health of
+    all specialists or of one, as a gateway sees it."""
     from fabric.cli import views
 
     if kind is Resources.HEALTH:
@@ -259,7 +270,7 @@ def get(
     with connected(server) as client:
         found = (client.get(singular, name),) if name else client.list(singular)
     if output is Output.TABLE:
-        out.table(*getattr(views, kind.value)(found))
+        out.table(*getattr(views, f"{singular}s")(found))
     else:
         out.write(found[0] if name else found, output)
 
@@ -267,7 +278,7 @@ def get(
 # ------------------------------------------------------------------ asking
 @app.command()
 def infer(
-    name: Annotated[str, typer.Argument(help="A specialist or a route.")],
+    name: Annotated[str, typer.Argument(help="A specialist, a route or a pipeline.")],
     input: Annotated[
         list[str],
         typer.Option("--input", "-i", metavar="NAME=FILE.npy|JSON", help="One tensor; repeat."),
@@ -325,6 +336,9 @@ def explain(
     name: Annotated[
         str, typer.Argument(help="A specialist, a route, or the id of a request: `fabric_request`.")
     ],
+    svg: Annotated[
+        Path | None, typer.Option(help="Of a pipeline's run: draw its timeline into this file.")
+    ] = None,
     version: Annotated[str, typer.Option(help="Of the specialist.")] = "",
     require: RequireOption = None,
     server: ServerOption = _SERVER,
@@ -336,6 +350,9 @@ def explain(
 
     with connected(server) as client:
         if _REQUEST.fullmatch(name):
+            if (run := _run_of(client, name)) is not None:
+                _show_run(run, svg, output)
+                return
             plan = client.explain(request=name)
         else:
             plan = client.explain(name, version=version, requirements=_pairs(require, "--require"))
@@ -348,6 +365,45 @@ def explain(
                 out.console(sys.stdout).print(views.feedback(said), markup=False)
     else:
         out.write(plan, output)
+
+
+def _run_of(client: Client, request: str) -> PipelineRun | None:
+    from fabric.core.errors import NotFound
+
+    with suppress(NotFound):
+        return client.run_of(request)
+    return None
+
+
+def _show_run(run: PipelineRun, svg: Path | None, output: Output) -> None:
+    from fabric.cli import timelines
+
+    if svg is not None:
+        svg.write_text(timelines.svg(run))
+    if output is Output.TABLE:
+        failed = f", failed: {run.error}" if run.error else ""
+        out.console(sys.stdout).print(f"{run.pipeline}: {run.seconds * 1e3:.2f} ms{failed}")
+        out.table(*timelines.timeline(run))
+    else:
+        out.write(run, output)
+
+
+@app.command()
+def profile(
+    name: Annotated[str, typer.Argument(help="A pipeline.")],
+    server: ServerOption = _SERVER,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show where the time of a pipeline goes, its critical path, and what to scale."""
+    from fabric.cli import timelines
+
+    with connected(server) as client:
+        found = client.profile(name)
+    if output is Output.TABLE:
+        out.table(*timelines.profile(found))
+        out.console(sys.stdout).print(timelines.summary(found), markup=False)
+    else:
+        out.write(found, output)
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from fabric.catalog.catalog import Catalog
-    from fabric.catalog.declaring import Declared
+    from fabric.catalog.declared import Declared
     from fabric.catalog.health import Report
     from fabric.catalog.loading import Selection
     from fabric.control.ledger import Step
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fabric.core.cards import Specialist
     from fabric.core.changes import Key, Resource
     from fabric.core.deadlines import Clock
+    from fabric.core.pipelines import Pipeline
     from fabric.core.policies import Policy
     from fabric.core.replicas import Load
     from fabric.core.routes import Route
@@ -113,14 +114,17 @@ class Controller:
         self,
         specialists: Sequence[Specialist],
         routes: Sequence[Route],
+        pipelines: Sequence[Pipeline] = (),
+        *,
         prune: bool = False,
         dry_run: bool = False,
     ) -> Applied:
-        """Declares *specialists* and *routes*, all or nothing; raises what `decide` raises, and
-        `Ledger.check_pinned`."""
+        """Declares *specialists*, *routes* and *pipelines*, all or nothing; raises what `decide`
+        raises, and `Ledger.check_pinned`."""
 
         async def work() -> Applied:
-            decision = decide(self._ledger.declared, specialists, routes, prune)
+            declared = self._ledger.declared
+            decision = decide(declared, specialists, routes, pipelines, prune=prune)
             self._ledger.check_pinned(decision)
             if not dry_run:
                 await self._make(self._ledger.declaring(decision))
@@ -134,7 +138,9 @@ class Controller:
         async def work() -> Applied:
             declared = self._ledger.declared
             selection = select(declared)
-            decision = decide(declared, selection.specialists, selection.routes, prune=False)
+            decision = decide(
+                declared, selection.specialists, selection.routes, selection.pipelines
+            )
             await self._make(self._ledger.declaring(decision))
             return Applied(decision.changes, self.catalog.revision)
 

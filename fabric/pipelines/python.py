@@ -1,0 +1,472 @@
+"""A graph as the Python that is traced to it."""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import json
+import keyword
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+import fabric
+from fabric.core.errors import InvalidRequest
+from fabric.core.pipelines import Pipeline, PipelineInput, Reference
+from fabric.pipelines.lines import Group, around, indented, lines_of
+from fabric.pipelines.operations import OPERATIONS
+from fabric.pipelines.ordering import giver_of, items_of, near, ordered, references
+from fabric.pipelines.tracing.graphs import Names
+from fabric.pipelines.tracing.steps import step as _step
+from fabric.pipelines.tracing.symbols import ONLY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from fabric.core.pipelines import Body, Source, Step
+    from fabric.core.tensors import TensorValue
+
+    Code = str | Group
+
+_WIDTH = 100
+_OPERATORS = re.compile(r"^~| [-+*/&|<>=!]+ ")
+_LONGEST = 60
+"""Characters of what is written where it is used, without a line of its own."""
+_RESERVED = {*fabric.__all__, *keyword.kwlist, *dir(builtins), "Annotated"}
+_WORDS = inspect.signature(_step).parameters.keys() - {"call", "inputs", "more"}
+"""What cannot be the keyword of an input."""
+_COMPARISONS = {
+    "equal": "==",
+    "not_equal": "!=",
+    "less": "<",
+    "less_equal": "<=",
+    "greater": ">",
+    "greater_equal": ">=",
+}
+_LOGIC = {"logical_and": "&", "logical_or": "|"}
+_ARITHMETIC = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
+_SYMBOLS = {**_COMPARISONS, **_LOGIC, **_ARITHMETIC}
+_NUMBER = r"(0|-?[1-9]\d*)"
+_PLACE = rf"(\.\.\.|None|{_NUMBER}|{_NUMBER}?:{_NUMBER}?(:{_NUMBER})?)"
+_PLACES = re.compile(rf"{_PLACE}(, {_PLACE})*")
+"""Slices as brackets make them."""
+
+
+def source(pipeline: Pipeline) -> str:
+    """The text of a module that declares *pipeline*, with its steps in an order in which each
+    comes after those that it refers to.
+
+    Raises:
+        InvalidRequest: *pipeline* has no such order, or an operation that nobody knows.
+    """
+    return _Writer(pipeline).module()
+
+
+class _Writer:
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.names = Names(each.name for each in pipeline.inputs)
+        """As they will be when what is written is traced."""
+        self.imports: dict[str, set[str]] = {"fabric": {"Value", "pipeline"}}
+        self.inline: dict[str, Code] = {}
+        """Steps that are written where they are used, by name."""
+        self.identifiers: dict[str, str] = {}
+        """By the names that they stand for; equal names hide each other in both forms alike."""
+
+    def module(self) -> str:
+        pipeline = self.pipeline
+        function = self.identifier(pipeline.name, of="function")
+        parameters = tuple(
+            f"{self.identifier(each.name)}: {self.annotation(each)}" for each in pipeline.inputs
+        )
+        outputs = {each.name: each.source for each in pipeline.outputs}
+        body, result = self.block(pipeline.steps, outputs, ONLY, 1)
+        head = Group(f"def {function}(", parameters, f") -> {_kind(outputs, ONLY)}:")
+        documented, said = self.said(function)
+        decorator: Code = Group("@pipeline(", said, ")") if said else "@pipeline"
+        inner = [*documented, *body, *lines_of(around("return ", result), _WIDTH - 4)]
+        lines = [*lines_of(decorator, _WIDTH), *lines_of(head, _WIDTH), *indented(inner)]
+        return "\n".join([*self.imported(), "", "", *lines, ""])
+
+    def said(self, function: str) -> tuple[list[str], tuple[Code, ...]]:
+        """The docstring, and the arguments of the decorator."""
+        pipeline = self.pipeline
+        documented = _docstring(pipeline.description)
+        apart = {"inputs", "steps", "outputs"}
+        said = {n: v for n, v in _differing(pipeline).items() if n not in apart}
+        if documented:
+            del said["description"]
+        if pipeline.name == function.replace("_", "-"):
+            del said["name"]
+        if optional := tuple(each.name for each in pipeline.outputs if each.optional):
+            said["optional"] = optional
+        return documented, tuple(self.keywords(said))
+
+    def imported(self) -> Iterator[str]:
+        yield from ("from __future__ import annotations", "")
+        modules = sorted(self.imports, key=lambda module: (module != "typing", module))
+        for at, module in enumerate(modules):
+            if at and modules[at - 1] == "typing":
+                yield ""
+            names = tuple(
+                sorted(self.imports[module], key=lambda name: (not name[0].isupper(), name))
+            )
+            line = f"from {module} import {', '.join(names)}"
+            if len(line) <= _WIDTH:
+                yield line
+            else:
+                yield from lines_of(Group(f"from {module} import (", names, ")"), 0)
+
+    # -------------------------------------------------------------- names
+    def use(self, name: str, module: str = "fabric") -> str:
+        """*name*, which is imported."""
+        self.imports.setdefault(module, set()).add(name)
+        return name
+
+    def identifier(self, name: str, of: str = "") -> str:
+        """What the giver *name*, or that function *of* it, is called."""
+        key = f"{name} {of}" if of else name
+        if key not in self.identifiers:
+            base = re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
+            base = f"_{base}" if base[0].isdigit() else base
+            taken = _RESERVED.union(self.identifiers.values())
+            while base in taken:
+                base += "_"
+            self.identifiers[key] = base
+        return self.identifiers[key]
+
+    def annotation(self, given: PipelineInput) -> Code:
+        parts: list[Code] = [_text(given.datatype)] if given.datatype else []
+        parts += [size if str(_whole(size)) == size else _text(size) for size in given.shape]
+        if given.optional:
+            parts.append("optional=True")
+        if self.identifier(given.name) != given.name:
+            parts.append(f"name={_text(given.name)}")
+        if not parts:
+            return "Value"
+        annotated = self.use("Annotated", "typing")
+        return f"{annotated}[Value, {Group(self.use('tensor') + '(', tuple(parts), ')')}]"
+
+    # -------------------------------------------------------------- steps
+    def block(
+        self, steps: Sequence[Step], outputs: Mapping[str, str], only: str, depth: int
+    ) -> tuple[list[str], Code]:
+        """The lines of a function that has *steps*, and the expression that it returns.
+
+        A step whose only use is in the one behind it is written there: it is traced just before
+        that one in any case.
+        """
+        lines: list[str] = []
+        uses = Counter(map(giver_of, outputs.values()))
+        uses.update(giver_of(each) for step in steps for each in references(step))
+        order = ordered(steps)
+        for step, taker in zip_longest(order, order[1:]):
+            functions, code = self.step(step, depth)
+            lines += functions[1:] if not lines or not lines[-1] else functions
+            takes = outputs.values() if taker is None else _alone(taker)
+            is_short = taker is None or len(str(code)) <= _LONGEST
+            if is_short and uses[step.name] == 1 and step.name in map(giver_of, takes):
+                self.inline[step.name] = code
+            else:
+                assigned = around(f"{self.identifier(step.name)} = ", code)
+                lines += lines_of(assigned, _WIDTH - 4 * depth)
+        return lines, self.result(outputs, only)
+
+    def step(self, step: Step, depth: int) -> tuple[list[str], Code]:
+        """The functions that its bodies are, and the expression that makes it."""
+        if step.call:
+            return [], self.call(step)
+        if step.operation:
+            return [], self.operation(step)
+        if step.constant is not None:
+            return [], self.constant(step, step.constant)
+        if step.branch is not None:
+            return self.branch(step, depth)
+        if step.first is not None:
+            return self.first(step, depth)
+        return self.again(step, depth)
+
+    def call(self, step: Step) -> Code:
+        inputs = {name: self.given(source) for name, source in step.inputs.items()}
+        parts: list[Code] = [_text(step.call)]
+        if any(not _is_name(name) or name in _WORDS for name in inputs):
+            pairs = (around(f"{_text(name)}: ", code) for name, code in inputs.items())
+            parts.append(Group("{", tuple(pairs), "}"))
+        else:
+            parts += [around(f"{name}=", code) for name, code in inputs.items()]
+        return self.made("step", step, parts, step.call.partition(":")[0])
+
+    def operation(self, step: Step) -> Code:
+        kind, known = step.operation, OPERATIONS.get(step.operation)
+        if known is None:
+            raise InvalidRequest(f"step '{step.name}': there is no operation '{kind}'")
+        if (symbols := self.symbols(step)) is not None:
+            return symbols
+        given = {name: self.given(source) for name, source in step.inputs.items()}
+        said = {name: self.literal(value) for name, value in step.arguments.items()}
+        parts: list[Code] = []
+        for each in known.inputs:
+            code = given.pop(each.name, None) or said.pop(each.name, None)
+            if code is None:
+                break
+            parts.append(code)
+        parts += [around(f"{name}=", code) for name, code in {**given, **said}.items()]
+        self.use("op")
+        return self.made(f"op.{kind}", step, parts, kind, imported=False)
+
+    def symbols(self, step: Step) -> Code | None:
+        """The operation as an operator, if there is one for it."""
+        kind = step.operation
+        if self.options(step, kind) or any(source.is_list for source in step.inputs.values()):
+            return None
+        made: str | None = None
+        values = {name: self.operand(each.values[0]) for name, each in step.inputs.items()}
+        x = values.get("x", "")
+        if kind in _SYMBOLS:
+            made = self.binary(kind, values, step.arguments)
+        elif kind == "logical_not" and values.keys() == {"x"} and not step.arguments:
+            made = f"~{x}"
+        elif kind == "slice" and values.keys() == {"x"} and step.arguments.keys() == {"at"}:
+            at = str(step.arguments["at"])
+            made = f"{x}[{at}]" if _PLACES.fullmatch(at) else None
+        if made is not None:
+            self.names.givers.add(step.name)
+        return made
+
+    def binary(
+        self, kind: str, values: Mapping[str, str], arguments: Mapping[str, Any]
+    ) -> str | None:
+        literals = {name: each for name, each in arguments.items() if _goes_with(kind, each)}
+        if literals.keys() != arguments.keys() or {*values, *literals} != {"x", "y"}:
+            return None
+        if "x" in literals and kind in _COMPARISONS:
+            return None  # Python would turn it round
+        x, y = (values.get(name) or str(self.literal(literals[name])) for name in ("x", "y"))
+        return f"{x} {_SYMBOLS[kind]} {y}"
+
+    def constant(self, step: Step, value: TensorValue) -> Code:
+        elements = [self.literal(each) for each in value.texts or value.numbers]
+        parts = [_nested(elements, value.shape)]
+        if value.datatype != "BYTES" or not elements:
+            parts.append(_text(value.datatype))
+        if 0 in value.shape:
+            parts.append(around("shape=", self.literal(value.shape)))
+        if value.name != ONLY:
+            parts.append(f"output={_text(value.name)}")
+        return self.made("constant", step, parts, "constant")
+
+    # -------------------------------------------------------------- steps with bodies
+    def branch(self, step: Step, depth: int) -> tuple[list[str], Code]:
+        branch = step.branch
+        assert branch is not None  # noqa: S101 - as was looked
+        functions, bodies = self.bodies(step, depth, is_called=False)
+        parts: list[Code] = [self.value(branch.on)]
+        last = bodies.pop("otherwise") if branch.otherwise is not None else None
+        is_plain = branch.cases.keys() == {"true"}
+        if is_plain:
+            parts.append(around("then=", bodies["true"]))
+        else:
+            cases = (around(f"{_text(case)}: ", code) for case, code in bodies.items())
+            parts.append(Group("{", tuple(cases), "}"))
+        if last is not None:
+            parts.append(around("otherwise=", last))
+        kind = "branch" if is_plain else "switch"
+        return functions, self.made(kind, step, parts, kind)
+
+    def first(self, step: Step, depth: int) -> tuple[list[str], Code]:
+        functions, bodies = self.bodies(step, depth, is_called=True)
+        sure = step.first.sure if step.first else ""
+        parts = [*bodies.values(), *([f"sure={_text(sure)}"] if sure else [])]
+        kind = "cascade" if sure else "first"
+        return functions, self.made(kind, step, parts, kind)
+
+    def again(self, step: Step, depth: int) -> tuple[list[str], Code]:
+        items = items_of(step)
+        functions, bodies = self.bodies(step, depth, is_called=True)
+        values = tuple(map(self.value, items.values()))
+        parts: list[Code] = [values[0] if len(values) == 1 else Group("(", values, ")")]
+        if any(self.identifier(name) != name for name in items):
+            named = (around(f"{_text(n)}: ", v) for n, v in zip(items, values, strict=True))
+            parts = [Group("{", tuple(named), "}")]
+        parts += bodies.values()
+        inner = step.each or step.loop
+        apart = ("over", "state", "body")
+        said = {name: each for name, each in _differing(inner).items() if name not in apart}
+        parts += self.keywords(said)
+        return functions, self.made(step.kind, step, parts, step.kind)
+
+    def bodies(
+        self, step: Step, depth: int, *, is_called: bool
+    ) -> tuple[list[str], dict[str, Code]]:
+        """The functions that its bodies are, and what stands for each; functions as well where
+        they need none, if that *is_called*."""
+        functions, made = [], {}
+        items = tuple(items_of(step))
+        only = items[0] if step.loop is not None and len(items) == 1 else ONLY
+        for key, body in step.bodies.items():
+            lines, made[key] = self.body(step, key, body, items, only, depth, is_called)
+            functions += lines
+        return functions, made
+
+    def body(
+        self,
+        step: Step,
+        key: str,
+        body: Body,
+        items: tuple[str, ...],
+        only: str,
+        depth: int,
+        is_called: bool,
+    ) -> tuple[list[str], Code]:
+        self.names.items.update(items)
+        parameters = [self.identifier(item) for item in items]
+        head = f"lambda {', '.join(parameters)}: " if parameters else "lambda: "
+        lines, result = self.block(body.steps, body.outputs, only, depth + 1)
+        if not body.steps:
+            return [], around(head if is_called else "", result)
+        if not lines and len(str(result)) <= _LONGEST:
+            return [], around(head, result)
+        lines += lines_of(around("return ", result), _WIDTH - 4 * (depth + 1))
+        function = self.identifier(f"{step.name}_{key}", of="function")
+        typed = ", ".join(f"{name}: Value" for name in parameters)
+        kind = _kind(body.outputs, only)
+        return ["", f"def {function}({typed}) -> {kind}:", *indented(lines), ""], function
+
+    # -------------------------------------------------------------- parts
+    def result(self, outputs: Mapping[str, str], only: str) -> Code:
+        values = {name: self.value(each) for name, each in outputs.items()}
+        if values.keys() == {only}:
+            return values[only]
+        pairs = (around(f"{_text(name)}: ", code) for name, code in values.items())
+        return Group("{", tuple(pairs), "}")
+
+    def value(self, reference: str) -> Code:
+        """*reference* as an expression."""
+        giver, output = Reference.of(reference).giver, Reference.of(reference).output
+        behind = ""
+        if output:
+            behind = f".{output}" if _is_name(output) else f"[{_text(output)}]"
+        code = self.inline.get(giver) or self.identifier(giver)
+        return around("", _atom(code) if behind else code, behind)
+
+    def operand(self, reference: str) -> str:
+        """*reference* as a part of an expression with operators."""
+        return str(_atom(self.value(reference)))
+
+    def given(self, source: Source) -> Code:
+        values = tuple(map(self.value, source.values))
+        return Group("[", values, "]") if source.is_list else values[0]
+
+    def made(
+        self, function: str, step: Step, parts: Sequence[Code], derived: str, imported: bool = True
+    ) -> Group:
+        """The call of *function* that makes *step*, which is then called *derived*."""
+        if imported:
+            self.use(function)
+        code = Group(f"{function}(", (*parts, *self.options(step, derived)), ")")
+        self.names.givers.add(step.name)
+        return code
+
+    def options(self, step: Step, derived: str) -> list[Code]:
+        named = ("optional", "timeout", "share", "tries", "fallback", "cache", "requirements")
+        differing = _differing(step)
+        said = {name: differing[name] for name in named if name in differing}
+        parts: list[Code] = []
+        if self.names.derived(derived) != step.name:
+            parts.append(f"name={_text(step.name)}")
+        if step.when:
+            parts.append(around("when=", self.value(step.when)))
+        return [*parts, *self.keywords(said)]
+
+    def keywords(self, said: Mapping[str, object]) -> list[Code]:
+        return [around(f"{name}=", self.literal(value)) for name, value in said.items()]
+
+    def literal(self, value: object) -> Code:
+        if is_dataclass(value) and not isinstance(value, type):
+            name, module = type(value).__name__, type(value).__module__
+            self.use(name, "fabric" if name in fabric.__all__ else module)
+            return Group(f"{name}(", tuple(self.keywords(_differing(value))), ")")
+        if isinstance(value, tuple):
+            return Group("[", tuple(map(self.literal, value)), "]")
+        if isinstance(value, Mapping):
+            pairs = (around(f"{_text(key)}: ", self.literal(each)) for key, each in value.items())
+            return Group("{", tuple(pairs), "}")
+        if isinstance(value, str):
+            return _text(value)
+        if isinstance(value, float) and not math.isfinite(value):
+            return f'float("{value}")'
+        return repr(value)
+
+
+def _differing(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass that are not what they are unsaid."""
+
+    def default(field: Any) -> Any:
+        return field.default if field.default_factory is MISSING else field.default_factory()
+
+    said = ((field, getattr(value, field.name)) for field in fields(value))
+    return {field.name: each for field, each in said if each != default(field)}
+
+
+def _atom(code: Code) -> Code:
+    """*code*, between brackets if operators around it could take it apart."""
+    return f"({code})" if isinstance(code, str) and _OPERATORS.search(code) else code
+
+
+def _alone(step: Step) -> Iterator[str]:
+    """What *step* refers to, but for the values of a list, which read best side by side."""
+    listed = {each for s in step.inputs.values() if len(s.values) > 1 for each in s.values}
+    return (reference for reference in near(step) if reference not in listed)
+
+
+def _kind(outputs: Mapping[str, str], only: str) -> str:
+    return "Value" if outputs.keys() == {only} else "dict[str, Value]"
+
+
+def _docstring(text: str) -> list[str]:
+    """*text* as the docstring that is read as it; nothing where there is none."""
+    plain = text.isprintable() or all(line.isprintable() for line in text.split("\n"))
+    awkward = not plain or "\\" in text or '"' in text or inspect.cleandoc(text) != text
+    if not text or awkward:
+        return []
+    first, *others = text.split("\n")
+    return [f'"""{first}', *others, '"""'] if others else [f'"""{first}"""']
+
+
+def _nested(elements: Sequence[Code], shape: Sequence[int]) -> Code:
+    """*elements* in lists within lists; in one where sizes are 0, which lists do not show."""
+    if not shape:
+        return elements[0]
+    if 0 in shape or len(shape) == 1:
+        return Group("[", tuple(elements), "]")
+    size = len(elements) // shape[0]
+    rows = (elements[at : at + size] for at in range(0, len(elements), size))
+    return Group("[", tuple(_nested(row, shape[1:]) for row in rows), "]")
+
+
+def _goes_with(kind: str, literal: object) -> bool:
+    """Whether the operator of *kind* takes *literal*."""
+    if kind in _LOGIC:
+        return isinstance(literal, bool)
+    if kind in _ARITHMETIC:
+        return isinstance(literal, int | float) and not isinstance(literal, bool)
+    return isinstance(literal, bool | int | float | str)
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _is_name(text: str) -> bool:
+    """Whether *text* may stand behind a dot, and as a keyword."""
+    return (
+        text.isidentifier() and text.isascii() and not (keyword.iskeyword(text) or text[0] == "_")
+    )
+
+
+def _whole(size: str) -> int | None:
+    return int(size) if size.lstrip("-").isdigit() else None
