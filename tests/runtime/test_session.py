@@ -30,6 +30,13 @@ def test_a_model_runs_on_named_arrays(tmp_path):
     assert session.run({"x": np.ones((3, 2), np.float32)})["y"].tolist() == [[2, 2]] * 3
 
 
+def test_dimensions_that_nobody_named_have_no_symbol(tmp_path):
+    """What exporters write for them would be one size, and is not."""
+    shape = ("rows", "?", "?", "None", "None", "unk__7", "a.b_1", 3)
+    signature = session_of(copying(tmp_path / "m.onnx", TensorProto.FLOAT, shape)).signature
+    assert signature.inputs[0].symbols == ("rows", "", "", "", "", "", "a.b_1", "")
+
+
 @pytest.mark.parametrize(
     ("onnx_type", "datatype"),
     [
