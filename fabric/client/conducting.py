@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fabric.core.deadlines import NEVER, Deadline
 from fabric.core.errors import InvalidRequest
+from fabric.pipelines.checking import Callee, check
 from fabric.pipelines.compiling import compiled
 from fabric.pipelines.running import Run
 from fabric.pipelines.values import Tensor, arrays, tensors
@@ -40,8 +41,11 @@ async def conduct(
     for name, optional in known.items():
         if name not in inputs and not optional:
             raise InvalidRequest(f"pipeline '{pipeline.name}' needs its input '{name}'")
+    checked = check(pipeline, lambda _: Callee(None))
+    if checked.problems:
+        raise InvalidRequest(f"pipeline '{pipeline.name}', {checked.problems[0]}")
     deadline = NEVER if timeout is None else Deadline.after(timeout)
-    run = Run(pipeline, compiled(pipeline), calls)
+    run = Run(pipeline, compiled(pipeline, checked.types), calls)
     return arrays(await run.outputs(tensors(inputs), deadline))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fabric.catalog.declaring import Action, Change, decide, without
 from fabric.catalog.feed import Feed
 from fabric.catalog.leases import Leases
+from fabric.control.fitting import check_pipelines
 from fabric.control.ledger import Ledger
 from fabric.core.changes import Kind
 from fabric.core.errors import FabricError
@@ -120,12 +121,13 @@ class Controller:
         dry_run: bool = False,
     ) -> Applied:
         """Declares *specialists*, *routes* and *pipelines*, all or nothing; raises what `decide`
-        raises, and `Ledger.check_pinned`."""
+        raises, `Ledger.check_pinned` and `check_pipelines`."""
 
         async def work() -> Applied:
             declared = self._ledger.declared
             decision = decide(declared, specialists, routes, pipelines, prune=prune)
             self._ledger.check_pinned(decision)
+            check_pipelines(declared, decision, self._ledger.entries)
             if not dry_run:
                 await self._make(self._ledger.declaring(decision))
             return Applied(decision.changes, self.catalog.revision)

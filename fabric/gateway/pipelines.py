@@ -9,7 +9,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fabric.core.errors import FabricError, InvalidRequest, Overloaded
+from fabric.core.errors import InvalidRequest, Overloaded
 from fabric.core.requests import Answer, InferRequest, InferResponse
 from fabric.core.runs import PipelineRun
 from fabric.pipelines.running import Holding, Run
@@ -88,10 +88,15 @@ class Pipelines:
         prepared = self._view.prepared(called.name)
         run = self._run(prepared, request)
         called.who, called.attempts = called.name, 1
-        return await run.outputs(called.inputs, deadline, called.trace)
+        try:
+            return await run.outputs(called.inputs, deadline, called.trace)
+        finally:
+            prepared.tally.add(run)
+            called.steps = run.steps
 
     # ------------------------------------------------------------------ one run
     def _admit(self, request: InferRequest) -> tuple[Prepared, Inputs]:
+        self._view.check_unversioned(request.model, request.version)
         prepared = self._view.prepared(request.model)
         if request.sequence:
             raise InvalidRequest(
@@ -160,37 +165,32 @@ class Pipelines:
     ) -> Values:
         """What *run* gives; afterwards it is among `runs`, under the id that *request* has then."""
         request.request = uuid.uuid4().hex
-        began, started, reason = time.time(), time.monotonic(), "CANCELLED"
+        began = time.time()
         values = {
             name: Tensor(array, prepared.datatypes[name], array.shape)
             for name, array in inputs.tensors.items()
         }
         try:
-            given = await run.outputs(values, deadline, request.trace)
-            reason = ""
-        except FabricError as error:
-            reason = error.reason
-            raise
+            return await run.outputs(values, deadline, request.trace)
         finally:
-            seconds = time.monotonic() - started
-            prepared.tally.add(run.steps, seconds, reason)
+            prepared.tally.add(run)
             if len(self.runs) >= _MOST_RUNS:
                 self.runs.popitem(last=False)
             self.runs[request.request] = PipelineRun(
                 request=request.request,
                 pipeline=request.model,
                 began=began,
-                seconds=seconds,
-                error=reason,
+                seconds=run.seconds,
+                error=run.error,
                 steps=tuple(run.steps),
             )
-        return given
 
     def _told(self, request: InferRequest, run: Run) -> bytes:
         """Who gave the answer, encoded."""
-        who = [f"{each.step}={each.who}" for each in run.steps if each.who]
-        attempts = sum(each.attempts for each in run.steps)
-        fallback = any(each.fallback for each in run.steps)
+        calls = [each for each in run.steps if each.who and "/" not in each.step]
+        who = tuple(dict.fromkeys(f"{each.step}={each.who}" for each in calls))
+        attempts = sum(each.attempts for each in calls)
+        fallback = any(each.fallback for each in calls)
         if run.lost or fallback or attempts != len(who):
             said = conducted(request.model, who, attempts, fallback, run.lost)
         else:

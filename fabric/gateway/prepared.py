@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,9 +16,9 @@ from fabric.pipelines.compiling import Graph, compiled
 from fabric.wire.codec import Codec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from fabric.core.runs import StepRun
+    from fabric.pipelines.running import Run
 
     Find = Callable[[str], Callee | None]
 
@@ -29,7 +30,11 @@ class StepTally:
     runs: int = 0
     failures: int = 0
     seconds: float = 0.0
-    """Of all runs together."""
+    """Of all runs together,"""
+    failing: float = 0.0
+    """and of those that failed."""
+    last: float = 0.0
+    """When one succeeded last, on the monotonic clock."""
     latencies: Latencies = field(default_factory=Latencies)
 
 
@@ -40,10 +45,12 @@ class Tally:
         self.whole = StepTally()
         self.steps: dict[str, StepTally] = {}
 
-    def add(self, steps: Sequence[StepRun], seconds: float, reason: str) -> None:
-        """One run took *seconds*, and failed unless *reason* is empty."""
-        _add(self.whole, seconds, reason)
-        for each in steps:
+    def add(self, run: Run) -> None:
+        """*run* has ended."""
+        _add(self.whole, run.seconds, run.error)
+        for each in run.steps:
+            if "/" in each.step:
+                continue  # it is another pipeline's
             tally = self.steps.get(each.step)
             if tally is None:
                 tally = self.steps[each.step] = StepTally()
@@ -54,6 +61,10 @@ def _add(tally: StepTally, seconds: float, reason: str) -> None:
     tally.runs += 1
     tally.failures += bool(reason)
     tally.seconds += seconds
+    if reason:
+        tally.failing += seconds
+    else:
+        tally.last = time.monotonic()
     tally.latencies.add(seconds)
 
 
@@ -110,6 +121,7 @@ class Preparing:
         if pipeline is None:
             raise NotFound(f"Request for unknown model: '{name}' is not found")
         if not pipeline.loaded:
+            self._seen[name] = (pipeline, {})
             return Unavailable(f"pipeline '{name}' is unloaded: load it first")
         callees = {each: self._find(each) for each in pipeline.calls}
         before = self._prepared.get(name)
@@ -128,7 +140,7 @@ class Preparing:
         return Prepared(
             pipeline,
             callees,
-            compiled(pipeline),
+            compiled(pipeline, checked.types),
             signature,
             Codec(signature, name, "", lends=True),
             {spec.name: spec.datatype for spec in signature.inputs},

@@ -18,10 +18,11 @@ from fabric.gateway.prepared import Preparing
 from fabric.gateway.records import Records
 from fabric.gateway.sequences import Sequences
 from fabric.pipelines.checking import Callee
+from fabric.pipelines.readiness import lacking
 from fabric.routing.candidates import Known
 from fabric.routing.deciding import is_decided
 from fabric.routing.live import Live, settled
-from fabric.routing.planner import Planner
+from fabric.routing.planner import Planner, unknown
 from fabric.wire import outputs
 
 if TYPE_CHECKING:
@@ -166,9 +167,13 @@ class View:
 
     @property
     def can_serve_all(self) -> bool:
-        """Whether every specialist that is to be loaded has a replica."""
+        """Whether every specialist that is to be loaded has a replica, and every pipeline that is
+        can be run."""
         loaded = (s for s in self.catalog.specialists.values() if s.hosting.loaded)
-        return all(self.pool.count(specialist.key) for specialist in loaded)
+        pipelines = (p.name for p in self.catalog.pipelines.values() if p.loaded)
+        return all(self.pool.count(specialist.key) for specialist in loaded) and not any(
+            map(self.why_not, pipelines)
+        )
 
     def is_ready_for(self, strict: bool) -> bool:
         """Whether a catalog has arrived, and if *strict* every model can be served."""
@@ -182,6 +187,9 @@ class View:
     def can_serve(self, model: str, version: str) -> bool:
         """Whether a request for *model* would find a replica. Raises NotFound if it is unknown."""
         self.check_ready()
+        if model in self.catalog.pipelines:
+            self.check_unversioned(model, version)
+            return not self.why_not(model)
         try:
             plan = self.planner.plan(model, version, None)
         except Unavailable:
@@ -189,6 +197,29 @@ class View:
         if any(entry.static for entry in plan.given):
             return True
         return any(self.pool.count(candidate.card.key) for candidate in plan.candidates)
+
+    def check_unversioned(self, pipeline: str, version: str) -> None:
+        """Raises NotFound where a *version* is asked for."""
+        if version:
+            raise NotFound(
+                f"{unknown(pipeline, version)}; it is a pipeline, and pipelines have no versions"
+            )
+
+    def why_not(self, pipeline: str) -> str:
+        """Why *pipeline* cannot be run; empty where it can."""
+        try:
+            steps = self.prepared(pipeline).pipeline.steps
+        except FabricError as error:
+            return error.message
+        absent = lacking(steps, self._is_served)
+        return f"pipeline '{pipeline}' is not ready: '{absent}' is not" if absent else ""
+
+    def _is_served(self, named: str) -> bool:
+        name, _, version = named.partition(":")
+        try:
+            return self.can_serve(name, version)
+        except NotFound:
+            return False
 
     def health(self, name: str) -> list[SpecialistHealth]:
         """How the versions of the specialist *name* fare, or all specialists if it is empty.

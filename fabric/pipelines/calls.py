@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from fabric.core.pipelines import Step
+from fabric.core.runs import StepRun
 from fabric.pipelines.values import Tensor
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ class Called:
     attempts: int = 0
     """as is how many it took,"""
     fallback: bool = False
-    """and whether somebody else should have."""
+    """whether somebody else should have,"""
+    steps: Sequence[StepRun] = ()
+    """and where that is a pipeline, how its own steps went."""
 
 
 class Calls(Protocol):

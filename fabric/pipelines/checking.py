@@ -242,8 +242,9 @@ class Checking:
             item = Unknown()
         known = [each for each in lengths if isinstance(each, int)]
         length: Size = sum(known) if len(known) == len(lengths) else Unknown()
-        is_there = any(not each.missing for each in given)
-        return Given(ListType(item, length), "" if is_there or not given else given[0].missing)
+        # Of several one is there, or else the run says why none is: that depends on the request.
+        missing = given[0].missing if len(given) == 1 else ""
+        return Given(ListType(item, length), missing)
 
     def tensor(self, type_: Type, step: str, key: str) -> TensorType:
         """*type_*, or any tensor where that is none, which is a problem."""

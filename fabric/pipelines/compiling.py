@@ -6,17 +6,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fabric.core.pipelines import Reference, Step
+from fabric.core.tensors import DTYPES
 from fabric.pipelines.operations import OPERATIONS
+from fabric.pipelines.types import TensorType, Unknown, datatype_of, settled, sizes_of
 from fabric.pipelines.values import Tensor, Values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from fabric.core.pipelines import Body, Pipeline
+    from fabric.pipelines.types import Type
     from fabric.pipelines.values import Value
 
     Operate = Callable[[Mapping[str, Value]], Values]
+
+
+_GATHERING = frozenset(("concat", "stack", "pad"))
+"""Operations that make a tensor of any number of values, also of none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,8 @@ class Node:
     """What else the step itself refers to, by the reference."""
     bodies: Mapping[str, Graph]
     operate: Operate | None = None
+    empty: Values | None = None
+    """What it makes of an empty list, where that is known."""
     constant: Values | None = None
     needs: tuple[str, ...] = ()
     """Givers of this graph that it, or a body of it, refers to."""
@@ -75,11 +86,11 @@ class Graph:
     """Givers beyond this graph that it refers to, as how far up they are, and their names."""
 
 
-def compiled(pipeline: Pipeline) -> Graph:
-    """The graph of a *pipeline* that has been checked."""
+def compiled(pipeline: Pipeline, types: Mapping[str, Type]) -> Graph:
+    """The graph of a *pipeline* that has been checked, and whose values have *types*."""
     outputs = {output.name: output.source for output in pipeline.outputs}
     inputs = [each.name for each in pipeline.inputs]
-    return _graph(pipeline.steps, outputs, inputs, ())
+    return _graph(pipeline.steps, outputs, inputs, (), types)
 
 
 def _graph(
@@ -87,6 +98,7 @@ def _graph(
     outputs: Mapping[str, str],
     items: Iterable[str],
     around: tuple[frozenset[str], ...],
+    types: Mapping[str, Type],
 ) -> Graph:
     """The graph of *steps* and *items*, within those that give what is *around*, inmost first."""
     scopes = (frozenset((*items, *(step.name for step in steps))), *around)
@@ -97,7 +109,7 @@ def _graph(
         return Place(up, reference.giver, reference.output)
 
     given = {name: place(text) for name, text in outputs.items()}
-    all_nodes = {step.name: _node(step, place, scopes) for step in steps}
+    all_nodes = {step.name: _node(step, place, scopes, types) for step in steps}
     nodes = _ordered(all_nodes, [each.giver for each in given.values() if not each.up])
     uses: dict[str, int] = {}
     for giver in (
@@ -127,7 +139,12 @@ def _graph(
     )
 
 
-def _node(step: Step, place: Callable[[str], Place], scopes: tuple[frozenset[str], ...]) -> Node:
+def _node(
+    step: Step,
+    place: Callable[[str], Place],
+    scopes: tuple[frozenset[str], ...],
+    types: Mapping[str, Type],
+) -> Node:
     inputs = tuple(
         (name, Taken(tuple(map(place, source.values)), source.is_list))
         for name, source in step.inputs.items()
@@ -147,10 +164,12 @@ def _node(step: Step, place: Callable[[str], Place], scopes: tuple[frozenset[str
         0,
         inputs,
         {text: place(text) for text in refers},
-        {name: _body(body, items, scopes) for name, body in step.bodies.items()},
+        {name: _body(body, items, scopes, types) for name, body in step.bodies.items()},
     )
     if step.operation:
         node.operate = OPERATIONS[step.operation].bind(step.arguments)
+        if step.operation in _GATHERING:
+            node.empty = _empty(step.name, OPERATIONS[step.operation].outputs, types)
     elif step.constant is not None:
         value = step.constant
         node.constant = {value.name: Tensor.of(value.array, value.datatype)}
@@ -161,8 +180,28 @@ def _node(step: Step, place: Callable[[str], Place], scopes: tuple[frozenset[str
     return node
 
 
-def _body(body: Body, items: Iterable[str], scopes: tuple[frozenset[str], ...]) -> Graph:
-    return _graph(body.steps, body.outputs, items, scopes)
+def _body(
+    body: Body,
+    items: Iterable[str],
+    scopes: tuple[frozenset[str], ...],
+    types: Mapping[str, Type],
+) -> Graph:
+    return _graph(body.steps, body.outputs, items, scopes, types)
+
+
+def _empty(step: str, outputs: Iterable[str], types: Mapping[str, Type]) -> Values | None:
+    """Tensors of no elements for the *outputs* of *step*; None where their types are not known."""
+    made: Values = {}
+    for output in outputs:
+        type_ = settled(types.get(f"{step}.{output}", Unknown()))
+        if not isinstance(type_, TensorType):
+            return None
+        datatype, sizes = datatype_of(type_), sizes_of(type_)
+        if not datatype or sizes is None:
+            return None
+        shape = tuple(size if isinstance(size, int) else 0 for size in sizes)
+        made[output] = Tensor.of(np.zeros(shape, DTYPES[datatype]), datatype)
+    return made
 
 
 def _far(node: Node) -> Iterable[tuple[int, str]]:

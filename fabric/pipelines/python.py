@@ -19,10 +19,10 @@ from fabric.core.errors import InvalidRequest
 from fabric.core.pipelines import Pipeline, PipelineInput, Reference
 from fabric.pipelines.lines import Group, around, indented, lines_of
 from fabric.pipelines.operations import OPERATIONS
-from fabric.pipelines.ordering import giver_of, items_of, near, ordered, references
 from fabric.pipelines.tracing.graphs import Names
 from fabric.pipelines.tracing.steps import step as _step
 from fabric.pipelines.tracing.symbols import ONLY
+from fabric.pipelines.wiring import begins_with, needs, needs_of, ordered, references
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -161,15 +161,18 @@ class _Writer:
         that one in any case.
         """
         lines: list[str] = []
-        uses = Counter(map(giver_of, outputs.values()))
-        uses.update(giver_of(each) for step in steps for each in references(step))
-        order = ordered(steps)
+        uses = Counter(map(_giver, outputs.values()))
+        for step in steps:
+            uses.update(map(_giver, references(step)))
+            for body in step.bodies.values():
+                uses.update(needs_of(body) - begins_with(step).keys())
+        order = _ordered(steps)
         for step, taker in zip_longest(order, order[1:]):
             functions, code = self.step(step, depth)
             lines += functions[1:] if not lines or not lines[-1] else functions
             takes = outputs.values() if taker is None else _alone(taker)
-            is_short = taker is None or len(str(code)) <= _LONGEST
-            if is_short and uses[step.name] == 1 and step.name in map(giver_of, takes):
+            is_short = len(str(code)) <= _LONGEST or (taker is None and len(outputs) == 1)
+            if is_short and uses[step.name] == 1 and step.name in map(_giver, takes):
                 self.inline[step.name] = code
             else:
                 assigned = around(f"{self.identifier(step.name)} = ", code)
@@ -285,7 +288,7 @@ class _Writer:
         return functions, self.made(kind, step, parts, kind)
 
     def again(self, step: Step, depth: int) -> tuple[list[str], Code]:
-        items = items_of(step)
+        items = begins_with(step)
         functions, bodies = self.bodies(step, depth, is_called=True)
         values = tuple(map(self.value, items.values()))
         parts: list[Code] = [values[0] if len(values) == 1 else Group("(", values, ")")]
@@ -305,7 +308,7 @@ class _Writer:
         """The functions that its bodies are, and what stands for each; functions as well where
         they need none, if that *is_called*."""
         functions, made = [], {}
-        items = tuple(items_of(step))
+        items = tuple(begins_with(step))
         only = items[0] if step.loop is not None and len(items) == 1 else ONLY
         for key, body in step.bodies.items():
             lines, made[key] = self.body(step, key, body, items, only, depth, is_called)
@@ -385,13 +388,16 @@ class _Writer:
     def keywords(self, said: Mapping[str, object]) -> list[Code]:
         return [around(f"{name}=", self.literal(value)) for name, value in said.items()]
 
-    def literal(self, value: object) -> Code:
+    def literal(self, value: object, brackets: str = "[]") -> Code:
         if is_dataclass(value) and not isinstance(value, type):
             name, module = type(value).__name__, type(value).__module__
             self.use(name, "fabric" if name in fabric.__all__ else module)
-            return Group(f"{name}(", tuple(self.keywords(_differing(value))), ")")
+            said = {n: self.literal(v, "()") for n, v in _differing(value).items()}
+            return Group(f"{name}(", tuple(around(f"{n}=", c) for n, c in said.items()), ")")
         if isinstance(value, tuple):
-            return Group("[", tuple(map(self.literal, value)), "]")
+            first, last = brackets[0], brackets[1]
+            last = f",{last}" if len(value) == 1 and last == ")" else last
+            return Group(first, tuple(self.literal(each, brackets) for each in value), last)
         if isinstance(value, Mapping):
             pairs = (around(f"{_text(key)}: ", self.literal(each)) for key, each in value.items())
             return Group("{", tuple(pairs), "}")
@@ -417,10 +423,31 @@ def _atom(code: Code) -> Code:
     return f"({code})" if isinstance(code, str) and _OPERATORS.search(code) else code
 
 
+def _giver(reference: str) -> str:
+    return Reference.of(reference).giver
+
+
+def _ordered(steps: Sequence[Step]) -> Sequence[Step]:
+    """*steps*, each behind those that it needs; as they are, if they are so.
+
+    Raises:
+        InvalidRequest: they need one another.
+    """
+    waits = {step.name: needs(step) & {each.name for each in steps} for step in steps}
+    names = list(waits)
+    if all(waits[name] <= set(names[:at]) for at, name in enumerate(names)):
+        return steps
+    names, rest = ordered(waits)
+    if rest:
+        raise InvalidRequest(f"steps wait for one another: {', '.join(rest)}")
+    by_name = {step.name: step for step in steps}
+    return [by_name[name] for name in names]
+
+
 def _alone(step: Step) -> Iterator[str]:
     """What *step* refers to, but for the values of a list, which read best side by side."""
     listed = {each for s in step.inputs.values() if len(s.values) > 1 for each in s.values}
-    return (reference for reference in near(step) if reference not in listed)
+    return (reference for reference in references(step) if reference not in listed)
 
 
 def _kind(outputs: Mapping[str, str], only: str) -> str:

@@ -11,6 +11,7 @@ import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fabric import telemetry
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from fabric.core.deadlines import Clock, Deadline
     from fabric.core.pipelines import Pipeline, Step
     from fabric.pipelines.calls import Calls
-    from fabric.pipelines.compiling import Graph, Node, Operate
+    from fabric.pipelines.compiling import Graph, Node
     from fabric.pipelines.values import Tensor, Value, Values
 
 _LARGE = 1 << 20
@@ -77,6 +78,10 @@ class Run:
         """Bytes of values that somebody still needs."""
         self.steps: list[StepRun] = []
         """How they went, in the order of their ends; the first ones, where there are many."""
+        self.seconds = 0.0
+        """That it took."""
+        self.error = Cancelled.reason
+        """Its reason; empty where there was none."""
         self.lost: dict[str, FabricError] = {}
         """Why optional steps failed, by name."""
         self._pipeline = pipeline
@@ -110,11 +115,18 @@ class Run:
         try:
             self.hold(sum(map(nbytes, inputs.values())))
             await self._walk(scope)
-            return {
+            outputs = {
                 output.name: self._found(output.name, scope, output.optional)
                 for output in self._pipeline.outputs
             }
+        except FabricError as error:
+            self.error = error.reason
+            raise
+        else:
+            self.error = ""
+            return outputs
         finally:
+            self.seconds = self._clock() - self._begun
             self.leave(scope)
 
     def _found(self, name: str, scope: Scope, may_lack: bool) -> Value:
@@ -183,6 +195,7 @@ class Run:
         step, called = node.step, list[Called]()
         given: Values | Missing = MISSING
         with self._watch(step, scope, called):
+            self._check_time(scope)
             if not step.when or scope.truth(node.refers[step.when]):
                 given = await self._done(node, scope, trace, called)
         self.give(node, scope, given)
@@ -194,6 +207,7 @@ class Run:
         step, scope, called = node.step, batch[0][0], list[Called]()
         parts: Sequence[Values | Missing] = [MISSING] * len(batch)
         with self._watch(step, scope, called):
+            self._check_time(scope)
             inputs, rows = joined([inputs for _, inputs in batch])
             deadline = self._deadline(step, scope)
             given = await self._asked(step, inputs, deadline, scope.trace, called)
@@ -206,8 +220,6 @@ class Run:
         """Remembers how *step* goes; if it is optional its failure is no more than that."""
         started, reason = self._clock(), ""
         try:
-            if started >= scope.deadline.at:
-                raise DeadlineExceeded("the deadline had passed before it was begun")
             yield
         except asyncio.CancelledError:
             reason = Cancelled.reason
@@ -226,7 +238,7 @@ class Run:
     ) -> Values | Missing:
         step = node.step
         if node.operate is not None:
-            return await self._operated(node.operate, scope.inputs(node))
+            return await self._operated(node, scope.inputs(node))
         deadline = self._deadline(step, scope)
         if step.call:
             inputs = scope.inputs(node)
@@ -242,6 +254,11 @@ class Run:
             return await flows.tried(self, step.first, node, within)
         return await flows.branched(self, node, within)
 
+    def _check_time(self, scope: Scope) -> None:
+        """Raises DeadlineExceeded where nothing should begin any more."""
+        if self._clock() >= scope.deadline.at:
+            raise DeadlineExceeded("the deadline had passed before it was begun")
+
     def _deadline(self, step: Step, scope: Scope) -> Deadline:
         if step.share == 1.0 and step.timeout is None:
             return scope.deadline
@@ -249,9 +266,13 @@ class Run:
         deadline = scope.deadline.within(step.share * scope.deadline.remaining(now), now)
         return deadline if step.timeout is None else deadline.within(step.timeout, now)
 
-    async def _operated(self, operate: Operate, inputs: Values | Missing) -> Values | Missing:
+    async def _operated(self, node: Node, inputs: Values | Missing) -> Values | Missing:
+        operate = node.operate
+        assert operate is not None  # noqa: S101 - as the caller knows
         if isinstance(inputs, Missing):
             return inputs
+        if node.empty is not None and () in inputs.values():
+            return node.empty
         if sum(map(nbytes, inputs.values())) > _LARGE:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(_THREADS, operate, inputs)
@@ -347,6 +368,10 @@ class Run:
             return
         now = self._clock()
         last = called[-1] if called else None
+        inner = last.steps if last is not None else ()
+        for each in inner[: _MOST_TOLD - len(self.steps) - 1]:
+            begun = each.started + started - self._begun
+            self.steps.append(replace(each, step=f"{step.name}/{each.step}", started=begun))
         self.steps.append(
             StepRun(
                 step=step.name,

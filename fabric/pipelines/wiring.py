@@ -21,10 +21,10 @@ def references(step: Step) -> Iterator[str]:
         yield step.when
     if step.branch is not None:
         yield step.branch.on
-    yield from _begins_with(step).values()
+    yield from begins_with(step).values()
 
 
-def _begins_with(step: Step) -> Mapping[str, str]:
+def begins_with(step: Step) -> Mapping[str, str]:
     """References to what its bodies see, by the name that it has there."""
     if step.each is not None:
         return step.each.over
@@ -35,11 +35,12 @@ def needs(step: Step) -> frozenset[str]:
     """Names that *step* and its bodies refer to and that none of its bodies gives."""
     found = {Reference.of(text).giver for text in references(step)}
     for body in step.bodies.values():
-        found |= _needs_of(body) - _begins_with(step).keys()
+        found |= needs_of(body) - begins_with(step).keys()
     return frozenset(found)
 
 
-def _needs_of(body: Body) -> set[str]:
+def needs_of(body: Body) -> set[str]:
+    """Names that *body* refers to and does not give; items are among them."""
     found = {Reference.of(text).giver for text in body.outputs.values()}
     for step in body.steps:
         found |= needs(step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from fabric import (
     best,
     branch,
     cascade,
+    constant,
     each,
     first,
     loop,
@@ -24,11 +25,12 @@ from fabric import (
     vote,
     weighted_mean,
 )
+from fabric.core.errors import NotFound, SpecialistFailed
+from fabric.pipelines.tracing import Traced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fabric.pipelines.tracing import Traced
 
 Rows = Annotated[Value, tensor("FP32", "n", 2)]
 ONE = np.array([[1, 2]], np.float32)
@@ -47,7 +49,13 @@ def batched(x: Any) -> Any:
     return {"y": 5 * x}
 
 
-FUNCTIONS = {"double": double, "triple": triple, "batched": batched}
+FUNCTIONS = {
+    "double": double,
+    "triple": triple,
+    "batched": batched,
+    "failing": SpecialistFailed("it fails"),
+    "nobody": NotFound("nobody is there"),
+}
 
 
 @dataclass
@@ -56,17 +64,16 @@ class Shape:
     x: Any
     expected: Any
     """Of the output `value`; None where it is missing."""
-    calls: str
-    """One of those whom it calls, without which it cannot answer."""
-    functions: dict[str, Callable[..., Any]] = field(default_factory=lambda: dict(FUNCTIONS))
+    needs: tuple[str, ...]
+    """Whom it calls, and cannot answer without all of them."""
 
 
 SHAPES: dict[str, Shape] = {}
 
 
-def shape(x: Any, expected: Any, calls: str = "double") -> Callable[[Traced], Traced]:
+def shape(x: Any, expected: Any, *needs: str) -> Callable[[Traced], Traced]:
     def add(made: Traced) -> Traced:
-        SHAPES[made.graph.name] = Shape(made, x, np.asarray(expected), calls)
+        SHAPES[made.graph.name] = Shape(made, x, np.asarray(expected), needs or ("double",))
         return made
 
     return add
@@ -121,13 +128,11 @@ def batching(x: Rows) -> Value:
     return op.concat(each(x, lambda row: step("batched", x=row), batch=True))
 
 
-@shape(TWO, [[[2, 4], [0, 0]], [[3, 6], [30, 60]]])
+@shape(TWO, [[5, 10], [5, 10], [50, 100]], "batched")
 @pipeline(name="a-ragged-list")
 def ragged(x: Rows) -> Value:
-    parts = [step("double", x=x[:1]).y, step("triple", x=x).y]
-    return op.pad(each(op.stack(parts[:1]), lambda part: part).value + parts[1:]) if False else (
-        op.pad(parts).value
-    )
+    parts = op.unpad(op.stack([x, x]), constant([[1], [2]], "INT64"))
+    return op.concat(each(parts, lambda part: step("batched", x=part), batch=True))
 
 
 @shape(ONE, [[8, 16]])
@@ -164,10 +169,10 @@ def surest(x: Rows) -> Value:
 @shape(ONE, [[2, 4]])
 @pipeline(name="the-first")
 def trying(x: Rows) -> Value:
-    return first(lambda: step("nobody", x=x, optional=False), lambda: step("double", x=x))
+    return first(lambda: step("failing", x=x), lambda: step("double", x=x))
 
 
-@shape(ONE, [[3, 6]], "triple")
+@shape(ONE, [[3, 6]], "double", "triple")
 @pipeline(name="a-cascade")
 def cascading(x: Rows) -> Value:
     return cascade(
@@ -177,7 +182,7 @@ def cascading(x: Rows) -> Value:
     )
 
 
-@shape(ONE, [[2.5, 5]])
+@shape(ONE, [[2.5, 5]], "double", "triple")
 @pipeline(name="a-mixture")
 def mixing(x: Rows) -> Value:
     return mean([step(name, x=x, optional=True).y for name in ("double", "nobody", "triple")])

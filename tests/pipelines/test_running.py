@@ -21,6 +21,7 @@ from fabric.core.pipelines import (
     Source,
     Step,
 )
+from fabric.pipelines.checking import Callee, check
 from fabric.pipelines.compiling import compiled
 from fabric.pipelines.running import Run
 from fabric.pipelines.values import MISSING, Tensor
@@ -60,7 +61,12 @@ def pipeline(*steps, inputs="x", outputs=None, optional=(), **said):
 
 
 async def run(pipeline, fakes, deadline=NEVER, **inputs):
-    running = Run(pipeline, compiled(pipeline), fakes, draw=lambda: 0.0)
+    running = Run(
+        pipeline,
+        compiled(pipeline, check(pipeline, lambda _: Callee(None)).types),
+        fakes,
+        draw=lambda: 0.0,
+    )
     values = {name: Tensor.of(np.asarray(array)) for name, array in inputs.items()}
     outputs = await running.outputs(values, deadline)
     assert running.held == 0

@@ -39,7 +39,8 @@ def read_page(image: Image) -> Value:
         turned = step("orientation", crop=crop).label == "180"
         return branch(turned, then=lambda: step("turn", crop=crop), otherwise=crop)
 
-    return each(each(crops, upright), lambda crop: step("text-recognizer", crop=crop), batch=True)
+    lines = each(each(crops, upright), lambda crop: step("text-recognizer", crop=crop), batch=True)
+    return op.concat(lines)
 
 
 @pipeline
@@ -125,7 +126,7 @@ def refined(text: Text, quality: Annotated[Value, tensor("FP32", 1)]) -> dict[st
     return {"text": both.draft, "score": both.score}
 
 
-@pipeline
+@pipeline(optional=["value"])
 def voting(x: Value) -> Value:
     """What most of three say."""
     return vote([step(name, x=x, optional=True) for name in ("small", "medium", "large")])
@@ -161,7 +162,7 @@ def cascading(x: Value) -> Value:
     )
 
 
-@pipeline
+@pipeline(optional=["value"])
 def mixture(x: Value) -> Value:
     """The mean of those that answer."""
     return mean([step(name, x=x, optional=True, timeout=0.2) for name in ("a", "b", "c")])
@@ -171,11 +172,13 @@ def mixture(x: Value) -> Value:
 def nested(image: Image) -> Value:
     """Another pipeline is called like any model."""
     lines = step(read_page, image=image)
-    return each(lines, lambda line: step("translate:2", text=line))
+    return op.stack(each(lines, lambda line: step("translate:2", text=line)))
 
 
 @pipeline
-def arithmetic(x: Annotated[Value, tensor("FP32", "n", 2)], y: Value) -> dict[str, Value]:
+def arithmetic(
+    x: Annotated[Value, tensor("FP32", "n", 2)], y: Annotated[Value, tensor("FP32", "n")]
+) -> dict[str, Value]:
     """Operators are numpy's."""
     scaled = (1 - x[:, 0]) * 2 / 255.0 + y[0] - 0.5
     inside = (scaled >= 0) & (scaled <= 1) & ~(scaled == 0.5) | (scaled != y)

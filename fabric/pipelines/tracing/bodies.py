@@ -10,6 +10,7 @@ from fabric.core.pipelines import Body, Branch, Each, First, Loop, Reference
 from fabric.pipelines.tracing.graphs import Scope, refuse, start_of
 from fabric.pipelines.tracing.symbols import (
     ONLY,
+    Named,
     Options,
     Origin,
     Outputs,
@@ -263,7 +264,7 @@ def graph_of(
         return Body(outputs=named(make, what, only=only))
     scope = Scope.now(what).inner(items)
     with scope.traced():
-        result = make(*(Value(Reference(item), scope) for item in items))
+        result = make(*(Named(Reference(item), scope) for item in items))
         outputs = named(result, what, start_of(make), only)
         for name, value in (more(result) if more else {}).items():
             outputs[name] = refer(value, f"'{name}' of {what}")

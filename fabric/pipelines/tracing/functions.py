@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 from fabric.core.pipelines import Pipeline, PipelineInput, PipelineOutput, Reference
 from fabric.pipelines.tracing.bodies import named
 from fabric.pipelines.tracing.graphs import Names, Scope, refuse, start_of, user_frame
-from fabric.pipelines.tracing.symbols import Result, Value
+from fabric.pipelines.tracing.symbols import Named, Result, Value
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -98,7 +98,7 @@ def _traced(function: Function, optional: Collection[str], said: dict[str, Any])
     lines = {"": where}
     scope = Scope(Names(inputs), lines)
     with scope.traced():
-        result = function(*(Value(Reference(name), scope) for name in inputs))
+        result = function(*(Named(Reference(name), scope) for name in inputs))
         sources = named(result, f"pipeline '{function.__name__}'", where)
     if unknown := [name for name in optional if name not in sources]:
         refuse(f"optional names '{unknown[0]}', but it gives {' and '.join(sources)}", where)

@@ -147,6 +147,15 @@ def _place(key: object) -> str:
     return refuse(f"{key!r} is no place in a value: write numbers, slices, `...` or None")
 
 
+class Named(Value):
+    """An input, an item, or an output of a step.
+
+    It is a class beside `Outputs`: Python turns comparisons with a value of a subclass round.
+    """
+
+    __slots__ = ()
+
+
 class Outputs(Value):
     """What a step gives: a value where it gives one, and each of its outputs by name, as
     `boxes.scores` or `boxes["scores"]`."""
@@ -181,7 +190,7 @@ class Outputs(Value):
         if self._outputs and key not in self._outputs:
             known = " and ".join(self._outputs)
             refuse(f"step '{self._reference.giver}' gives no '{key}', only {known}")
-        return Value(Reference(self._reference.giver, key), self._scope, self._origin)
+        return Named(Reference(self._reference.giver, key), self._scope, self._origin)
 
 
 class Origin(NamedTuple):
