@@ -394,9 +394,9 @@ def explain(
 
 
 def _run_of(client: Client, request: str) -> PipelineRun | None:
-    from fabric.core.errors import NotFound
+    from fabric.core.errors import NotFound, Unimplemented
 
-    with suppress(NotFound):
+    with suppress(NotFound, Unimplemented):  # it is not a pipeline's, or the server knows none
         return client.run_of(request)
     return None
 
