@@ -545,7 +545,7 @@ def test_the_schema_describes_what_is_read():
     entry = made["$defs"]["SpecialistEntry"]
 
     assert json.dumps(made)
-    assert set(made["properties"]) == {"specialists", "routes"}
+    assert set(made["properties"]) == {"specialists", "routes", "pipelines"}
     assert entry["additionalProperties"] is False
     assert "Per call" in entry["properties"]["cost"]["description"]
     for name in ("Requirements", "Preferences", "Content", "Learning", "Exploration", "Cascade"):

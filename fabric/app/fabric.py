@@ -260,9 +260,10 @@ class Fabric:
         if self._portfolio is None:
             return
         self._progress("portfolio", "applying")
+        said = self._portfolio
         async with AsyncClient(self._control) as control:
-            declared = (self._portfolio.specialists, self._portfolio.routes)
-            await control.apply(*declared, prune=True)
+            with said.located():
+                await control.apply(said.specialists, said.routes, said.pipelines, prune=True)
         self._progress("portfolio", "applied")
 
     @property

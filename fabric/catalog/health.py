@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from fabric.catalog.catalog import Catalog
-    from fabric.catalog.declaring import Declared
+    from fabric.catalog.declared import Declared
 
 RETIRING = "no longer declared; serves until another version is ready"
 

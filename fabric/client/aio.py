@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 import grpc
 
 from fabric.client import calls
+from fabric.client.conducting import ServerCalls, conduct
 from fabric.client.transport import OPTIONS, error_of, metadata_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+
+    from numpy.typing import ArrayLike
 
     from fabric.client.calls import Call
     from fabric.core.changes import Changes
     from fabric.core.decisions import Feedback
+    from fabric.core.pipelines import Pipeline
+    from fabric.core.tensors import Tensors
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,6 +76,8 @@ class AsyncClient:
     ready = _method(calls.ready)
     explain = _method(calls.explain)
     health = _method(calls.health)
+    run_of = _method(calls.run_of)
+    profile = _method(calls.profile)
     feedback = _method(calls.feedback)
     decisions = _method(calls.decisions)
     train = _method(calls.train)
@@ -84,6 +91,22 @@ class AsyncClient:
     async def feedback_many(self, feedback: Iterable[Feedback]) -> int:
         """Says many things; returns how many of them are about requests that are not known yet."""
         return sum([await self._perform(call) for call in calls.feedback_many(feedback)])
+
+    async def run(
+        self, pipeline: Pipeline, inputs: Mapping[str, ArrayLike], *, timeout: float | None = None
+    ) -> Tensors:
+        """The outputs of *pipeline*, by name, without those that are missing.
+
+        It is run here: each of its calls is a call of the server, which need not know the pipeline.
+
+        Args:
+            timeout: Seconds for all of it; that of the pipeline itself holds, too.
+
+        Raises:
+            InvalidRequest: it has no such input, or lacks one; or values do not fit together.
+            FabricError: of the step that failed.
+        """
+        return await conduct(pipeline, inputs, ServerCalls(self), timeout)
 
     async def watch(self, *, after: int = 0) -> AsyncGenerator[Changes]:
         """The catalog, then what changes in it, for as long as the control plane is there.

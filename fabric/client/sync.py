@@ -66,6 +66,8 @@ class Client:
     ready = _method(calls.ready)
     explain = _method(calls.explain)
     health = _method(calls.health)
+    run_of = _method(calls.run_of)
+    profile = _method(calls.profile)
     feedback = _method(calls.feedback)
     decisions = _method(calls.decisions)
     train = _method(calls.train)

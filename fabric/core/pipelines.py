@@ -18,7 +18,8 @@ from fabric.core.cards import check_name
 from fabric.core.routes import Requirements
 from fabric.core.tensors import DTYPES, TensorValue
 
-Argument = bool | int | float | str | tuple["Argument", ...]
+Scalar = bool | int | float | str
+Argument = Scalar | tuple[Scalar, ...]
 """Of a tensor operation: what is known when the pipeline is written."""
 
 _STEP = re.compile(r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?")
@@ -178,7 +179,7 @@ class Step:
     fallback: tuple[str, ...] = ()
     """Who is called instead, in turn, where the call fails."""
     tries: int = 1
-    """Of each that is called."""
+    """Of each that is called. A try that others follow has half of the time that is left."""
     timeout: float | None = None
     """Seconds for all of the step."""
     share: float = 1.0
@@ -226,6 +227,11 @@ class Step:
         return self.kinds[0]
 
     @property
+    def calls(self) -> tuple[str, ...]:
+        """Whom it calls, in turn, as `name` or `name:version`."""
+        return (self.call, *self.fallback) if self.call else ()
+
+    @property
     def bodies(self) -> Mapping[str, Body]:
         """The graphs within it, by what leads to each."""
         if self.branch is not None:
@@ -241,6 +247,12 @@ class Step:
 
 KINDS = ("call", "operation", "constant", "branch", "each", "loop", "first")
 """What a step may be."""
+
+
+DEEPEST = 16
+"""Bodies within bodies; Protobuf reads messages that are a hundred deep, and a body is four."""
+MOST_STEPS = 10_000
+"""Of one pipeline, those of bodies included: all that calls it waits while they are checked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,6 +318,20 @@ class Pipeline:
             raise ValueError(f"timeout is {self.timeout}, it is above zero seconds")
         if min(self.parallel, self.max_bytes) < 1:
             raise ValueError("parallel and max_bytes are at least 1")
+        within, count = self.steps, len(self.steps)
+        for _ in range(DEEPEST + 1):
+            within = tuple(s for each in within for b in each.bodies.values() for s in b.steps)
+            count += len(within)
+        if within:
+            raise ValueError(
+                f"steps of pipeline {self.name!r} are more than {DEEPEST} bodies deep: make "
+                "pipelines of the inner ones, and call them"
+            )
+        if count > MOST_STEPS:
+            raise ValueError(
+                f"pipeline {self.name!r} has {count} steps, of {MOST_STEPS} at most: make several, "
+                "which call each other"
+            )
 
     @property
     def all_steps(self) -> Iterator[Step]:
@@ -317,7 +343,7 @@ class Pipeline:
         """Whom it calls, as `name` or `name:version`, and whether it cannot do without."""
         called: dict[str, bool] = {}
         for step in self.all_steps:
-            for name in (step.call, *step.fallback) if step.call else ():
+            for name in step.calls:
                 called[name] = called.get(name, False) or not step.optional
         return called
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fabric.core.tensors import Tensors
+
 
 class Tensor:
     """A tensor that nobody writes to. A subclass may make its array when it is asked for."""
@@ -78,6 +80,11 @@ def nbytes(value: Value) -> int:
     return 0 if isinstance(value, Missing) else value.nbytes
 
 
-def tensors(arrays: Mapping[str, Any]) -> Values:
-    """*arrays* as values; whatever numpy can make an array of."""
-    return {name: Tensor.of(np.asarray(array)) for name, array in arrays.items()}
+def tensors(given: Mapping[str, Any]) -> Values:
+    """Arrays as values, and whatever numpy can make an array of."""
+    return {name: Tensor.of(np.asarray(array)) for name, array in given.items()}
+
+
+def arrays(values: Mapping[str, Value]) -> Tensors:
+    """The tensors among *values* as arrays."""
+    return {name: each.array for name, each in values.items() if isinstance(each, Tensor)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fabric.catalog.catalog import Catalog
-from fabric.catalog.declaring import Declared
+from fabric.catalog.declared import Declared
 from fabric.catalog.health import RETIRING, Report, outlived, status
 from fabric.core.changes import Changes, Hosted
 from fabric.core.replicas import State, Status
