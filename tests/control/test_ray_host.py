@@ -10,7 +10,7 @@ from serve_api import ServeApi
 
 from fabric.control.hosts.ray import Paces, RayHost
 from fabric.control.hosts.serve import FIXED, SCALING, application, report_of
-from fabric.core.cards import Batching, Replicas, Resources, Timeouts
+from fabric.core.cards import Batching, Breaking, Replicas, Resources, Timeouts
 from fabric.core.replicas import State
 from fabric.testing import replica, specialist
 
@@ -153,6 +153,7 @@ async def test_a_refused_configuration_is_told(api, sqlite_url):
     [
         {"batching": Batching(max_size=4)},
         {"timeouts": Timeouts(drain=3.0)},
+        {"breaker": Breaking(consecutive=3)},
         {"replicas": Replicas(min=2, max=3, target_load=4.0)},
         {"cost": 2.0, "domains": ("x",), "description": "new"},
     ],

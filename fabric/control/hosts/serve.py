@@ -71,7 +71,7 @@ def _started_with(specialist: Specialist) -> dict[str, Any]:
         ),
     )
     said = as_dict(to_message(bare, card_pb2.Specialist))
-    for name in ("replicas", "batching", "loaded"):
+    for name in ("replicas", "batching", "loaded", "breaker"):
         said["hosting"].pop(name, None)
     return said
 

@@ -166,6 +166,30 @@ class Concurrency(_message.Message):
     tolerance: float
     def __init__(self, first: _Optional[int] = ..., least: _Optional[int] = ..., most: _Optional[int] = ..., tolerance: _Optional[float] = ...) -> None: ...
 
+class Breaking(_message.Message):
+    __slots__ = ("consecutive", "failing", "least", "window", "slower", "margin", "first", "longest", "ejected", "panic")
+    CONSECUTIVE_FIELD_NUMBER: _ClassVar[int]
+    FAILING_FIELD_NUMBER: _ClassVar[int]
+    LEAST_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    SLOWER_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    LONGEST_FIELD_NUMBER: _ClassVar[int]
+    EJECTED_FIELD_NUMBER: _ClassVar[int]
+    PANIC_FIELD_NUMBER: _ClassVar[int]
+    consecutive: int
+    failing: float
+    least: int
+    window: float
+    slower: float
+    margin: float
+    first: float
+    longest: float
+    ejected: float
+    panic: float
+    def __init__(self, consecutive: _Optional[int] = ..., failing: _Optional[float] = ..., least: _Optional[int] = ..., window: _Optional[float] = ..., slower: _Optional[float] = ..., margin: _Optional[float] = ..., first: _Optional[float] = ..., longest: _Optional[float] = ..., ejected: _Optional[float] = ..., panic: _Optional[float] = ...) -> None: ...
+
 class OnnxRuntime(_message.Message):
     __slots__ = ("providers", "intra_op_threads", "inter_op_threads", "graph_optimization")
     PROVIDERS_FIELD_NUMBER: _ClassVar[int]
@@ -235,7 +259,7 @@ class Canary(_message.Message):
     def __init__(self, inputs: _Optional[_Iterable[_Union[_route_pb2.TensorValue, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_route_pb2.TensorValue, _Mapping]]] = ..., tolerance: _Optional[float] = ..., every: _Optional[float] = ...) -> None: ...
 
 class Hosting(_message.Message):
-    __slots__ = ("model", "python", "arguments", "resources", "replicas", "batching", "onnxruntime", "timeouts", "sequences", "classes", "loaded", "canary", "concurrency")
+    __slots__ = ("model", "python", "arguments", "resources", "replicas", "batching", "onnxruntime", "timeouts", "sequences", "classes", "loaded", "canary", "concurrency", "breaker")
     class ArgumentsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -263,6 +287,7 @@ class Hosting(_message.Message):
     LOADED_FIELD_NUMBER: _ClassVar[int]
     CANARY_FIELD_NUMBER: _ClassVar[int]
     CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_FIELD_NUMBER: _ClassVar[int]
     model: Model
     python: str
     arguments: _containers.ScalarMap[str, str]
@@ -276,7 +301,8 @@ class Hosting(_message.Message):
     loaded: bool
     canary: Canary
     concurrency: Concurrency
-    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., python: _Optional[str] = ..., arguments: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., replicas: _Optional[_Union[Replicas, _Mapping]] = ..., batching: _Optional[_Union[Batching, _Mapping]] = ..., onnxruntime: _Optional[_Union[OnnxRuntime, _Mapping]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., sequences: _Optional[_Union[Sequences, _Mapping]] = ..., classes: _Optional[_Mapping[str, str]] = ..., loaded: bool = ..., canary: _Optional[_Union[Canary, _Mapping]] = ..., concurrency: _Optional[_Union[Concurrency, _Mapping]] = ...) -> None: ...
+    breaker: Breaking
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., python: _Optional[str] = ..., arguments: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., replicas: _Optional[_Union[Replicas, _Mapping]] = ..., batching: _Optional[_Union[Batching, _Mapping]] = ..., onnxruntime: _Optional[_Union[OnnxRuntime, _Mapping]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., sequences: _Optional[_Union[Sequences, _Mapping]] = ..., classes: _Optional[_Mapping[str, str]] = ..., loaded: bool = ..., canary: _Optional[_Union[Canary, _Mapping]] = ..., concurrency: _Optional[_Union[Concurrency, _Mapping]] = ..., breaker: _Optional[_Union[Breaking, _Mapping]] = ...) -> None: ...
 
 class Specialist(_message.Message):
     __slots__ = ("card", "hosting")
