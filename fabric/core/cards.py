@@ -147,9 +147,11 @@ class Resources:
 
     cpus: float = 0.5
     gpus: float = 0.0
+    memory: int = 0
+    """Bytes. A replica whose process holds more is replaced; 0 reserves none and has no limit."""
 
     def __post_init__(self) -> None:
-        if self.cpus < 0 or self.gpus < 0:
+        if min(self.cpus, self.gpus, self.memory) < 0:
             raise ValueError("resources cannot be negative")
 
 

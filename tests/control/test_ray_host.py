@@ -179,6 +179,14 @@ def test_resources_and_limits_reach_ray():
     assert deployment["max_surge_percent"] == 100
 
 
+def test_memory_is_reserved_where_it_is_declared():
+    """In bytes, as Ray has it."""
+    said = specialist("a", resources=Resources(memory=1 << 30))
+    (deployment,) = application(said, "h:1")["deployments"]
+
+    assert deployment["ray_actor_options"]["memory"] == 1 << 30
+
+
 @pytest.mark.parametrize(("most", "interval"), [(1, FIXED), (2, SCALING)])
 def test_replicas_report_their_load_often_only_where_it_matters(most, interval):
     """With as many at most as at least, nothing follows from a report."""

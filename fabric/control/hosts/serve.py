@@ -78,10 +78,13 @@ def _started_with(specialist: Specialist) -> dict[str, Any]:
 
 def _deployment(hosting: Hosting) -> dict[str, Any]:
     resources, replicas = hosting.resources, hosting.replicas
+    reserved = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
+    if resources.memory:
+        reserved["memory"] = resources.memory
     scales = replicas.min < replicas.max
     return {
         "name": DEPLOYMENT,
-        "ray_actor_options": {"num_cpus": resources.cpus, "num_gpus": resources.gpus},
+        "ray_actor_options": reserved,
         "max_surge_percent": 100,
         "rolling_update_percentage": 1.0,
         "graceful_shutdown_wait_loop_s": 0.1,

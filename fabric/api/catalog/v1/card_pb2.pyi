@@ -121,12 +121,14 @@ class Model(_message.Message):
     def __init__(self, uri: _Optional[str] = ..., sha256: _Optional[str] = ...) -> None: ...
 
 class Resources(_message.Message):
-    __slots__ = ("cpus", "gpus")
+    __slots__ = ("cpus", "gpus", "memory")
     CPUS_FIELD_NUMBER: _ClassVar[int]
     GPUS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
     cpus: float
     gpus: float
-    def __init__(self, cpus: _Optional[float] = ..., gpus: _Optional[float] = ...) -> None: ...
+    memory: int
+    def __init__(self, cpus: _Optional[float] = ..., gpus: _Optional[float] = ..., memory: _Optional[int] = ...) -> None: ...
 
 class Replicas(_message.Message):
     __slots__ = ("min", "max", "target_load")
@@ -335,7 +337,7 @@ class Load(_message.Message):
     def __init__(self, running: _Optional[int] = ..., queued: _Optional[int] = ...) -> None: ...
 
 class Replica(_message.Message):
-    __slots__ = ("id", "specialist", "version", "address", "pid", "node", "digest", "draining", "load")
+    __slots__ = ("id", "specialist", "version", "address", "pid", "node", "digest", "draining", "load", "why")
     ID_FIELD_NUMBER: _ClassVar[int]
     SPECIALIST_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -345,6 +347,7 @@ class Replica(_message.Message):
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
     id: str
     specialist: str
     version: str
@@ -354,4 +357,5 @@ class Replica(_message.Message):
     digest: str
     draining: bool
     load: Load
-    def __init__(self, id: _Optional[str] = ..., specialist: _Optional[str] = ..., version: _Optional[str] = ..., address: _Optional[str] = ..., pid: _Optional[int] = ..., node: _Optional[str] = ..., digest: _Optional[str] = ..., draining: bool = ..., load: _Optional[_Union[Load, _Mapping]] = ...) -> None: ...
+    why: str
+    def __init__(self, id: _Optional[str] = ..., specialist: _Optional[str] = ..., version: _Optional[str] = ..., address: _Optional[str] = ..., pid: _Optional[int] = ..., node: _Optional[str] = ..., digest: _Optional[str] = ..., draining: bool = ..., load: _Optional[_Union[Load, _Mapping]] = ..., why: _Optional[str] = ...) -> None: ...
