@@ -58,7 +58,9 @@ def _started_with(specialist: Specialist) -> dict[str, Any]:
     card, hosting = specialist.card, specialist.hosting
     bare = replace(
         specialist,
-        card=Card(name=card.name, version=card.version, signature=card.signature),
+        card=Card(
+            name=card.name, version=card.version, signature=card.signature, checks=card.checks
+        ),
         hosting=Hosting(
             model=hosting.model,
             python=hosting.python,
@@ -68,6 +70,7 @@ def _started_with(specialist: Specialist) -> dict[str, Any]:
             timeouts=Timeouts(startup=hosting.timeouts.startup),
             sequences=hosting.sequences,
             classes=hosting.classes,
+            canary=hosting.canary,
         ),
     )
     said = as_dict(to_message(bare, card_pb2.Specialist))
