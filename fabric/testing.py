@@ -272,6 +272,7 @@ class FakeControl(CatalogServiceServicer):
     async def Withdraw(self, request: Any, context: Any) -> Any:  # noqa: N802
         if request.draining:
             self.replicas[request.replica_id].draining = True
+            self.replicas[request.replica_id].why = request.why
         else:
             self.replicas.pop(request.replica_id, None)
         await self._say("draining" if request.draining else "withdraw")

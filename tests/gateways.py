@@ -325,14 +325,14 @@ class Learning(learning_grpc.LearningServiceServicer):
 
 
 @asynccontextmanager
-async def recording_gateway():
+async def recording_gateway(port: int = 0):
     seen = Recorded()
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((Inference(seen).handlers(),))
     catalog_grpc.add_CatalogServiceServicer_to_server(Catalog(seen), server)
     routing_grpc.add_RoutingServiceServicer_to_server(Routing(seen), server)
     learning_grpc.add_LearningServiceServicer_to_server(Learning(seen), server)
-    seen.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    seen.address = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
     await server.start()
     try:
         yield seen

@@ -45,7 +45,7 @@ def replicas(found: Iterable[Replica]) -> View:
         (
             *(replica.id, replica.specialist, replica.version, replica.node, replica.pid),
             *(replica.address, replica.load.running, replica.load.queued),
-            "draining" if replica.draining else "",
+            f"draining: {replica.why}" if replica.why else "draining" if replica.draining else "",
         )
         for replica in found
     )

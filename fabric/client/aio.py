@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -9,7 +10,9 @@ import grpc
 
 from fabric.client import calls
 from fabric.client.conducting import ServerCalls, conduct
+from fabric.client.retrying import Retries
 from fabric.client.transport import OPTIONS, error_of, metadata_of
+from fabric.wire.status import is_lost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
@@ -40,7 +43,8 @@ class AsyncClient:
     """A fabric, as seen through its gateway at `host:port`. Belongs to one event loop.
 
     One client carries any number of calls at once over one connection, which is made with the first
-    call and again whenever it is lost. A cancelled call is cancelled at the gateway too.
+    call and again whenever it is lost. An inference that was lost with it is sent again, within its
+    timeout, unless it is not `idempotent`. A cancelled call is cancelled at the gateway too.
 
     A *tenant* says who asks: nobody else gets answers that were made for it.
     """
@@ -54,6 +58,7 @@ class AsyncClient:
     ) -> None:
         self.server = server
         self.tenant = tenant
+        self._retries = Retries()
         self._channel = (
             grpc.aio.secure_channel(server, credentials, options=OPTIONS)
             if credentials
@@ -132,12 +137,17 @@ class AsyncClient:
         method = self._channel.unary_unary(
             call.method, response_deserializer=call.response.FromString
         )
-        try:
-            response = await method(
-                call.request.SerializeToString(),
-                timeout=call.timeout,
-                metadata=metadata_of(self.tenant),
-            )
-        except grpc.aio.AioRpcError as error:
-            raise error_of(self.server, error) from None
-        return call.read(response)
+        payload, attempts = call.request.SerializeToString(), self._retries.begin(call)
+        while True:
+            try:
+                response = await method(
+                    payload, timeout=attempts.left(), metadata=metadata_of(self.tenant)
+                )
+            except grpc.aio.AioRpcError as error:
+                failure = error_of(self.server, error)
+                pause = attempts.pause(failure, lost=is_lost(error))
+                if pause is None:
+                    raise failure from None
+            else:
+                return call.read(response)
+            await asyncio.sleep(pause)

@@ -39,6 +39,7 @@ from fabric.core.tensors import TensorSpec
 from fabric.wire import parameters as names
 from fabric.wire.cards import from_message, to_message
 from fabric.wire.changes import from_key, from_resource, from_watch, to_key
+from fabric.wire.reserved import SEQUENCE_ID
 from fabric.wire.tensors import decode_outputs, encode_inputs
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Call(Generic[M, T]):
     response: type[M]
     read: Callable[[M], T]
     timeout: float | None = 30.0
+    again: bool = False
+    """Whether it may be made again where it is not known what became of it."""
 
 
 # ------------------------------------------------------------------ inference
@@ -110,7 +113,8 @@ def infer(
         timeout: Seconds; without one the route's or the specialist's own holds.
         substitute: Whether another candidate than the first may answer.
         idempotent: Whether nothing is lost if it is answered twice; if not, it is not asked again
-            where a model may have begun.
+            where a model may have begun, nor sent again where the gateway was lost. Requests of
+            sequences are not sent again either.
         parameters: Passed on to the specialist.
         outputs: Names of those wanted; none for all.
 
@@ -127,7 +131,8 @@ def infer(
     for output in outputs:
         request.outputs.add(name=output)
     encode_inputs(request, {key: np.asarray(value) for key, value in inputs.items()})
-    return Call(_OIP + "ModelInfer", request, oip.ModelInferResponse, _answer, timeout)
+    again = not {names.IDEMPOTENT, SEQUENCE_ID} & request.parameters.keys()
+    return Call(_OIP + "ModelInfer", request, oip.ModelInferResponse, _answer, timeout, again)
 
 
 def _answer(response: oip.ModelInferResponse) -> Answer:

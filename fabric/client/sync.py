@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
 
 from fabric.client import calls
+from fabric.client.retrying import Retries
 from fabric.client.transport import OPTIONS, error_of, metadata_of
+from fabric.wire.status import is_lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -32,6 +35,9 @@ def _method(make: Callable[P, Call[Any, T]]) -> Callable[Concatenate[Client, P],
 class Client:
     """A fabric, as seen through its gateway at `host:port`. Any thread may use it at any time.
 
+    An inference that was lost with its connection is sent again, within its timeout, unless it is
+    not `idempotent`.
+
     A *tenant* says who asks: nobody else gets answers that were made for it.
     """
 
@@ -44,6 +50,7 @@ class Client:
     ) -> None:
         self.server = server
         self.tenant = tenant
+        self._retries = Retries()
         self._channel = (
             grpc.secure_channel(server, credentials, options=OPTIONS)
             if credentials
@@ -104,12 +111,17 @@ class Client:
         method = self._channel.unary_unary(
             call.method, response_deserializer=call.response.FromString
         )
-        try:
-            response = method(
-                call.request.SerializeToString(),
-                timeout=call.timeout,
-                metadata=metadata_of(self.tenant),
-            )
-        except grpc.RpcError as error:
-            raise error_of(self.server, error) from None
-        return call.read(response)
+        payload, attempts = call.request.SerializeToString(), self._retries.begin(call)
+        while True:
+            try:
+                response = method(
+                    payload, timeout=attempts.left(), metadata=metadata_of(self.tenant)
+                )
+            except grpc.RpcError as error:
+                failure = error_of(self.server, error)
+                pause = attempts.pause(failure, lost=is_lost(error))
+                if pause is None:
+                    raise failure from None
+            else:
+                return call.read(response)
+            time.sleep(pause)

@@ -205,11 +205,11 @@ class Controller:
         self.leases.lost(replica_id, stream)
         self._lease_cut.set()
 
-    async def withdraw(self, replica_id: str, draining: bool = False) -> None:
+    async def withdraw(self, replica_id: str, draining: bool = False, why: str = "") -> None:
         """The replica is out of the catalog; *draining*, it stays in it until its lease ends."""
 
         async def work() -> None:
-            await self._make(self._ledger.withdrawing((replica_id,), draining))
+            await self._make(self._ledger.withdrawing((replica_id,), draining, why))
             if not draining:
                 self.leases.end(replica_id)
 

@@ -173,13 +173,16 @@ class Ledger:
             {} if known else {replica.id: replica},
         )
 
-    def withdrawing(self, replica_ids: Iterable[str], draining: bool = False) -> Step:
+    def withdrawing(
+        self, replica_ids: Iterable[str], draining: bool = False, why: str = ""
+    ) -> Step:
         """The replicas are out of the catalog; *draining*, they are still in it as such."""
         replicas: dict[str, Replica | None] = {}
         for replica_id in replica_ids:
             replica = self.catalog.replicas.get(replica_id)
             if replica is not None and not (draining and replica.draining):
-                replicas[replica_id] = replace(replica, draining=True) if draining else None
+                left = replace(replica, draining=True, why=why) if draining else None
+                replicas[replica_id] = left
         return self._step({}, {}, replicas)
 
     def hearing(self, revision: int, reports: Mapping[str, Report]) -> Step:
@@ -277,11 +280,13 @@ class Ledger:
         """The specialist, and how it fares once *replicas* and *reports* are taken in."""
         held: dict[str, Replica | None] = {r.id: r for r in self.catalog.replicas_of(key)}
         held |= {id_: r for id_, r in replicas.items() if r is None or r.specialist_key == key}
-        ready = sum(replica is not None and not replica.draining for replica in held.values())
+        there = [replica for replica in held.values() if replica is not None]
+        ready = sum(not replica.draining for replica in there)
+        leaving = next((replica.why for replica in there if replica.why), "")
         minimum = Report(wanted=entry.specialist.hosting.replicas.min)
         report = reports.get(key) or self._reports.get(key) or minimum
         loaded = entry.specialist.hosting.loaded
-        return Hosted(entry.signed, status(ready, report, entry.declared, loaded))
+        return Hosted(entry.signed, status(ready, report, entry.declared, loaded, leaving))
 
     def _known(self, key: str) -> Hosted | None:
         specialist = self.catalog.specialists.get(key)

@@ -137,7 +137,7 @@ class CatalogServicer(CatalogServiceServicer):
                 self._controller.lost(replica_id, context)
 
     async def Withdraw(self, request: pb.WithdrawRequest, _context: Any) -> pb.WithdrawResponse:
-        await self._controller.withdraw(request.replica_id, request.draining)
+        await self._controller.withdraw(request.replica_id, request.draining, request.why)
         return pb.WithdrawResponse()
 
     async def Watch(self, request: pb.WatchRequest, context: grpc.aio.ServicerContext) -> None:

@@ -18,8 +18,8 @@ from fabric.resilience.breakers import Breaker, Circuit, Standing, ejected, slow
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from fabric.core.cards import Breaking
     from fabric.core.requests import InferRequest
-    from fabric.resilience.breakers import Breaking
 
 
 @dataclass(slots=True, eq=False)

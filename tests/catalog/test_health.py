@@ -38,6 +38,13 @@ def test_a_status_says_what_is_and_why(ready, report, state, reason):
     assert status(ready, report, declared=True) == expected
 
 
+def test_a_replica_that_leaves_says_why():
+    """While there are fewer than wanted, whatever happened before."""
+    found = status(1, Report(wanted=2, failure="old"), declared=True, leaving="too large")
+    assert found.reason == "1 of 2 replicas are ready: too large"
+    assert status(2, Report(wanted=2), declared=True, leaving="too large").reason == ""
+
+
 def test_what_is_no_longer_declared_says_why_it_is_still_there():
     """A version that waits for its heir is not what it should be."""
     assert status(1, Report(wanted=1), declared=False).reason == RETIRING

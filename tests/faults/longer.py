@@ -71,7 +71,7 @@ async def test_a_clock_that_jumps(clock, tmp_path, told):
         async with AsyncClient(fabric.server) as client, watching(client) as seen:
             await until_linked(client, "double", 2)
             before = dict(seen.catalog.replicas)
-            async with traffic_through(client, asks_again=True) as traffic:
+            async with traffic_through(client, again=True) as traffic:
                 for seconds in (DAY, -DAY, 0):
                     clock(seconds)
                     end = len(traffic.answers) + 2000

@@ -130,7 +130,7 @@ async def test_nothing_grows(on_local, local_client, seen, told, story):
     breaking = Breaking(fabric, local_client, seen)
     measured = {name: fabric.processes[name] for name in ("gateway", "control")}
     begun, steady = time.monotonic(), {}
-    async with traffic_through(local_client, asks_again=True) as traffic:
+    async with traffic_through(local_client, again=True) as traffic:
         while (passed := (time.monotonic() - begun) / (60 * MINUTES)) < 1:
             for fault in random.sample(breaking.faults, len(breaking.faults)):
                 try:

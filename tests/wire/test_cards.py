@@ -29,6 +29,7 @@ PAIRS = [
     (cards.Replicas, card_pb2.Replicas),
     (cards.Batching, card_pb2.Batching),
     (cards.Concurrency, card_pb2.Concurrency),
+    (cards.Breaking, card_pb2.Breaking),
     (cards.OnnxRuntime, card_pb2.OnnxRuntime),
     (cards.Timeouts, card_pb2.Timeouts),
     (cards.Canary, card_pb2.Canary),
@@ -119,9 +120,12 @@ def test_zeros_that_were_said_are_not_taken_for_unset():
     """A zero where the default is something else arrives as zero."""
     resources = cards.Resources(cpus=0.0)
     entry = routes.ChainEntry(name="a", weight=0.0)
+    zeros = ("consecutive", "failing", "slower", "margin", "ejected", "panic")
+    breaking = cards.Breaking(**dict.fromkeys(zeros, 0))
 
     assert from_message(to_message(resources, card_pb2.Resources), cards.Resources) == resources
     assert from_message(to_message(entry, route_pb2.ChainEntry), routes.ChainEntry) == entry
+    assert from_message(to_message(breaking, card_pb2.Breaking), cards.Breaking) == breaking
 
 
 def test_unset_fields_take_the_defaults_of_the_dataclass():

@@ -207,12 +207,14 @@ class RenewResponse(_message.Message):
     def __init__(self, lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class WithdrawRequest(_message.Message):
-    __slots__ = ("replica_id", "draining")
+    __slots__ = ("replica_id", "draining", "why")
     REPLICA_ID_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
     replica_id: str
     draining: bool
-    def __init__(self, replica_id: _Optional[str] = ..., draining: bool = ...) -> None: ...
+    why: str
+    def __init__(self, replica_id: _Optional[str] = ..., draining: bool = ..., why: _Optional[str] = ...) -> None: ...
 
 class WithdrawResponse(_message.Message):
     __slots__ = ()
