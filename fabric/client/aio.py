@@ -111,7 +111,7 @@ class AsyncClient:
             InvalidRequest: it has no such input, or lacks one; or values do not fit together.
             FabricError: of the step that failed.
         """
-        return await conduct(pipeline, inputs, ServerCalls(self), timeout)
+        return await conduct(pipeline, inputs, ServerCalls(self.infer), timeout)
 
     async def watch(self, *, after: int = 0) -> AsyncGenerator[Changes]:
         """The catalog, then what changes in it, for as long as the control plane is there.

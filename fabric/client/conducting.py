@@ -14,11 +14,11 @@ from fabric.pipelines.running import Run
 from fabric.pipelines.values import Tensor, arrays, tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from numpy.typing import ArrayLike
 
-    from fabric.client.aio import AsyncClient
+    from fabric.client.results import Answer
     from fabric.core.pipelines import Pipeline
     from fabric.core.tensors import Tensors
     from fabric.pipelines.calls import Called, Calls
@@ -50,16 +50,16 @@ async def conduct(
 
 
 class ServerCalls:
-    """Calls by *client*."""
+    """Calls by *infer* of a client."""
 
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
+    def __init__(self, infer: Callable[..., Awaitable[Answer]]) -> None:
+        self._infer = infer
 
     async def call(self, called: Called, deadline: Deadline) -> Values:
         """See `fabric.pipelines.calls.Calls`."""
         name, _, version = called.name.partition(":")
         left = deadline.remaining(time.monotonic())
-        answer = await self._client.infer(
+        answer = await self._infer(
             name,
             {key: tensor.array for key, tensor in called.inputs.items()},
             version=version,

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
 
 from fabric.client import calls
+from fabric.client.conducting import ServerCalls, conduct
 from fabric.client.retrying import Retries
 from fabric.client.transport import OPTIONS, error_of, metadata_of
 from fabric.wire.status import is_lost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Mapping
+
+    from numpy.typing import ArrayLike
 
     from fabric.client.calls import Call
     from fabric.core.changes import Changes
     from fabric.core.decisions import Feedback
+    from fabric.core.pipelines import Pipeline
+    from fabric.core.tensors import Tensors
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -88,6 +94,14 @@ class Client:
     def feedback_many(self, feedback: Iterable[Feedback]) -> int:
         """Says many things; returns how many of them are about requests that are not known yet."""
         return sum([self._perform(call) for call in calls.feedback_many(feedback)])
+
+    def run(
+        self, pipeline: Pipeline, inputs: Mapping[str, ArrayLike], *, timeout: float | None = None
+    ) -> Tensors:
+        """The outputs of *pipeline*; see `AsyncClient.run`. Calls that need not wait for each other
+        are made by threads."""
+        calls = ServerCalls(partial(asyncio.to_thread, self.infer))
+        return asyncio.run(conduct(pipeline, inputs, calls, timeout))
 
     def watch(self, *, after: int = 0) -> Generator[Changes]:
         """The catalog, then what changes in it, for as long as the control plane is there.

@@ -15,7 +15,7 @@ import tritonclient.grpc as triton
 from shapes import ONE, SHAPES, Rows
 from tritonclient.utils import InferenceServerException
 
-from fabric import AsyncClient, Value, op, pipeline, step
+from fabric import AsyncClient, Client, Value, op, pipeline, step
 from fabric.core.cards import Batching
 from fabric.core.errors import InvalidRequest, NotFound
 from fabric.testing import specialist
@@ -221,3 +221,6 @@ async def test_it_also_runs_at_the_client(desk):
             shape = SHAPES[name]
             outputs = await client.run(shape.pipeline.graph, {"x": shape.x})
             assert outputs["value"].tolist() == shape.expected.tolist()
+    with Client(desk.server) as client:
+        outputs = await asyncio.to_thread(client.run, shape.pipeline.graph, {"x": shape.x})
+        assert outputs["value"].tolist() == shape.expected.tolist()
