@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import partial, wraps
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from fabric.client.calls import Call
+    from fabric.client.results import Answer
     from fabric.core.changes import Changes
     from fabric.core.decisions import Feedback
     from fabric.core.pipelines import Pipeline
@@ -100,8 +101,11 @@ class Client:
     ) -> Tensors:
         """The outputs of *pipeline*; see `AsyncClient.run`. Calls that need not wait for each other
         are made by threads."""
-        calls = ServerCalls(partial(asyncio.to_thread, self.infer))
-        return asyncio.run(conduct(pipeline, inputs, calls, timeout))
+
+        async def infer(*given: Any, **said: Any) -> Answer:
+            return await asyncio.to_thread(self.infer, *given, **said)
+
+        return asyncio.run(conduct(pipeline, inputs, ServerCalls(infer), timeout))
 
     def watch(self, *, after: int = 0) -> Generator[Changes]:
         """The catalog, then what changes in it, for as long as the control plane is there.
