@@ -12,9 +12,9 @@ import asyncio
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
@@ -30,7 +30,7 @@ from fabric.cli import timelines
 from fabric.config import load
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from fabric.client import Answer
 
@@ -130,21 +130,21 @@ def kinds(found: Sequence[Found]) -> Table:
 
 
 async def show_time(client: AsyncClient, found: Sequence[Found]) -> None:
-    """Prints when each step of one run was, and where the time of reading pages goes."""
+    """Prints when each step was of the run that took longest, and where the time goes."""
     longest = max(found, key=lambda each: each.seconds)
     run = await client.run_of(longest.request)
-    console.print(f"\n{longest.file}, step by step")
-    console.print(out_of(timelines.timeline(run)))
+    whole = replace(run, steps=tuple(step for step in run.steps if not step.item))
+    console.print(f"{longest.file}, step by step; each of its lines on its own is left out")
+    console.print(tabled(("step", "ms", "when"), timelines.timeline(whole)[1]))
     profile = await client.profile(read_page.graph.name)
-    console.print(out_of(timelines.profile(profile)))
     console.print(timelines.summary(profile), markup=False)
 
 
-def out_of(view: tuple[Sequence[str], object]) -> Table:
-    columns, rows = view
+def tabled(columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> Table:
+    """The first cells of *rows*."""
     table = Table(*columns)
-    for row in rows:  # type: ignore[attr-defined] # a view's are
-        table.add_row(*map(str, row))
+    for row in rows:
+        table.add_row(*map(str, row[: len(columns)]))
     return table
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fabric.cli.views import View
     from fabric.core.runs import PipelineRun, Profile, StepRun
 
-_WIDTH = 40
+_WIDTH = 32
 """Characters of a bar for all of the run."""
 _ROW, _LEFT, _BARS = 22, 240, 640
 """Of the drawing, in pixels: the height of a row, the room for names, and that for bars."""

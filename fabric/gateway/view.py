@@ -273,7 +273,8 @@ class View:
             except FabricError:
                 return Callee(None, batched=False)  # whoever calls it is told why, then
         if called := self._called(name):
-            card, size = called[0]
+            # Of several the first by its name: their order may be drawn anew for each plan.
+            card, size = min(called, key=lambda each: each[0].key)
             return Callee(card.signature, batched=size > 1)
         return None
 
