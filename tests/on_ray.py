@@ -280,6 +280,7 @@ class Traffic:
             try:
                 got = await self._answer(x, began + self._timeout)
             except FabricError as error:
+                error.__context__ = error.__traceback__ = None  # thousands hold up the collector
                 self.errors.append(error)
                 continue
             finally:
