@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from breaking import traffic_through
+from breaking import traffic_through, until_listening
 from on_ray import OnRay, watching
 from running import until_linked
 
@@ -83,6 +83,43 @@ async def test_a_clock_that_jumps(clock, tmp_path, told):
                 await seen.until(lambda: len(seen.replicas("double:1").keys() - {dead}) == 2)
     count = told("the clock jumps by a day, forth and back", traffic)
     assert count.refused == count.lost == count.degraded == 0
+
+
+# ------------------------------------------------------------------ what hangs
+@contextlib.contextmanager
+def stopped(on_local, name):
+    """The child *name* of the supervisor; gives whether there is another one by now."""
+    pid = on_local.fabric.processes[name]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield lambda: on_local.fabric.processes[name] != pid
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+async def test_stop_of_gateways(on_local, local_client, told):
+    """The supervisor replaces each, and clients that ask again find its successor."""
+    async with traffic_through(local_client, asks_again=True) as traffic:
+        for name in ("gateway", "gateway-2"):
+            with stopped(on_local, name) as is_replaced:
+                await traffic.until(is_replaced)
+            await until_listening(on_local.server, 2)
+            await traffic.until_answered()
+    count = told("SIGSTOP of two gateways in turn, clients ask again", traffic)
+    assert count.refused == count.lost == 0
+
+
+async def test_stop_of_the_control_plane(on_local, local_client, seen, told):
+    """The supervisor replaces it, and replicas stay where they are."""
+    before, revision = seen.replicas("double:1"), seen.catalog.revision
+    async with traffic_through(local_client) as traffic:
+        with stopped(on_local, "control") as is_replaced:
+            await traffic.until(is_replaced)
+        await seen.until(lambda: seen.catalog.revision > revision)
+    count = told("SIGSTOP of the control plane until it is replaced", traffic)
+    assert count.refused == count.lost == count.degraded == 0
+    assert seen.replicas("double:1") == before
 
 
 # ------------------------------------------------------------------ Ray
