@@ -31,6 +31,9 @@ BEAT = 0.5
 PYTHON_PATH = "FABRIC_PYTHON_PATH"
 """The environment variable with the folders that replicas look for Python specialists in, last."""
 
+MODELS = "FABRIC_MODELS"
+"""The environment variable with the folder that replicas keep copies of far models in."""
+
 
 def to_environ(settings: Any) -> dict[str, str]:
     """The dataclass *settings* as `FABRIC_<FIELD>` variables, JSON where it is not a text."""

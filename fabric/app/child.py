@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fabric.app.family import Family, Identity
 from fabric.app.pulse import LOOK, Pulse
-from fabric.core.errors import Unavailable
+from fabric.core.errors import FabricError, Unavailable
 from fabric.processes import LIFELINE, PULSE, stop
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class Child:
         """
         self.log.unlink(missing_ok=True)
         process = await self._spawn()
+        self._on_start()
         ended = asyncio.create_task(process.wait())
         try:
             async with asyncio.timeout(self.program.startup):
@@ -139,6 +140,11 @@ class Child:
                 process = await self._spawn()
             except OSError as error:
                 log.error("%s cannot be started: %s", name, error)
+                continue
+            try:
+                self._on_start()
+            except FabricError as error:
+                log.error("%s runs again, which is written down nowhere: %s", name, error.message)
 
     async def _end(self, process: asyncio.subprocess.Process) -> int:
         """Its status, once it has ended; one that hangs is ended."""
@@ -177,7 +183,6 @@ class Child:
             )
         if (leader := Identity.of(self.process.pid)) is not None:
             self.led = [*(led for led in self.led if led.session()), leader]
-            self._on_start()
         return self.process
 
     def _last_words(self) -> str:

@@ -79,6 +79,23 @@ async def test_a_child_that_is_killed_comes_back_without_what_it_started(make, t
     await until(lambda: pids(file)[0] == child.pid)
 
 
+async def test_a_child_comes_back_though_it_cannot_be_told(make, tmp_path):
+    """Whoever is told of a start may have no room to write it down."""
+    file = tmp_path / "ready"
+    child = make(WORKER, str(file))
+    await child.start()
+
+    def told():
+        raise Unavailable("no room")
+
+    child._on_start = told
+    for restarts in (1, 2):
+        before = child.pid
+        os.kill(before, signal.SIGKILL)
+        await until(lambda n=restarts, pid=before: child.restarts == n and child.pid != pid)
+        await until(lambda: str(child.pid) in file.read_text())
+
+
 async def test_a_family_may_be_kept(make, tmp_path):
     """Where descendants outlive their parent, they are ended with the child."""
     file = tmp_path / "ready"
