@@ -73,6 +73,7 @@ def beating() -> Iterator[None]:
         yield
         return
     loop, descriptor = asyncio.get_running_loop(), int(given)
+    timer: asyncio.Handle
     os.set_inheritable(descriptor, False)
 
     def beat() -> None:

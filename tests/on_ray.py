@@ -25,7 +25,7 @@ from fabric.core.replicas import State, Status
 from fabric.testing import route, specialist
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -240,6 +240,7 @@ class Traffic:
         timeout: float = 20.0,
         *,
         asks_again: bool = False,
+        parameters: Mapping[str, object] | None = None,
     ) -> None:
         self.answers: list[Seen] = []
         self.errors: list[FabricError] = []
@@ -248,6 +249,7 @@ class Traffic:
         self._in_flight = in_flight
         self._timeout = timeout
         self._asks_again = asks_again
+        self._said = {"parameters": parameters or {}}
         self._numbers = itertools.count(1)
         self._waiting: dict[int, float] = {}
         """When those that are in flight were sent, by number."""
@@ -303,7 +305,7 @@ class Traffic:
         while True:
             left = end - time.monotonic()
             try:
-                return await self._client.infer(self._model, {"x": x}, timeout=left)
+                return await self._client.infer(self._model, {"x": x}, timeout=left, **self._said)
             except Unavailable:
                 if not self._asks_again or time.monotonic() + PAUSE > end:
                     raise
