@@ -311,7 +311,7 @@ class Traffic:
                     raise
             await asyncio.sleep(PAUSE)
 
-    def gaps(self) -> Iterator[float]:
-        """The seconds between answers."""
-        times = sorted(answer.at for answer in self.answers)
+    def gaps(self, since: int = 0) -> Iterator[float]:
+        """The seconds between answers, from the number *since* on."""
+        times = sorted(answer.at for answer in self.answers[since:])
         return (later - earlier for earlier, later in pairwise(times))
