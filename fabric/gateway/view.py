@@ -102,11 +102,11 @@ class View:
         self.news = asyncio.Event()
 
     async def linked(self, seconds: float) -> None:
-        """Returns when a catalog has arrived and there are links to all replicas in it, or after so
+        """Returns when it is ready and there are links to all replicas in its catalog, or after so
         many seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while not (self.is_known and all(map(self.pool.holds, self.catalog.replicas))):
+                while not (self.is_ready and all(map(self.pool.holds, self.catalog.replicas))):
                     await self.news.wait()
 
     async def follow_live(self) -> None:

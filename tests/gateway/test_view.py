@@ -132,6 +132,16 @@ async def test_a_view_is_linked_once_there_are_links_to_all_replicas(view):
     await view.linked(0.001)
 
 
+async def test_a_view_is_not_linked_before_its_specialists_have_started(view):
+    """Whoever takes connections is asked for them."""
+    change(view, specialist("double"))
+    linking = asyncio.create_task(view.linked(60))
+    await asyncio.sleep(0)
+    assert not linking.done()
+    change(view, replica("a", "double:1"))
+    await linking
+
+
 def test_nothing_is_unknown_before_a_catalog_has_arrived(view):
     """A gateway that has just started sends its callers away for a moment, not for good."""
     with pytest.raises(Unavailable, match="first catalog"):
