@@ -70,7 +70,7 @@ class FakeInvoker:
         self.objections: dict[str, str] = {}
         """Why specialists should not be asked; they are refused where nobody insists."""
 
-    def promises(self, card: Card, seconds: float, tenant: str = "") -> bool:
+    def promises(self, card: Card, seconds: float, tenant: str = "", priority: int = 0) -> bool:
         return card.name not in self.busy
 
     def usual(self, card: Card, quantile: float) -> float | None:

@@ -26,7 +26,7 @@ from fabric.resilience.budgets import Budgets
 from fabric.testing import route, specialist
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from fabric import AsyncClient
     from fabric.core.cards import Specialist
@@ -243,6 +243,7 @@ class Traffic:
         timeout: float = 20.0,
         *,
         again: bool = False,
+        parameters: Mapping[str, object] | None = None,
     ) -> None:
         self.answers: list[Seen] = []
         self.errors: list[FabricError] = []
@@ -251,6 +252,7 @@ class Traffic:
         self._model = model
         self._in_flight = in_flight
         self._timeout = timeout
+        self._said = {"parameters": parameters or {}}
         self._numbers = itertools.count(1)
         self._waiting: dict[int, float] = {}
         """When those that are in flight were sent, by number."""
@@ -281,8 +283,11 @@ class Traffic:
             self._waiting[number] = began = time.monotonic()
             x = np.array([[number % 1_000_000 + 1, 1]], np.float32)
             try:
-                got = await self._client.infer(self._model, {"x": x}, timeout=self._timeout)
+                got = await self._client.infer(
+                    self._model, {"x": x}, timeout=self._timeout, **self._said
+                )
             except FabricError as error:
+                error.__context__ = error.__traceback__ = None  # thousands hold up the collector
                 self.errors.append(error)
                 continue
             finally:
@@ -301,7 +306,7 @@ class Traffic:
                 )
             )
 
-    def gaps(self) -> Iterator[float]:
-        """The seconds between answers."""
-        times = sorted(answer.at for answer in self.answers)
+    def gaps(self, since: int = 0) -> Iterator[float]:
+        """The seconds between answers, from the number *since* on."""
+        times = sorted(answer.at for answer in self.answers[since:])
         return (later - earlier for earlier, later in pairwise(times))

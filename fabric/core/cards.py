@@ -171,6 +171,10 @@ class Replicas:
             raise ValueError("target_load must be above zero")
 
 
+RESERVED = 0.2
+"""Of the room for requests that wait, so much is not for the lowest level of priority."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Batching:
     """Requests are stacked along the first dimension, which then is any size in the signature."""
@@ -185,7 +189,8 @@ class Batching:
     """Seconds until a request that names no `timeout` of its own is run at the latest, or refused;
     0 for as long as it has."""
     priorities: int = 0
-    """Levels of priority, of which 1 is served first; 0 for none."""
+    """Levels of priority, of which 1 is served first; 0 for none. A fifth of the room for requests
+    is kept from the lowest, and less from those above it."""
     default_priority: int = 0
     """The level of requests that name none; 0 for the lowest."""
 
@@ -199,6 +204,21 @@ class Batching:
                 f"default_priority is {self.default_priority}, "
                 f"it must be from 0 to priorities, which is {self.priorities}"
             )
+
+    def level(self, priority: int) -> int:
+        """The level of a request that names *priority*: the default one if there is no such."""
+        if 1 <= priority <= self.priorities:
+            return priority
+        return self.default_priority or self.priorities
+
+    def share(self, priority: int) -> float:
+        """How much of the room for requests may be taken where one of *priority* is let in.
+
+        Some is kept for those above it: nobody who waits makes room for them.
+        """
+        if self.priorities < 2:
+            return 1.0
+        return 1.0 - RESERVED * (self.level(priority) - 1) / (self.priorities - 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,7 +116,9 @@ class Dispatcher:
             if has_others and candidate.card.key in self._invoker.ill:
                 objection = self._invoker.objection(candidate.card)
             seconds = candidate.seconds(left)
-            if not objection and self._invoker.promises(candidate.card, seconds, request.tenant):
+            if not objection and self._invoker.promises(
+                candidate.card, seconds, request.tenant, request.priority
+            ):
                 request.plan, request.place = plan, place
                 request.passed = passed_over
                 return

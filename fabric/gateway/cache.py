@@ -70,10 +70,10 @@ class Cache:
         self._models: dict[str, str] = {}
         """What the replicas of each specialist ran when that was last known."""
 
-    def promises(self, card: Card, seconds: float, tenant: str = "") -> bool:
+    def promises(self, card: Card, seconds: float, tenant: str = "", priority: int = 0) -> bool:
         """Where answers are kept, whether it takes a replica is not known before it is looked."""
         if card.cache is None:
-            return self._pool.promises(card, seconds, tenant)
+            return self._pool.promises(card, seconds, tenant, priority)
         return seconds > 0.0
 
     def objection(self, card: Card) -> str:
@@ -140,7 +140,7 @@ class Cache:
                 request.content = await asyncio.to_thread(content_of, request.payload)
             key = self._key(card, request, self._model(card.key))
         if key is None:
-            self._admit(card, deadline, request.tenant)
+            self._admit(card, deadline, request)
             return await self._pool.infer(card, request, deadline)
         entry = self.kept.get(key)
         now = self._clock()
@@ -162,7 +162,7 @@ class Cache:
             self._hit(card, begun)
             how = Reused(0.0, content.id)
             return InferResponse(response.payload, response.replica, reused=how)
-        self._admit(card, deadline, request.tenant)
+        self._admit(card, deadline, request)
         self._uses(card.key).misses.add(self._clock() - begun)
         _note("miss")
         call = self._sharing.begin(alike, card, request, deadline)
@@ -202,10 +202,12 @@ class Cache:
             (self._models[key],) = models
         return self._models.get(key) if len(models) < 2 else None
 
-    def _admit(self, card: Card, deadline: Deadline, tenant: str) -> None:
+    def _admit(self, card: Card, deadline: Deadline, request: InferRequest) -> None:
         """Raises Overloaded as a dispatcher would that had asked the pool what it promises."""
         left = deadline.remaining(self._clock())
-        if left > 0.0 and not self._pool.promises(card, left, tenant):
+        if left <= 0.0:
+            return
+        if not self._pool.promises(card, left, request.tenant, request.priority):
             raise Overloaded("it is busy for longer than the deadline allows")
 
     def _uses(self, key: str) -> Uses:

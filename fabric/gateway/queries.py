@@ -60,7 +60,7 @@ class Queries:
         return (pb.ServerLiveResponse(live=True).SerializeToString(),)
 
     async def server_ready(self, payload: bytes, scope: Scope) -> Parts:
-        """True once the catalog has arrived, and under `strict` while every model is ready."""
+        """True once every model could be asked (`View.is_ready`), under `strict` while it can."""
         ready = self._view.is_ready_for(self._settings.strict)
         return (pb.ServerReadyResponse(ready=ready).SerializeToString(),)
 

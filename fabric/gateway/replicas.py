@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from fabric.core.cards import Batching
 from fabric.core.errors import FabricError, Unavailable
 from fabric.core.health import SpecialistHealth
 from fabric.core.requests import InferResponse
@@ -33,8 +34,8 @@ _FIRST_WAIT = 0.05
 _LONGEST_WAIT = 2.0
 _USUAL = 1.0
 _MOST_USUAL = 1024
-_ROOM = 1024
-"""What may wait at a replica of a specialist that is not in the catalog any more."""
+_BATCHING = Batching()
+"""Of a specialist that is not in the catalog any more."""
 
 
 class ReplicaPool:
@@ -53,7 +54,7 @@ class ReplicaPool:
         self.on_change: Callable[[], None] = lambda: None
         """Called when other links than before can be sent requests."""
         self._admissions: dict[str, Admission] = {}
-        self._rooms: dict[str, int] = {}
+        self._batching: dict[str, Batching] = {}
         """What may wait at one replica,"""
         self._breakings: dict[str, Breaking] = {}
         """and when it is ejected, all by the specialist's key."""
@@ -86,7 +87,7 @@ class ReplicaPool:
         """From now on as many are let in as *specialists* say, by key."""
         for gone in self._admissions.keys() - specialists.keys():
             del self._admissions[gone]
-        self._rooms = {key: each.hosting.batching.max_queue for key, each in specialists.items()}
+        self._batching = {key: each.hosting.batching for key, each in specialists.items()}
         for gone in self._failed_last.keys() - specialists.keys():
             del self._failed_last[gone]
         self._breakings = {key: each.hosting.breaker for key, each in specialists.items()}
@@ -146,7 +147,7 @@ class ReplicaPool:
         group = self._groups.get(key)
         return "" if group is None else group.nearest(sequence).replica
 
-    def promises(self, card: Card, seconds: float, tenant: str = "") -> bool:
+    def promises(self, card: Card, seconds: float, tenant: str = "", priority: int = 0) -> bool:
         """Whether a replica of *card* may answer *tenant* within *seconds*; also where there is
         none.
 
@@ -155,7 +156,12 @@ class ReplicaPool:
         group = self._groups.get(card.key)
         if group is None:
             return True
-        if not group.admission.admits(tenant, group.room):
+        share = 1.0
+        if (levels := group.levels) is not None:
+            share = levels.share(priority)
+            if levels.level(priority) < levels.priorities:  # its replica knows who is ahead of it
+                return seconds > 0.0 and group.admission.admits(tenant, group.room, share)
+        if not group.admission.admits(tenant, group.room, share):
             return False
         if len(group.serving) == 1:
             return group.serving[0].link.promises(seconds)
@@ -336,8 +342,8 @@ class ReplicaPool:
             (self.ill.add if group.is_ill else self.ill.discard)(key)
 
     def _group(self, key: str, members: Sequence[Member]) -> Group:
-        room = self._rooms.get(key, _ROOM)
-        return Group(members, self._known[key], self._breaking(key), room)
+        batching = self._batching.get(key, _BATCHING)
+        return Group(members, self._known[key], self._breaking(key), batching)
 
     def _breaking(self, key: str) -> Breaking:
         return self._breakings.get(key, DEFAULT)

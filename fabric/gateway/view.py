@@ -17,6 +17,7 @@ from fabric.gateway.pipelines import Pipelines
 from fabric.gateway.prepared import Preparing
 from fabric.gateway.records import Records
 from fabric.gateway.sequences import Sequences
+from fabric.gateway.starting import Starting
 from fabric.pipelines.checking import Callee
 from fabric.pipelines.readiness import lacking
 from fabric.routing.candidates import Known
@@ -82,6 +83,8 @@ class View:
         )
         self.tallies = dispatcher.tallies
         self.budgets = dispatcher.budgets
+        self._starting: Starting | None = None
+        """From the first catalog on."""
         self.dispatcher = Sequences(dispatcher, self.planner, pool, self.catalog.find)
         self.pipelines = Pipelines(self, held)
         self._preparing = Preparing(self.catalog.pipelines, self._callee)
@@ -96,6 +99,8 @@ class View:
         self.pool.sync(self.catalog.replicas)
         self.pool.limit(self.catalog.specialists)
         self.cache.retain(self.catalog.specialists)
+        if self._starting is None:
+            self._starting = Starting(self.catalog)
         self._changed()
 
     async def close(self) -> None:
@@ -123,13 +128,18 @@ class View:
         return [card.key for card, _ in self._called(name)]
 
     def _changed(self) -> None:
+        if self._starting is not None:
+            self._starting.look(self.pool.count)
         self.planner.forget()
         self._preparing.changed()
+        self._tell()
+
+    def _tell(self) -> None:
         self.news.set()
         self.news = asyncio.Event()
 
     async def linked(self, seconds: float) -> None:
-        """Returns when a catalog has arrived and there are links to all replicas in it, or after so
+        """Returns when it is ready and there are links to all replicas in its catalog, or after so
         many seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -142,6 +152,8 @@ class View:
         while True:
             await asyncio.sleep(_REFRESHED + self.planner.live_seconds * _SPARED)
             self.pool.judge()
+            if self._starting is not None and self._starting.look(self.pool.count):
+                self._tell()  # time was up for who was waited for
             if self.planner.live_seconds:
                 await self.look()
 
@@ -161,9 +173,15 @@ class View:
             self.planner.forget_live()
 
     @property
-    def is_ready(self) -> bool:
+    def is_known(self) -> bool:
         """Whether a catalog has arrived."""
         return self.catalog.revision > 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a catalog has arrived, and who was to be loaded by it could be asked since, or is
+        not waited for."""
+        return self._starting is not None and self._starting.is_over
 
     @property
     def can_serve_all(self) -> bool:
@@ -176,12 +194,12 @@ class View:
         )
 
     def is_ready_for(self, strict: bool) -> bool:
-        """Whether a catalog has arrived, and if *strict* every model can be served."""
-        return self.is_ready and (not strict or self.can_serve_all)
+        """Whether the gateway is ready, and if *strict* every model can be served now."""
+        return self.is_known and self.can_serve_all if strict else self.is_ready
 
     def check_ready(self) -> None:
         """Raises Unavailable while nobody knows what is unknown: a caller may come again."""
-        if not self.is_ready:
+        if not self.is_known:
             raise Unavailable("the gateway waits for its first catalog from the control plane")
 
     def can_serve(self, model: str, version: str) -> bool:

@@ -27,7 +27,7 @@ from fabric.api.inference.v2.open_inference_pb2 import InferParameter, ModelInfe
 from fabric.core.errors import InvalidRequest
 from fabric.core.routes import MinQuality, Requirements
 from fabric.wire.heads import varint
-from fabric.wire.reserved import step_of
+from fabric.wire.reserved import priority_of, step_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -93,6 +93,7 @@ def read_into(request: InferRequest, parameters: Mapping[str, InferParameter]) -
     request.requirements, request.substitute, request.idempotent = asked(parameters)
     if (step := step_of(parameters)) is not None:
         request.sequence, request.starts, request.ends = str(step.id), step.starts, step.ends
+    request.priority = priority_of(parameters)
 
 
 class Asked(NamedTuple):

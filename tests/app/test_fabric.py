@@ -212,6 +212,16 @@ async def test_what_was_declared_is_there_after_a_restart(settings, portfolio):
         assert (await answer(fabric.client, "both"))["y"].tolist() == [[6, 12]]
 
 
+async def test_whoever_waits_until_the_server_is_ready_is_answered(settings, portfolio):
+    """By all models, at the first start and at the next one."""
+    for declared in (load(portfolio), None):
+        async with Fabric(settings, declared) as fabric, AsyncClient(fabric.server) as client:
+            while not await client.ready():
+                await asyncio.sleep(0.005)
+            for name in ("double", "triple", "scale"):
+                assert (await client.infer(name, {"x": X})).specialist
+
+
 async def test_replicas_of_an_earlier_fabric_are_forgotten(settings, portfolio):
     """One that went without a word is not in the catalog when the next fabric is there."""
     async with (

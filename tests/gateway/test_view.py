@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from running import until
 
-from fabric.core.cards import Caching, Replicas
+from fabric.core.cards import Caching, Replicas, Timeouts
 from fabric.core.changes import Changes, Hosted, Key, Kind
 from fabric.core.deadlines import NEVER
 from fabric.core.errors import InvalidRequest, NotFound, Unavailable
@@ -87,11 +87,43 @@ def first(view, model):
     return view.planner.plan(model, "", None).candidates[0].card.key
 
 
-def test_a_view_is_ready_once_a_catalog_has_arrived(view):
+def test_a_view_of_nothing_is_ready_once_a_catalog_has_arrived(view):
     """An empty one is one."""
+    assert not view.is_known
     assert not view.is_ready
     change(view)
+    assert view.is_known
     assert view.is_ready
+
+
+def test_a_view_is_ready_once_all_could_be_asked(view):
+    """Whatever becomes of them after that, and whoever else comes."""
+    change(view, specialist("a"), specialist("b"), replica("x", "a:1"))
+    view.pool.unlinked.add("y")
+    change(view, replica("y", "b:1"))
+    assert not view.is_ready
+    change(view, removed=(Key(Kind.REPLICA, "x"),))
+    view.pool.unlinked.clear()
+    view.pool.on_change()
+    assert view.is_ready
+    change(view, specialist("c"), removed=(Key(Kind.REPLICA, "y"),))
+    assert view.is_ready
+    assert not view.is_ready_for(strict=True)
+    change(view, *(replica(f"{name}-again", f"{name}:1") for name in "abc"))
+    assert view.is_ready_for(strict=True)
+
+
+async def test_a_view_looks_whether_time_is_up_for_who_is_waited_for(view, monkeypatch):
+    """Nothing else may happen by then."""
+    monkeypatch.setattr("fabric.gateway.view._REFRESHED", 0.001)
+    late = specialist("late", timeouts=Timeouts(startup=0.005))
+    change(view, late)
+    assert not view.is_ready
+    async with asyncio.timeout(10):
+        following = asyncio.create_task(view.follow_live())
+        while not view.is_ready:
+            await view.news.wait()
+    following.cancel()
 
 
 async def test_a_view_is_linked_once_there_are_links_to_all_replicas(view):
@@ -108,6 +140,16 @@ async def test_a_view_is_linked_once_there_are_links_to_all_replicas(view):
 
     view.pool.unlinked = {"a"}
     await view.linked(0.001)
+
+
+async def test_a_view_is_not_linked_before_its_specialists_have_started(view):
+    """Whoever takes connections is asked for them."""
+    change(view, specialist("double"))
+    linking = asyncio.create_task(view.linked(60))
+    await asyncio.sleep(0)
+    assert not linking.done()
+    change(view, replica("a", "double:1"))
+    await linking
 
 
 def test_nothing_is_unknown_before_a_catalog_has_arrived(view):
