@@ -216,14 +216,16 @@ class _Calls:
         """See `fabric.pipelines.calls.Calls`."""
         if called.name in self._view.catalog.pipelines:
             return await self._view.pipelines.call(called, self._request, deadline)
+        asked = self._request
         name, _, version = called.name.partition(":")
         tensors = {key: (each.datatype, each.array) for key, each in called.inputs.items()}
         request = InferRequest(
-            *(name, version, self._asking.encode(name, version, tensors)),
+            *(name, version, self._asking.encode(name, version, tensors, asked.priority)),
             requirements=called.step.requirements,
-            idempotent=self._request.idempotent,
+            idempotent=asked.idempotent,
             trace=called.trace,
-            tenant=self._request.tenant,
+            tenant=asked.tenant,
+            priority=asked.priority,
             keep=called.step.cache or 0.0,
         )
         answer = await self._view.answer(request, deadline)

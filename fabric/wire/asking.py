@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest
 from fabric.wire.heads import marker, varint
+from fabric.wire.parameters import set_value
+from fabric.wire.reserved import PRIORITY
 from fabric.wire.tensors import to_raw
 
 if TYPE_CHECKING:
@@ -24,11 +26,15 @@ class Asking:
         self._heads: dict[tuple[object, ...], bytes] = {}
 
     def encode(
-        self, model: str, version: str, tensors: Mapping[str, tuple[str, NDArray[Any]]]
+        self,
+        model: str,
+        version: str,
+        tensors: Mapping[str, tuple[str, NDArray[Any]]],
+        priority: int = 0,
     ) -> bytes:
         """The `ModelInferRequest` to *model* with *tensors*, each a datatype and its elements."""
         kind = (
-            *(model, version),
+            *(model, version, priority),
             *((name, datatype, array.shape) for name, (datatype, array) in tensors.items()),
         )
         pieces: list[Any] = [self._heads.get(kind) or self._head(kind, tensors)]
@@ -43,8 +49,10 @@ class Asking:
     def _head(
         self, kind: tuple[object, ...], tensors: Mapping[str, tuple[str, NDArray[Any]]]
     ) -> bytes:
-        model, version, *_ = map(str, kind)
-        message = ModelInferRequest(model_name=model, model_version=version)
+        model, version, priority, *_ = kind
+        message = ModelInferRequest(model_name=str(model), model_version=str(version))
+        if priority:
+            set_value(message.parameters[PRIORITY], cast("int", priority))
         for name, (datatype, array) in tensors.items():
             message.inputs.add(name=name, datatype=datatype, shape=array.shape)
         if len(self._heads) >= _MOST_HEADS:
