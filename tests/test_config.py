@@ -229,7 +229,7 @@ def test_what_a_dataclass_refuses_is_an_error_of_its_place(refused):
               max: 2
         """) == [
         "4: specialists[0].cost: cost is -1.0, it cannot be negative",
-        "7: specialists[1].replicas: replicas need 1 <= min <= max, got min 3, max 2",
+        "8: specialists[1].replicas.min: min is 3, it cannot be above max, 2",
     ]
 
 
@@ -489,7 +489,7 @@ def test_mistakes_in_a_chain_are_named(refused):
               - {name: a, share: 2}
               - {select: {expression: card.cost >}}
               - {static: [{name: y, datatype: FP32, shape: [2], numbers: [1]}]}
-              - {static: [{name: y, datatype: F32, shape: [2], numbers: [1]}]}
+              - {static: [{name: y, datatype: F32, shape: [1], numbers: [1]}]}
           - {name: s, chain: [{cached: 9}, a]}
           - {name: t, chain: [a], hedging: {quantile: 95}, retry: {budget: 20}}
         """) == [
@@ -498,7 +498,7 @@ def test_mistakes_in_a_chain_are_named(refused):
             "invalid or unsure"
         ),
         ("7: routes[0].chain[1]: an entry has exactly one of name, select, cached and static"),
-        "8: routes[0].chain[2].cached: cached is 0.0, it is above zero seconds",
+        "8: routes[0].chain[2].cached: cached is 0.0, it must be above zero",
         "9: routes[0].chain[3].share: share is 2.0, it must be above 0 and at most 1",
         (
             "10: routes[0].chain[4].select.expression: expression `card.cost >` is no expression: "
@@ -509,8 +509,8 @@ def test_mistakes_in_a_chain_are_named(refused):
             "got 1 and 0 texts"
         ),
         (
-            "12: routes[0].chain[6].static[0]: unknown datatype 'F32'; use one of BOOL, UINT8, "
-            "UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, FP32, FP64, BF16, BYTES"
+            "12: routes[0].chain[6].static[0].datatype: datatype is 'F32'; use BOOL, UINT8, "
+            "UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, FP32, FP64, BF16 or BYTES"
         ),
         "13: routes[1].chain: chain has a cached or static answer before others: they come last",
         "14: routes[2].hedging.quantile: quantile is 95.0, it must be between 0 and 1",

@@ -1,7 +1,7 @@
 """The portfolio file: YAML in, the dataclasses of core out, and every mistake with its cure.
 
 The dataclasses of `fabric.core` are the only definition of what may be said: pydantic reads their
-types, and what their `__post_init__` refuses is an error of that place in the file.
+types, and each of their `mistakes` is one of that place in the file.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ class SpecialistEntry(Hosting, Card):
     )
     """The model file: its URI, or `uri` and `sha256`. A relative path starts at this file."""
 
-    def __post_init__(self) -> None:
-        Card.__post_init__(self)
-        Hosting.__post_init__(self)
+    def mistakes(self) -> Iterator[str]:
+        yield from Card.mistakes(self)
+        yield from Hosting.mistakes(self)
 
     def specialist(self) -> Specialist:
         def part(cls: type[Any]) -> Any:
@@ -184,10 +184,10 @@ def _explain(document: Document, details: ErrorDetails) -> None:
     elif kind.startswith("missing"):
         document.refuse(at, "is missing")
     elif kind == "value_error":
-        message = str(details["ctx"]["error"])
-        first = message.split(maxsplit=1)[0].strip("'")
-        given = isinstance(details["input"], dict) and first in details["input"]
-        document.refuse((*at, first) if given else at, message)
+        given = details["input"] if isinstance(details["input"], dict) else {}
+        for text in details["ctx"]["error"].mistakes:
+            first = text.split(maxsplit=1)[0]
+            document.refuse((*at, first) if first in given else at, text)
     else:
         wanted = next((text for name, text in _WANTED.items() if kind.startswith(name)), None)
         value = details["input"]
