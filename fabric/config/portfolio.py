@@ -7,18 +7,17 @@ types, and each of their `mistakes` is one of that place in the file.
 from __future__ import annotations
 
 import difflib
-import json
-import typing
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from fabric.config.document import Document, Location, Mistake, PortfolioError
+from fabric.config.validating import did_you_mean, validated
 from fabric.core.cards import Card, Hosting, Model, Specialist
 from fabric.core.errors import InvalidRequest
 from fabric.core.routes import ChainEntry, Route
@@ -26,8 +25,6 @@ from fabric.routing.expressions import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-
-    from pydantic_core import ErrorDetails
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -147,12 +144,7 @@ def load(file: str | Path, known: Collection[str] = ()) -> Portfolio:
         raise PortfolioError(file, [Mistake(0, "", f"cannot be read: {what}")]) from error
     document = Document(file, text)
     _locate_files(document)
-    declared: PortfolioFile | None = None
-    try:
-        declared = _adapter().validate_python(document.value)
-    except ValidationError as error:
-        for details in error.errors(include_url=False):
-            _explain(document, details)
+    declared = validated(document, _adapter(), PortfolioFile)
     _check_names(document, known)
     _check_expressions(document)
     if document.mistakes or declared is None:
@@ -161,59 +153,6 @@ def load(file: str | Path, known: Collection[str] = ()) -> Portfolio:
         specialists=tuple(entry.specialist() for entry in declared.specialists),
         routes=tuple(entry.route() for entry in declared.routes),
     )
-
-
-# ------------------------------------------------------------------ explaining
-_WANTED = {
-    "float": "a number",
-    "int": "a whole number",
-    "finite_number": "a finite number",
-    "string": "a text",
-    "tuple": "a list",
-    "mapping": "a mapping",
-    "dict": "a mapping",
-    "dataclass": "a mapping",
-}
-
-
-def _explain(document: Document, details: ErrorDetails) -> None:
-    at: Location = details["loc"]
-    kind = details["type"]
-    if kind == "unexpected_keyword_argument":
-        document.refuse(at, f"unknown key{_nearest(str(at[-1]), _keys_at(at[:-1]))}")
-    elif kind.startswith("missing"):
-        document.refuse(at, "is missing")
-    elif kind == "value_error":
-        given = details["input"] if isinstance(details["input"], dict) else {}
-        for text in details["ctx"]["error"].mistakes:
-            first = text.split(maxsplit=1)[0]
-            document.refuse((*at, first) if first in given else at, text)
-    else:
-        wanted = next((text for name, text in _WANTED.items() if kind.startswith(name)), None)
-        value = details["input"]
-        named = "a mapping" if isinstance(value, dict) else "a list"
-        shown = named if isinstance(value, dict | list) else json.dumps(value)
-        document.refuse(at, f"must be {wanted}, not {shown}" if wanted else details["msg"])
-
-
-def _keys_at(at: Location) -> tuple[str, ...]:
-    """The keys that the mapping at *at* may have."""
-    hint: Any = PortfolioFile
-    for part in at:
-        if not isinstance(part, int):
-            hint = typing.get_type_hints(hint)[part]
-        options = (hint, *typing.get_args(hint))
-        hint = next((option for option in options if is_dataclass(option)), hint)
-    return tuple(field.name for field in fields(hint)) if is_dataclass(hint) else ()
-
-
-def _nearest(name: str, names: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, names, 1, cutoff=0.5)
-    return _did_you_mean(near) or f"; use one of {', '.join(names)}"
-
-
-def _did_you_mean(near: Collection[str]) -> str:
-    return "".join(f"; did you mean '{name}'?" for name in near)
 
 
 # ------------------------------------------------------------------ models and names
@@ -240,7 +179,7 @@ def _locate(document: Document, holder: dict[str, Any], key: str, place: Locatio
     if not path.is_file():
         files = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, files, 1)
-        document.refuse((*place, key), f"no file {path}" + _did_you_mean(near))
+        document.refuse((*place, key), f"no file {path}" + did_you_mean(near))
 
 
 def _check_names(document: Document, known: Collection[str]) -> None:
@@ -265,7 +204,7 @@ def _check_names(document: Document, known: Collection[str]) -> None:
         for place, target in (*_targets(at, entry), *_named(at, entry)):
             if target not in names:
                 near = difflib.get_close_matches(target, names, 1, cutoff=0.5)
-                document.refuse(place, f"nothing is named '{target}'" + _did_you_mean(near))
+                document.refuse(place, f"nothing is named '{target}'" + did_you_mean(near))
         if circle := _circle(str(entry.get("name", "")), chains):
             document.refuse((*at, "chain"), f"goes in a circle: {' -> '.join(circle)}")
 

@@ -385,7 +385,7 @@ class Route(Checked):
     def mistakes(self) -> Iterator[str]:
         yield from no_name("name", self.name)
         yield from one_of("order", self.order, "fixed", "weighted", "scored")
-        is_scored = self.order == "scored"
+        is_scored = self.order not in ("fixed", "weighted")
         given = [entry.is_given for entry in self.chain]
         if given != sorted(given):
             yield "chain has a cached or static answer before others: they come last"

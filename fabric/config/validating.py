@@ -1,0 +1,141 @@
+"""A document as the dataclasses that it declares, and every mistake with its cure."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+import re
+import typing
+from collections import Counter
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from pydantic_core import ErrorDetails
+
+    from fabric.config.document import Document, Location
+
+T = TypeVar("T")
+
+_WANTED = {
+    "float": "a number",
+    "int": "a whole number",
+    "finite_number": "a finite number",
+    "string": "a text",
+    "tuple": "a list",
+    "mapping": "a mapping",
+    "dict": "a mapping",
+    "dataclass": "a mapping",
+}
+_STAND_IN = "1"
+"""For what is missing; it reads as a text and as a number."""
+_ENTRY = 2
+"""Parts of the location of an entry, such as `specialists[0]`."""
+_TIMES = 2
+"""What an object needs is taken out, then missing; what can stand in for neither goes with it."""
+
+
+def validated(document: Document, adapter: TypeAdapter[T], cls: type[T]) -> T | None:
+    """What *document* declares, a *cls*; None where something is wrong, which it then knows.
+
+    What is wrong is taken out and the rest is read again, from the inside out, until nothing more
+    is found: an object is not looked at before its parts are right.
+    """
+    rest = copy.deepcopy(document.value)
+    out: Counter[Location] = Counter()
+    while True:
+        try:
+            made = adapter.validate_python(rest)
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+        else:
+            return None if out else made
+        places = set()
+        for details in found:
+            for at, text in _mistakes(details, cls):
+                if not _follows(details["loc"], at, text, out):
+                    document.refuse(at, text)
+                places.add(_cause(rest, at, out))
+        deepest = max(map(len, places))
+        if deepest <= _ENTRY:
+            return None
+        for place in (place for place in places if len(place) == deepest):
+            _take_out(_within(rest, place[:-1]), place[-1])
+            out[place] += 1
+
+
+def _mistakes(details: ErrorDetails, cls: type) -> Iterator[tuple[Location, str]]:
+    at: Location = details["loc"]
+    kind = details["type"]
+    if kind == "unexpected_keyword_argument":
+        yield at, f"unknown key{_nearest(str(at[-1]), _keys_at(cls, at[:-1]))}"
+    elif kind.startswith("missing"):
+        yield at, "is missing"
+    elif kind == "value_error":
+        given = details["input"] if isinstance(details["input"], dict) else {}
+        for text in details["ctx"]["error"].mistakes:
+            first = text.split(maxsplit=1)[0]
+            yield (*at, first) if first in given else at, text
+    else:
+        wanted = next((text for name, text in _WANTED.items() if kind.startswith(name)), None)
+        value = details["input"]
+        named = "a mapping" if isinstance(value, dict) else "a list"
+        shown = named if isinstance(value, dict | list) else json.dumps(value)
+        yield at, f"must be {wanted}, not {shown}" if wanted else details["msg"]
+
+
+# ------------------------------------------------------------------ what one hides of another
+def _follows(owner: Location, at: Location, text: str, out: Collection[Location]) -> bool:
+    """Whether it may be a mistake only since something of *owner* was taken out."""
+    return at in out or any((*owner, word) in out for word in re.findall(r"\w+", text))
+
+
+def _cause(rest: Any, at: Location, out: Counter[Location]) -> Location:
+    """The key at or above *at* that can be taken out, or is missing; else an entry."""
+    for end in range(len(at), _ENTRY, -1):
+        place, key = at[:end], at[end - 1]
+        holder = _within(rest, place[:-1])
+        if isinstance(holder, dict) and (key in holder or place == at) and out[place] < _TIMES:
+            return place
+    return at[:_ENTRY]
+
+
+def _take_out(holder: dict[Any, Any], key: str | int) -> None:
+    """Or puts something in where it is missing."""
+    if holder.pop(key, None) is None:
+        holder[key] = _STAND_IN
+
+
+def _within(value: Any, at: Location) -> Any:
+    for part in at:
+        try:
+            value = value[part]
+        except (LookupError, TypeError):
+            return None
+    return value
+
+
+# ------------------------------------------------------------------ words
+def _keys_at(cls: type, at: Location) -> tuple[str, ...]:
+    """The keys that the mapping at *at* in a *cls* may have."""
+    hint: Any = cls
+    for part in at:
+        if not isinstance(part, int):
+            hint = typing.get_type_hints(hint)[part]
+        options = (hint, *typing.get_args(hint))
+        hint = next((option for option in options if is_dataclass(option)), hint)
+    return tuple(field.name for field in fields(hint)) if is_dataclass(hint) else ()
+
+
+def _nearest(name: str, names: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, names, 1, cutoff=0.5)
+    return did_you_mean(near) or f"; use one of {', '.join(names)}"
+
+
+def did_you_mean(near: Collection[str]) -> str:
+    return "".join(f"; did you mean '{name}'?" for name in near)
