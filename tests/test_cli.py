@@ -136,6 +136,8 @@ async def test_what_is_required_travels(fabric, gateway):
         (("infer", "digits", "-i", "x={"), 1, "is neither a .npy file nor JSON of FP32"),
         (("infer", "digits", "-i", "x"), 2, "must read KEY=VALUE"),
         (("infer", "digits", "-i", "x=[[1]]", "--require", "d=x"), 1, "unknown parameter"),
+        (("explain", "digits", "--require", "language="), 2, "must read KEY=VALUE, with both"),
+        (("explain", "digits", "--require", "=de"), 2, "must read KEY=VALUE, with both"),
         (("get", "models"), 2, "specialists"),
         (("get", "routes", "none"), 1, "nothing here"),
         (("get", "policies", "none"), 1, "nothing here"),

@@ -353,9 +353,9 @@ def explain(
 def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
     pairs = {}
     for text in given or ():
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise typer.BadParameter(f"{option} {text!r} must read KEY=VALUE")
+        key, _, value = text.partition("=")
+        if not key or not value:
+            raise typer.BadParameter(f"{option} {text!r} must read KEY=VALUE, with both")
         pairs[key] = value
     return pairs
 
