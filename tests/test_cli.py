@@ -148,6 +148,7 @@ async def test_what_is_required_travels(fabric, gateway):
         (("feedback", "7", "--score", "2"), 2, "--score"),
         (("apply", "-f", "none.yaml"), 1, "none.yaml:0: cannot be read: No such file"),
         (("get", "routes", "--server", "127.0.0.1:1"), 1, "no fabric answers at 127.0.0.1:1"),
+        (("get", "routes", "-s", "localhost:abc"), 1, "is 'localhost:abc', it must read HOST:PORT"),
         (("down", "--state", "/nowhere"), 1, "no fabric runs on /nowhere"),
         (("down", "--state", "/etc/passwd"), 1, "no fabric runs on /etc/passwd"),
         (("up", "--detach", "--state", "/proc/x"), 1, "state directory /proc/x: No such file"),
@@ -159,6 +160,13 @@ async def test_mistakes_are_told_on_stderr(fabric, arguments, status, message):
     shown = await fabric(*arguments)
     assert message in shown.stderr
     assert (shown.exit_code, shown.stdout) == (status, "")
+
+
+@pytest.mark.parametrize("arguments", [("-h",), ("get", "-h"), ("import", "--help")])
+async def test_help_is_asked_for_shortly_too(fabric, arguments):
+    """Of all commands, and of one."""
+    shown = await fabric(*arguments)
+    assert (shown.exit_code, shown.stdout.split()[0]) == (0, "Usage:")
 
 
 async def test_errors_of_the_fabric_are_told_in_its_words(fabric, gateway):

@@ -22,6 +22,7 @@ app = typer.Typer(
     name="fabric",
     help="Serves a portfolio of specialist models and finds the right one for each request.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # Rich takes longer to load than the rest of `fabric --help`

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 import grpc
 
 from fabric.client import calls
-from fabric.client.transport import OPTIONS, error_of, metadata_of
+from fabric.client.transport import OPTIONS, error_of, metadata_of, target_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
@@ -37,7 +37,8 @@ class AsyncClient:
     One client carries any number of calls at once over one connection, which is made with the first
     call and again whenever it is lost. A cancelled call is cancelled at the gateway too.
 
-    A *tenant* says who asks: nobody else gets answers that were made for it.
+    A *server* may also read `http://host:port`. A *tenant* says who asks: nobody else gets answers
+    that were made for it.
     """
 
     def __init__(
@@ -47,12 +48,12 @@ class AsyncClient:
         credentials: grpc.ChannelCredentials | None = None,
         tenant: str = "",
     ) -> None:
-        self.server = server
+        self.server = target_of(server)
         self.tenant = tenant
         self._channel = (
-            grpc.aio.secure_channel(server, credentials, options=OPTIONS)
+            grpc.aio.secure_channel(self.server, credentials, options=OPTIONS)
             if credentials
-            else grpc.aio.insecure_channel(server, options=OPTIONS)
+            else grpc.aio.insecure_channel(self.server, options=OPTIONS)
         )
 
     async def __aenter__(self) -> Self:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 import grpc
 
 from fabric.client import calls
-from fabric.client.transport import OPTIONS, error_of, metadata_of
+from fabric.client.transport import OPTIONS, error_of, metadata_of, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -32,7 +32,8 @@ def _method(make: Callable[P, Call[Any, T]]) -> Callable[Concatenate[Client, P],
 class Client:
     """A fabric, as seen through its gateway at `host:port`. Any thread may use it at any time.
 
-    A *tenant* says who asks: nobody else gets answers that were made for it.
+    A *server* may also read `http://host:port`. A *tenant* says who asks: nobody else gets answers
+    that were made for it.
     """
 
     def __init__(
@@ -42,12 +43,12 @@ class Client:
         credentials: grpc.ChannelCredentials | None = None,
         tenant: str = "",
     ) -> None:
-        self.server = server
+        self.server = target_of(server)
         self.tenant = tenant
         self._channel = (
-            grpc.secure_channel(server, credentials, options=OPTIONS)
+            grpc.secure_channel(self.server, credentials, options=OPTIONS)
             if credentials
-            else grpc.insecure_channel(server, options=OPTIONS)
+            else grpc.insecure_channel(self.server, options=OPTIONS)
         )
 
     def __enter__(self) -> Self:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from fabric.core.errors import InvalidRequest
 from fabric.wire.status import from_rpc
 
 if TYPE_CHECKING:
@@ -20,7 +22,27 @@ OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 
+_ADDRESS = re.compile(r"(?:(?:http|grpc)://)?((?:[^:/\[\]\s]+|\[[^\[\]/\s]+\]):\d{1,5})/?")
+_TARGET = re.compile(r"(?:dns|ipv4|ipv6|unix):.")
+"""gRPC's own way to name a server (https://grpc.github.io/grpc/core/md_doc_naming.html)."""
+
 _propagator = TraceContextTextMapPropagator()
+
+
+def target_of(server: str) -> str:
+    """What gRPC connects to for *server*, `host:port`, also as a URL or a target of gRPC's.
+
+    Raises:
+        InvalidRequest: it is none of these.
+    """
+    if _TARGET.match(server):
+        return server
+    if (address := _ADDRESS.fullmatch(server)) is None:
+        way_out = "; TLS takes the SDK's `credentials`" if "s://" in server else ""
+        raise InvalidRequest(
+            f"server is '{server}', it must read HOST:PORT, such as localhost:8080{way_out}"
+        )
+    return address[1]
 
 
 def metadata_of(tenant: str) -> tuple[tuple[str, str], ...]:

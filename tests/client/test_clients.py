@@ -142,6 +142,33 @@ async def test_an_error_without_details_is_known_by_its_code(client):
         await client.get("specialist", "none")
 
 
+@pytest.mark.parametrize("way", ["http://{}", "grpc://{}", "http://{}/", "ipv4:{}"])
+async def test_a_server_may_be_a_url(gateway, way):
+    """Or what gRPC calls a target."""
+    async with fabric.AsyncClient(way.format(gateway.address)) as client:
+        assert await client.live()
+
+
+@pytest.mark.parametrize("make", [fabric.AsyncClient, fabric.Client])
+@pytest.mark.parametrize(
+    ("server", "way_out"),
+    [
+        ("", ""),
+        ("localhost", ""),
+        ("localhost:abc", ""),
+        ("http://localhost:8080/v2", ""),
+        ("https://localhost:8080", "; TLS takes the SDK's `credentials`"),
+    ],
+)
+async def test_a_server_without_a_port_is_refused(make, server, way_out):
+    """At once, with what it must read."""
+    with pytest.raises(InvalidRequest) as caught:
+        make(server)
+    assert caught.value.message == (
+        f"server is '{server}', it must read HOST:PORT, such as localhost:8080{way_out}"
+    )
+
+
 async def test_nobody_at_the_address_is_unavailable(unused_address):
     """The error names the address."""
     async with fabric.AsyncClient(unused_address) as client:
