@@ -38,7 +38,8 @@ class AsyncClient:
     call and again whenever it is lost. A cancelled call is cancelled at the gateway too.
 
     A *server* may also read `http://host:port`. A *tenant* says who asks: nobody else gets answers
-    that were made for it.
+    that were made for it. The *timeout*, in seconds, is of each call that does not take its own or
+    any time, as inference, training and loading do.
     """
 
     def __init__(
@@ -47,9 +48,11 @@ class AsyncClient:
         *,
         credentials: grpc.ChannelCredentials | None = None,
         tenant: str = "",
+        timeout: float | None = 30.0,
     ) -> None:
         self.server = target_of(server)
         self.tenant = tenant
+        self.timeout = timeout
         self._channel = (
             grpc.aio.secure_channel(self.server, credentials, options=OPTIONS)
             if credentials
@@ -110,12 +113,13 @@ class AsyncClient:
         method = self._channel.unary_unary(
             call.method, response_deserializer=call.response.FromString
         )
+        timeout = call.timeout if call.is_long else self.timeout
         try:
             response = await method(
                 call.request.SerializeToString(),
-                timeout=call.timeout,
+                timeout=timeout,
                 metadata=metadata_of(self.tenant),
             )
         except grpc.aio.AioRpcError as error:
-            raise error_of(self.server, error) from None
+            raise error_of(self.server, error, timeout) from None
         return call.read(response)

@@ -33,7 +33,8 @@ class Client:
     """A fabric, as seen through its gateway at `host:port`. Any thread may use it at any time.
 
     A *server* may also read `http://host:port`. A *tenant* says who asks: nobody else gets answers
-    that were made for it.
+    that were made for it. The *timeout*, in seconds, is of each call that does not take its own or
+    any time, as inference, training and loading do.
     """
 
     def __init__(
@@ -42,9 +43,11 @@ class Client:
         *,
         credentials: grpc.ChannelCredentials | None = None,
         tenant: str = "",
+        timeout: float | None = 30.0,
     ) -> None:
         self.server = target_of(server)
         self.tenant = tenant
+        self.timeout = timeout
         self._channel = (
             grpc.secure_channel(self.server, credentials, options=OPTIONS)
             if credentials
@@ -103,12 +106,13 @@ class Client:
         method = self._channel.unary_unary(
             call.method, response_deserializer=call.response.FromString
         )
+        timeout = call.timeout if call.is_long else self.timeout
         try:
             response = method(
                 call.request.SerializeToString(),
-                timeout=call.timeout,
+                timeout=timeout,
                 metadata=metadata_of(self.tenant),
             )
         except grpc.RpcError as error:
-            raise error_of(self.server, error) from None
+            raise error_of(self.server, error, timeout) from None
         return call.read(response)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import grpc
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from fabric.core.errors import InvalidRequest
+from fabric.core.errors import DeadlineExceeded, InvalidRequest
 from fabric.wire.status import from_rpc
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ def metadata_of(tenant: str) -> tuple[tuple[str, str], ...]:
     return tuple(carrier.items())
 
 
-def error_of(server: str, error: Any) -> FabricError:
-    """The error of fabric's tree behind an `RpcError` from *server*."""
+def error_of(server: str, error: Any, timeout: float | None = None) -> FabricError:
+    """The error of fabric's tree behind an `RpcError` from *server*, after *timeout* seconds."""
+    is_late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    if is_late and timeout and not error.trailing_metadata():
+        return DeadlineExceeded(f"{server} has not answered within {timeout:g} s")
     return from_rpc(error, f"no fabric answers at {server}")

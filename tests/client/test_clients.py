@@ -111,8 +111,26 @@ async def test_the_timeout_travels_as_the_deadline_of_the_call(client, gateway):
     assert gateway.remaining is None
 
     gateway.hang = True
-    with pytest.raises(DeadlineExceeded):
+    with pytest.raises(DeadlineExceeded, match=f"{gateway.address} has not answered within 0.05"):
         await client.infer("digits", {"x": X}, timeout=0.05)
+
+
+@pytest.mark.parametrize("make", [fabric.AsyncClient, Threaded])
+async def test_calls_of_the_control_plane_end_in_time(gateway, make):
+    """Whatever hangs there; what may take any time is waited for."""
+    gateway.hang = True
+    impatient = make(gateway.address, timeout=0.05)
+    with pytest.raises(DeadlineExceeded, match=r"has not answered within 0\.05 s"):
+        await impatient.feedback("7", score=1)
+    assert (await impatient.train("digits")).version
+    assert gateway.remaining is None
+    await impatient.close()
+
+    gateway.hang = False
+    patient = make(gateway.address)
+    await patient.feedback("7", score=1)
+    assert gateway.remaining == pytest.approx(30, abs=5)
+    await patient.close()
 
 
 async def test_a_cancelled_caller_is_noticed_by_the_gateway(gateway):
