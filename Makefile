@@ -14,8 +14,8 @@ help: ## Show what there is
 
 env: .venv/ready ## Set up uv and the locked environment in .venv
 
-demo: env ## Train, serve, compare and break a portfolio of digit readers
-	@$(RUN) examples.digits
+demo: env ## Train, serve, compare and break a portfolio of digit readers; ARGS=--keep FOLDER
+	@$(RUN) examples.digits $(ARGS)
 
 test: env postgresql curl ## Run all checks and all tests
 	@$(RUN) poethepoet check
