@@ -260,7 +260,7 @@ def test_no_mistake_hides_another(refused):
             timeout: 0
           - name: s
             order: scored
-            requirements: {max_latency: 0, min_quality: {metric: accuracy, value: .inf}}
+            requirements: {max_latency: -1, min_quality: {metric: accuracy, value: .inf}}
             preferences: {preset: fast, weights: {cost: -1}}
             exploration: {share: 2, method: none}
           - name: t
@@ -307,7 +307,7 @@ def test_no_mistake_hides_another(refused):
         "19: routes[0].learning.canary: canary is 3.0, it must be from 0 to 1",
         "19: routes[0].learning.min_labels: min_labels is 0, it is at least 1",
         "20: routes[0].timeout: timeout is 0.0, it must be above zero",
-        "23: routes[1].requirements.max_latency: max_latency is 0.0, it must be above zero",
+        "23: routes[1].requirements.max_latency: max_latency is -1.0, it cannot be negative",
         '23: routes[1].requirements.min_quality.value: must be a number, not ".inf"',
         (
             "24: routes[1].preferences.preset: preset is 'fast'; use quality, balanced, cheapest "

@@ -70,8 +70,7 @@ class Requirements(Checked):
     def mistakes(self) -> Iterator[str]:
         if "" in self.labels:
             yield "labels has a value without a key"
-        yield from at_least(self, 0, "max_cost")
-        yield from above_zero(self, "max_latency")
+        yield from at_least(self, 0, "max_cost", "max_latency")
 
     def __hash__(self) -> int:
         return hash(
