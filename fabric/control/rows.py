@@ -144,8 +144,8 @@ def _stranger(said: Sequence[pb.Feedback], asked: Mapping[str, set[str]]) -> Inv
         for name in ("specialist", "preferred"):
             if known and (who := getattr(each, name)) and who not in known:
                 return InvalidRequest(
-                    f"feedback {place}: {name} is '{who}', which was no candidate of its request"
-                    f"{suggestion(who, sorted(known))}"
+                    f"feedback {place}: {name} is '{who}', which was no candidate of request "
+                    f"'{each.request}'{suggestion(who, sorted(known))}"
                 )
     return None
 
