@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _WANTED = {
+    "bool": "true or false",
     "float": "a number",
     "int": "a whole number",
     "finite_number": "a finite number",
@@ -78,7 +79,8 @@ def _mistakes(details: ErrorDetails, cls: type) -> Iterator[tuple[Location, str]
         yield at, "is missing"
     elif kind == "value_error":
         given = details["input"] if isinstance(details["input"], dict) else {}
-        for text in details["ctx"]["error"].mistakes:
+        error = details["ctx"]["error"]
+        for text in getattr(error, "mistakes", (str(error),)):
             first = text.split(maxsplit=1)[0]
             yield (*at, first) if first in given else at, text
     else:
