@@ -14,8 +14,8 @@ help: ## Show what there is
 
 env: .venv/ready ## Set up uv and the locked environment in .venv
 
-demo: env ## Train, serve, compare and break a portfolio of digit readers
-	@$(RUN) examples.digits
+demo: env ## Train, serve, compare and break a portfolio of digit readers; ARGS=--keep FOLDER
+	@$(RUN) examples.digits $(ARGS)
 
 demo-documents: env ## Read a folder of documents with models people use, as a pipeline of specialists
 	@$(RUN) examples.documents

@@ -306,6 +306,9 @@ class Learning(learning_grpc.LearningServiceServicer):
 
     async def SubmitFeedback(self, request, context):
         self.seen.requests.append(request)
+        self.seen.remaining = context.time_remaining()
+        if self.seen.hang:
+            await asyncio.Event().wait()
         return learning_pb2.SubmitFeedbackResponse(unmatched=1)
 
     async def ListDecisions(self, request, context):
@@ -319,6 +322,7 @@ class Learning(learning_grpc.LearningServiceServicer):
 
     async def Train(self, request, context):
         self.seen.requests.append(request)
+        self.seen.remaining = context.time_remaining()
         if self.seen.unchanged:
             return learning_pb2.TrainResponse(report="3 requests tell, it takes 50")
         return learning_pb2.TrainResponse(version=1, report='{"switched": 0.25}')

@@ -15,9 +15,11 @@ from typer.testing import CliRunner
 
 from fabric import __version__
 from fabric.api.catalog.v1 import catalog_service_pb2
+from fabric.cli import views
 from fabric.cli.commands import app
 from fabric.cli.output import plain
 from fabric.core.errors import Overloaded
+from fabric.core.routes import Cascade, ChainEntry, Mixture, Route
 
 
 @pytest.fixture
@@ -136,6 +138,8 @@ async def test_what_is_required_travels(fabric, gateway):
         (("infer", "digits", "-i", "x={"), 1, "is neither a .npy file nor JSON of FP32"),
         (("infer", "digits", "-i", "x"), 2, "must read KEY=VALUE"),
         (("infer", "digits", "-i", "x=[[1]]", "--require", "d=x"), 1, "unknown parameter"),
+        (("explain", "digits", "--require", "language="), 2, "must read KEY=VALUE, with both"),
+        (("explain", "digits", "--require", "=de"), 2, "must read KEY=VALUE, with both"),
         (("get", "models"), 2, "specialists"),
         (("get", "routes", "none"), 1, "nothing here"),
         (("get", "pipeline", "none"), 1, "nothing here"),
@@ -145,8 +149,9 @@ async def test_what_is_required_travels(fabric, gateway):
         (("feedback",), 2, "name a request, or give --file"),
         (("feedback", "7"), 1, "exactly one of label, score and preferred"),
         (("feedback", "7", "--score", "2"), 2, "--score"),
-        (("apply", "-f", "none.yaml"), 1, "none.yaml:0: cannot be read: No such file"),
+        (("apply", "-f", "none.yaml"), 1, "none.yaml: cannot be read: No such file"),
         (("get", "routes", "--server", "127.0.0.1:1"), 1, "no fabric answers at 127.0.0.1:1"),
+        (("get", "routes", "-s", "localhost:abc"), 1, "is 'localhost:abc', it must read HOST:PORT"),
         (("down", "--state", "/nowhere"), 1, "no fabric runs on /nowhere"),
         (("down", "--state", "/etc/passwd"), 1, "no fabric runs on /etc/passwd"),
         (("up", "--detach", "--state", "/proc/x"), 1, "state directory /proc/x: No such file"),
@@ -158,6 +163,13 @@ async def test_mistakes_are_told_on_stderr(fabric, arguments, status, message):
     shown = await fabric(*arguments)
     assert message in shown.stderr
     assert (shown.exit_code, shown.stdout) == (status, "")
+
+
+@pytest.mark.parametrize("arguments", [("-h",), ("get", "-h"), ("import", "--help")])
+async def test_help_is_asked_for_shortly_too(fabric, arguments):
+    """Of all commands, and of one."""
+    shown = await fabric(*arguments)
+    assert (shown.exit_code, shown.stdout.split()[0]) == (0, "Usage:")
 
 
 async def test_errors_of_the_fabric_are_told_in_its_words(fabric, gateway):
@@ -271,6 +283,17 @@ async def test_a_pipeline_is_shown_as_one_writes_it_and_drawn(fabric, tmp_path):
     assert (refused.exit_code, "get pipeline NAME" in refused.stderr) == (2, True)
 
 
+def test_routes_of_several_answers_are_told_from_others():
+    """By their order."""
+    found = [
+        Route(name="a", chain=(ChainEntry(name="s"),), cascade=Cascade()),
+        Route(name="b", order="scored", mixture=Mixture()),
+        Route(name="c", order="scored"),
+    ]
+    _, rows = views.routes(found)
+    assert [row[1] for row in rows] == ["fixed, cascade", "scored, mixture", "scored"]
+
+
 async def test_resources_are_data_for_programs(fabric):
     """JSON and YAML say the same, with the field names of the portfolio file."""
     as_json = await fabric("get", "specialists", "-o", "json")
@@ -297,7 +320,7 @@ async def test_a_request_is_shown_with_what_came_of_it(fabric, gateway):
     assert first.split()[:3] == ["1", "rotated", "1"]
     assert decided == (
         "decided 2027-01-15 08:00:00 UTC by policy 2; "
-        "first with probability: rotated:1 0.75, noisy:1 0.25; noisy:1 was asked too"
+        "first, with probability: rotated:1 (0.75), noisy:1 (0.25); noisy:1 was asked too"
     )
     assert answered.split() == ["rotated:1", "1.5", "0", "7", "0.50"]
     assert shadow.split() == ["noisy:1", "0.0", "0", "UNAVAILABLE", "shadow"]
@@ -355,7 +378,7 @@ async def test_learning_shows_what_came_of_it(fabric, gateway):
 async def test_feedback_is_given_by_request_or_by_file(fabric, gateway, tmp_path):
     """JSON lines have the names of the options."""
     shown = await fabric("feedback", "7", "--label", "3", "--specialist", "rotated:1")
-    assert shown.stdout == "1 kept; 1 wait for requests that are not known yet\n"
+    assert shown.stdout == "1 kept, 1 of them of requests that are not known yet\n"
     assert gateway.requests[-1].feedback[0].label == "3"
     file = tmp_path / "said.jsonl"
     file.write_text('{"request": "7", "score": 1}\n\n{"request": "8", "label": "x"}\n')
@@ -368,8 +391,13 @@ async def test_feedback_is_given_by_request_or_by_file(fabric, gateway, tmp_path
     ("line", "message"),
     [
         ('{"request": "7"}', "said.jsonl:2: feedback has exactly one of label, score"),
-        ('{"request": "7", "stars": 5}', "unexpected keyword argument 'stars'"),
-        ("7 is right", "said.jsonl:2: Extra data"),
+        ('{"request": "7", "stars": 5}', "said.jsonl:2: unknown key 'stars'; use request, special"),
+        ('{"request": "7", "labell": "5"}', "unknown key 'labell'; did you mean 'label'?"),
+        ('{"request": "7", "label": 5}', "said.jsonl:2: label must be a text, not 5"),
+        ('{"request": "7", "score": "5"}', 'said.jsonl:2: score must be a number, not "5"'),
+        ('{"score": 1, "label": null}', "feedback needs the id of the request"),
+        ('["7"]', 'said.jsonl:2: must be a mapping, not ["7"]'),
+        ("7 is right", "said.jsonl:2: is no JSON: Extra data"),
     ],
 )
 async def test_a_line_that_is_wrong_is_named_and_nothing_is_sent(

@@ -181,6 +181,7 @@ def test_mistakes_in_sequences_are_named(refused):
         "7: specialists[0].sequences.states[0].output: is missing",
         "9: specialists[0].sequences.controls[0].maybe: unknown key; did you mean 'yes'?",
         f"12: specialists[1].sequences.controls[0].kind: kind is 'begin'; {kinds}",
+        f"12: specialists[1].sequences.strategy: strategy is 'newest'; {strategies}",
         f"15: specialists[2].sequences.strategy: strategy is 'newest'; {strategies}",
     ]
 
@@ -202,7 +203,7 @@ def test_a_specialist_says_when_its_replicas_are_ejected(write, refused):
           - {name: b, model: general.onnx, breaker: {consecutiv: 3}}
         """
     assert refused(text) == [
-        "5: specialists[0].breaker.failing: failing is 50.0, it is a share from 0 to 1",
+        "5: specialists[0].breaker.failing: failing is 50.0, it must be from 0 to 1",
         "6: specialists[1].breaker.consecutiv: unknown key; did you mean 'consecutive'?",
     ]
 
@@ -252,7 +253,99 @@ def test_what_a_dataclass_refuses_is_an_error_of_its_place(refused):
               max: 2
         """) == [
         "4: specialists[0].cost: cost is -1.0, it cannot be negative",
-        "7: specialists[1].replicas: replicas need 1 <= min <= max, got min 3, max 2",
+        "8: specialists[1].replicas.min: min is 3, it cannot be above max, 2",
+    ]
+
+
+def test_no_mistake_hides_another(refused):
+    """Of one object all are named, with those of its parts, and nothing is that only follows."""
+    assert refused(
+        """\
+        specialists:
+          - version: a b
+            model: general.onnx
+            cost: -1
+            evidence:
+              - {value: high, rows: -1, measured: today}
+            batching: {max_size: 0, max_queue: many, priorities: few, default_priority: 2}
+            resources: {cpus: -1, gpus: -1}
+            timeouts: {request: 0}
+          - name: B
+            model: {sha256: 12}
+        routes:
+          - name: r
+            order: best
+            chain:
+              - {name: a, select: {max_cost: -1}, weight: -1, share: 2}
+              - {static: [{name: y, datatype: F32, shape: [-1], numbers: [1]}]}
+            content: {input: x}
+            learning: {mode: apply, canary: 3, min_labels: 0}
+            timeout: 0
+          - name: s
+            order: scored
+            requirements: {max_latency: -1, min_quality: {metric: accuracy, value: .inf}}
+            preferences: {preset: fast, weights: {cost: -1}}
+            exploration: {share: 2, method: none}
+          - name: t
+            order: scored
+            preferences: {weights: {similarity: 1}}
+        """,
+        known=["a:1"],
+    ) == [
+        "2: specialists[0].name: is missing",
+        (
+            "2: specialists[0].version: version is 'a b'; use 1 to 64 letters, digits, '.', '-' or "
+            "'_'"
+        ),
+        "4: specialists[0].cost: cost is -1.0, it cannot be negative",
+        (
+            "6: specialists[0].evidence[0].measured: measured is 'today', it must be a day such as "
+            "2026-01-31"
+        ),
+        "6: specialists[0].evidence[0].metric: is missing",
+        "6: specialists[0].evidence[0].rows: rows is -1, it cannot be negative",
+        '6: specialists[0].evidence[0].value: must be a number, not "high"',
+        '7: specialists[0].batching.max_queue: must be a whole number, not "many"',
+        "7: specialists[0].batching.max_size: max_size is 0, it is at least 1",
+        '7: specialists[0].batching.priorities: must be a whole number, not "few"',
+        "8: specialists[0].resources.cpus: cpus is -1.0, it cannot be negative",
+        "8: specialists[0].resources.gpus: gpus is -1.0, it cannot be negative",
+        "9: specialists[0].timeouts.request: request is 0.0, it must be above zero",
+        (
+            "10: specialists[1].name: name is 'B'; use 1 to 128 lower-case letters, digits, '-', "
+            "'_' or '.', with a letter or digit at both ends"
+        ),
+        "11: specialists[1].model.sha256: sha256 is not 64 hexadecimal digits",
+        "11: specialists[1].model.uri: is missing",
+        "14: routes[0].order: order is 'best'; use fixed, weighted or scored",
+        "16: routes[0].chain[0]: an entry has exactly one of name, select, cached and static",
+        "16: routes[0].chain[0].select.max_cost: max_cost is -1.0, it cannot be negative",
+        "16: routes[0].chain[0].share: share is 2.0, it must be above 0 and at most 1",
+        "16: routes[0].chain[0].weight: weight is -1.0, it cannot be negative",
+        (
+            "17: routes[0].chain[1].static[0].datatype: datatype is 'F32'; use BOOL, UINT8, "
+            "UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, FP32, FP64, BF16 or BYTES"
+        ),
+        "17: routes[0].chain[1].static[0].shape: shape is [-1], its sizes cannot be negative",
+        "19: routes[0].learning.canary: canary is 3.0, it must be from 0 to 1",
+        "19: routes[0].learning.min_labels: min_labels is 0, it is at least 1",
+        "20: routes[0].timeout: timeout is 0.0, it must be above zero",
+        "23: routes[1].requirements.max_latency: max_latency is -1.0, it cannot be negative",
+        '23: routes[1].requirements.min_quality.value: must be a number, not ".inf"',
+        (
+            "24: routes[1].preferences.preset: preset is 'fast'; use quality, balanced, cheapest "
+            "or fastest"
+        ),
+        (
+            "24: routes[1].preferences.weights: weights has cost: -1.0, it cannot be negative or "
+            "infinite"
+        ),
+        "25: routes[1].exploration.method: method is 'none'; use thompson or linucb",
+        "25: routes[1].exploration.share: share is 2.0, it must be from 0 to 1",
+        (
+            "28: routes[2].preferences: preferences has a weight for similarity, which needs "
+            "content: say its input"
+        ),
     ]
 
 
@@ -424,6 +517,10 @@ def test_mistakes_in_what_decides_are_named(refused):
               calibrations: [{specialist: b, confidence: [0], accuracy: [1]}]
           - {name: u}
         """) == [
+        (
+            "2: specialists[0].evidence[0].measured: measured is 'today', it must be a day such as "
+            "2026-01-31"
+        ),
         '2: specialists[0].evidence[0].value: must be a number, not "x"',
         (
             "7: routes[0].requirements.expression: expression `card.cost >` is no expression: "
@@ -512,7 +609,7 @@ def test_mistakes_in_a_chain_are_named(refused):
               - {name: a, share: 2}
               - {select: {expression: card.cost >}}
               - {static: [{name: y, datatype: FP32, shape: [2], numbers: [1]}]}
-              - {static: [{name: y, datatype: F32, shape: [2], numbers: [1]}]}
+              - {static: [{name: y, datatype: F32, shape: [1], numbers: [1]}]}
           - {name: s, chain: [{cached: 9}, a]}
           - {name: t, chain: [a], hedging: {quantile: 95}, retry: {budget: 20}}
         """) == [
@@ -521,7 +618,7 @@ def test_mistakes_in_a_chain_are_named(refused):
             "invalid or unsure"
         ),
         ("7: routes[0].chain[1]: an entry has exactly one of name, select, cached and static"),
-        "8: routes[0].chain[2].cached: cached is 0.0, it is above zero seconds",
+        "8: routes[0].chain[2].cached: cached is 0.0, it must be above zero",
         "9: routes[0].chain[3].share: share is 2.0, it must be above 0 and at most 1",
         (
             "10: routes[0].chain[4].select.expression: expression `card.cost >` is no expression: "
@@ -532,8 +629,8 @@ def test_mistakes_in_a_chain_are_named(refused):
             "got 1 and 0 texts"
         ),
         (
-            "12: routes[0].chain[6].static[0]: unknown datatype 'F32'; use one of BOOL, UINT8, "
-            "UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, FP32, FP64, BF16, BYTES"
+            "12: routes[0].chain[6].static[0].datatype: datatype is 'F32'; use BOOL, UINT8, "
+            "UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, FP32, FP64, BF16 or BYTES"
         ),
         "13: routes[1].chain: chain has a cached or static answer before others: they come last",
         "14: routes[2].hedging.quantile: quantile is 95.0, it must be between 0 and 1",

@@ -175,6 +175,13 @@ def test_cards_are_held_against_what_came_out(table, portfolio):
     assert ladder["declared evidence"]["quality"] == ladder["task oracle"]["quality"]
 
 
+def test_a_route_is_evaluated_by_what_it_is_given():
+    """The name of one alone is no table."""
+    done = run("digits", *QUICK)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "'digits' is no table; what a route is given is --data FILE" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
@@ -234,7 +241,16 @@ def test_people_see_what_a_cascade_keeps_and_saves(sure):
         r"cascade: answered from a confidence of 0\.\d+ on; the risk of 0.1 is kept", text
     )
     assert "on the 800 queries that it was fitted to it keeps" in text
+    assert re.search(r"and saves [\d.]+ \([\d. ]+\) % of what that costs", text)
     assert re.search(r"cheap [\d.]+ \([\d. ]+\) 100.0 \(100.0 100.0\)", text)
+
+
+def test_a_cascade_that_saves_nothing_says_what_it_costs(sure):
+    """Nobody is sure enough, so that both are asked."""
+    done = run(sure, *SURE, "--cascade", "--risk", 0.0, "--router", "fixed")
+    assert done.exit_code == 0, done.stderr
+    text = " ".join(done.stdout.split())
+    assert "of dear, and costs 10.0 (10.0 10.0) % more of what that costs" in text
 
 
 def test_a_saved_table_gives_the_same_cascade(sure, tmp_path):

@@ -7,17 +7,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from fabric.config import load
 
 
 @pytest.mark.timeout(180)
-def test_the_digits_demo_answers_every_request():
+def test_the_digits_demo_answers_every_request(tmp_path):
     """Without Ray, so that it is quick: specialists, routes and a kill -9, and nothing is left.
 
     The route that is told no domain closes most of the gap between the best model and the oracle.
+    What it made can be served and evaluated by hand.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "examples.digits", "--host", "local"],
+        [sys.executable, "-m", "examples.digits", "--host", "local", "--keep", str(tmp_path)],
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,
@@ -30,6 +34,13 @@ def test_the_digits_demo_answers_every_request():
     assert int(learned[2]) > 45
     assert "the specialist was back" in done.stdout
     assert "processes are gone" in done.stdout
+    assert len(load(tmp_path / "portfolio.yaml").specialists) == 6
+    with np.load(tmp_path / "test.npz") as images:
+        assert {name: images[name].shape for name in images} == {
+            "pixels": (2250, 64),
+            "label": (2250,),
+            "domain": (2250,),
+        }
 
 
 @pytest.mark.timeout(120)

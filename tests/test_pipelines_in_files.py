@@ -244,8 +244,8 @@ def test_all_mistakes_are_named_with_their_lines(refused):
         """
     assert refused(text) == [
         (
-            "3: pipelines[0].inputs[1].datatype: datatype is 'FP31'; use one of BOOL, UINT8, "
-            "UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, FP32, FP64, BF16, BYTES"
+            "3: pipelines[0].inputs[1].datatype: datatype is 'FP31'; use BOOL, UINT8, UINT16, "
+            "UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, FP32, FP64, BF16 or BYTES"
         ),
         "5: pipelines[0].steps[0].cal: unknown key; did you mean 'call'?",
         "6: pipelines[0].steps[1].tries: tries is 0, it is at least 1",

@@ -9,9 +9,11 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from onnx_models import accumulating, doubling
 
+from fabric import AsyncClient
 from fabric.app import Fabric, FabricSettings
 from fabric.config import load
 from fabric.config.portfolio import Portfolio
@@ -50,6 +52,11 @@ async def test_the_readme_works_as_written(tmp_path):
             done = await asyncio.to_thread(run, [sys.executable, "-c", here])
             assert done.returncode == 0, done.stderr
             assert "sentiment-en" in done.stdout
+        async with AsyncClient(fabric.server) as client:
+            x = {"x": np.ones((1, 4), np.float32)}
+            sure = await client.infer("sentiment-thrifty", x)
+            assert (sure.confidence, sure.attempts) == (0.0, 2)  # all scores are equal
+            assert len((await client.infer("sentiment-together", x)).mixture) == 2
         (commands,) = blocks("sh")
         here = commands.replace("localhost:8080", fabric.server)
         strict = ["bash", "-euo", "pipefail", "-c", here]

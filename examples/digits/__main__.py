@@ -23,7 +23,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from examples.digits.data import DOMAINS, load
+from examples.digits.data import DOMAINS, load, write
 from examples.digits.learn import UNTOLD, compared, right, teach, untold
 from examples.digits.load import Case, Result, accuracy, ask_all, cases, quantiles
 from examples.digits.portfolio import portfolio
@@ -52,13 +52,14 @@ def say(text: str) -> None:
     console.print(f"[dim]{time.monotonic() - began:5.1f} s[/dim]  {text}", soft_wrap=True)
 
 
-async def main(host: str) -> int:
-    """The demo; the exit status is 0 if every request was answered and the victim came back."""
-    with tempfile.TemporaryDirectory(prefix="digits-") as folder:
-        path = Path(folder) / "portfolio.yaml"
-        trained = train_portfolio(Path(folder), lambda line: say(f"trained {line}"))
-        path.write_text(yaml.safe_dump(portfolio(trained), sort_keys=False))
-        settings = FabricSettings(state=Path(folder) / "state", host=host, listen="127.0.0.1:0")
+async def main(host: str, keep: str) -> int:
+    """The demo; the exit status is 0 if every request was answered and the victim came back.
+
+    The models, their portfolio and the held-out images are left in the folder *keep*, if any.
+    """
+    with tempfile.TemporaryDirectory(prefix="digits-") as scratch:
+        trained, path = make(keep or scratch)
+        settings = FabricSettings(state=Path(scratch) / "state", host=host, listen="127.0.0.1:0")
         fabric = Fabric(settings, load_portfolio(path), lambda part, step: say(f"{part}: {step}"))
         async with fabric, AsyncClient(fabric.server) as client:
             failed = await fabric.ready()
@@ -72,6 +73,17 @@ async def main(host: str) -> int:
         left = [pid for pid in processes if is_running(pid)]
         say(f"all {len(processes)} processes are gone" if not left else f"[red]left: {left}[/red]")
         return 1 if lost or left else 0
+
+
+def make(folder: str) -> tuple[list[Trained], Path]:
+    """The models in *folder*, beside them their portfolio, which is returned, and `test.npz`."""
+    place = Path(folder).resolve()
+    place.mkdir(parents=True, exist_ok=True)
+    trained = train_portfolio(place, lambda line: say(f"trained {line}"))
+    path = place / "portfolio.yaml"
+    path.write_text(yaml.safe_dump(portfolio(trained), sort_keys=False))
+    write(load(SEED).test, place / "test.npz")
+    return trained, path
 
 
 def is_running(pid: int) -> bool:
@@ -235,4 +247,6 @@ def report(results: list[Result], killed: float) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", choices=("ray", "local"), default="ray")
-    sys.exit(asyncio.run(main(parser.parse_args().host)))
+    parser.add_argument("--keep", metavar="FOLDER", default="", help="leave what was made there")
+    given = parser.parse_args()
+    sys.exit(asyncio.run(main(given.host, given.keep)))

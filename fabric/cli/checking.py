@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from fabric.cli import output as out
+from fabric.client.transport import target_of
 from fabric.conformance import report as reports
 from fabric.conformance.checks import Status
 from fabric.conformance.suite import run
@@ -39,7 +40,7 @@ def check(
     *how* is what `run` takes beside.
     """
     with _progress() as show:
-        report = asyncio.run(run(address, progress=show, **how))
+        report = asyncio.run(run(target_of(address), progress=show, **how))
     if junit is not None:
         reports.write_junit(report, junit)
     if output is not out.Output.TABLE:
@@ -67,7 +68,8 @@ def _progress() -> Iterator[Callable[[int, int, str], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=out.console(sys.stderr), transient=True) as shown:
+    on = out.console(sys.stderr)
+    with Progress(*columns, console=on, transient=True, disable=not on.is_terminal) as shown:
         task = shown.add_task("what the server speaks", total=None)
 
         def show(done: int, total: int, name: str) -> None:

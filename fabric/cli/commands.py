@@ -24,6 +24,7 @@ app = typer.Typer(
     name="fabric",
     help="Serves a portfolio of specialist models and finds the right one for each request.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # Rich takes longer to load than the rest of `fabric --help`
@@ -435,9 +436,9 @@ def profile(
 def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
     pairs = {}
     for text in given or ():
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise typer.BadParameter(f"{option} {text!r} must read KEY=VALUE")
+        key, _, value = text.partition("=")
+        if not key or not value:
+            raise typer.BadParameter(f"{option} {text!r} must read KEY=VALUE, with both")
         pairs[key] = value
     return pairs
 

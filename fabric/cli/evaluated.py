@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fabric.core.cards import Evidence
 from fabric.learning.cascades import DELTA
 from fabric.learning.contest import LEARNED
+from fabric.learning.measures import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from fabric.cli.views import View
     from fabric.learning.cascades import FittedCascade
     from fabric.learning.evaluation import Evaluation
-    from fabric.learning.measures import Interval
     from fabric.learning.savings import CascadeReport
     from fabric.learning.worth import Cell
 
@@ -178,10 +178,12 @@ def _cascade(fitted: FittedCascade, rows: int) -> Iterator[str]:
             f"the best threshold, {fitted.threshold:g}, is {wrong}, {last} alone in "
             f"{100 * (1 - report.accuracy_of_last.value):.1f} %"
         )
+    saved = report.saved
+    more = Interval(-saved.value, -saved.high, -saved.low)
+    costs = f"costs {_points(more)} % more" if saved.value < 0 else f"saves {_points(saved)} %"
     yield (
         f"cascade: on the {report.rows} queries that it was fitted to it keeps "
-        f"{_points(report.kept)} % of the right answers of {last}, and saves "
-        f"{_points(report.saved)} % of its cost"
+        f"{_points(report.kept)} % of the right answers of {last}, and {costs} of what that costs"
     )
     if report.rows < rows:
         yield f"cascade: {rows - report.rows} queries that somebody did not answer are left out"

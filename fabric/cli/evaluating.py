@@ -145,6 +145,7 @@ def evaluate(
         _check(data, input, file, write, html, save)
         from fabric.cli import cascading
         from fabric.config import Portfolio, load
+        from fabric.core.errors import InvalidRequest
         from fabric.learning import files
         from fabric.learning.evaluation import Wanted
         from fabric.learning.evaluation import evaluate as measured
@@ -168,6 +169,10 @@ def evaluate(
                 )
                 table, cards, notes = asked.table, asked.cards, asked.notes
             else:
+                if "." not in subject:
+                    raise InvalidRequest(
+                        f"'{subject}' is no table; what a route is given is --data FILE"
+                    )
                 table, cards, notes = read(subject, columns), {}, ()
                 cascading.check_table(target, portfolio, table.candidates)
             if save:

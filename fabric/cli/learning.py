@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path  # noqa: TC003 - typer reads the types
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,7 +76,7 @@ def feedback(
             said = [Feedback(request=request, score=score, **fields)]
         unmatched = client.feedback_many(said)
     if output is Output.TABLE:
-        later = f"; {unmatched} wait for requests that are not known yet" if unmatched else ""
+        later = f", {unmatched} of them of requests that are not known yet" if unmatched else ""
         out.console(sys.stdout).print(f"{len(said)} kept{later}")
     else:
         out.write({"kept": len(said), "unmatched": unmatched}, output)
@@ -83,20 +84,43 @@ def feedback(
 
 def _lines(file: Path) -> Iterator[Feedback]:
     """Raises InvalidRequest, with the line that is wrong."""
-    from fabric.core.decisions import Feedback
     from fabric.core.errors import InvalidRequest
 
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"{file} cannot be read: {error}") from error
+        what = getattr(error, "strerror", None) or str(error)
+        raise InvalidRequest(f"{file} cannot be read: {what}") from error
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         try:
-            yield Feedback(**json.loads(line))
-        except (InvalidRequest, ValueError, TypeError) as error:
-            raise InvalidRequest(f"{file}:{number}: {error}") from error
+            yield _read(json.loads(line))
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{file}:{number}: {error.message}") from error
+        except ValueError as error:
+            raise InvalidRequest(f"{file}:{number}: is no JSON: {error}") from error
+
+
+def _read(said: Any) -> Feedback:
+    """Raises InvalidRequest where it is no feedback."""
+    from fabric.catalog.catalog import suggestion
+    from fabric.core.decisions import Feedback
+    from fabric.core.errors import InvalidRequest
+
+    if not isinstance(said, dict):
+        raise InvalidRequest(f"must be a mapping, not {json.dumps(said)}")
+    names = [field.name for field in fields(Feedback)]
+    given = {key: value for key, value in said.items() if value is not None}
+    for key, value in given.items():
+        if key not in names:
+            way_out = suggestion(key, names) or f"; use {', '.join(names)}"
+            raise InvalidRequest(f"unknown key '{key}'{way_out}")
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (is_number if key == "score" else isinstance(value, str)):
+            wanted = "a number" if key == "score" else "a text"
+            raise InvalidRequest(f"{key} must be {wanted}, not {json.dumps(value)}")
+    return Feedback(**{"request": "", **given})
 
 
 # ------------------------------------------------------------------ policies

@@ -154,7 +154,8 @@ def progress() -> Iterator[Progress]:
 def console(stream: Any) -> Console:
     from rich.console import Console
 
-    return Console(file=stream, width=None if stream.isatty() else 10_000, highlight=False)
+    width = None if stream.isatty() else 10_000
+    return Console(file=stream, width=width, highlight=False, emoji=False)
 
 
 def fail(message: str) -> None:

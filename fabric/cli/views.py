@@ -56,7 +56,7 @@ def routes(found: Iterable[Route]) -> View:
     return columns, (
         (
             route.name,
-            route.order,
+            ", ".join((route.order, *_together(route))),
             " > ".join(map(str, route.chain)) or "*",
             ", ".join(_stated(route.requirements)),
             f"{route.timeout:g} s",
@@ -64,6 +64,13 @@ def routes(found: Iterable[Route]) -> View:
         )
         for route in found
     )
+
+
+def _together(route: Route) -> Iterator[str]:
+    if route.cascade is not None:
+        yield "cascade"
+    if route.mixture is not None:
+        yield "mixture"
 
 
 def pipelines(found: Iterable[Pipeline]) -> View:
@@ -182,9 +189,9 @@ def decided(decision: Decision) -> str:
     when = datetime.fromtimestamp(decision.time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     policy = f" {decision.policy}" if decision.policy else ""
     chances = zip(decision.candidates, decision.propensities, strict=False)
-    likely = ", ".join(f"{name} {chance:.3g}" for name, chance in chances if chance)
+    likely = ", ".join(f"{name} ({chance:.3g})" for name, chance in chances if chance)
     shadow = f"; {decision.shadow} was asked too" if decision.shadow else ""
-    return f"decided {when} by {decision.kind}{policy}; first with probability: {likely}{shadow}"
+    return f"decided {when} by {decision.kind}{policy}; first, with probability: {likely}{shadow}"
 
 
 def outcomes(found: Iterable[Outcome]) -> View:

@@ -84,7 +84,10 @@ class Call(Generic[M, T]):
     request: Message
     response: type[M]
     read: Callable[[M], T]
-    timeout: float | None = 30.0
+    is_long: bool = False
+    """Whether the client's own timeout does not hold for it, but `timeout`."""
+    timeout: float | None = None
+    """Seconds of one that is long; None for as long as it takes."""
     again: bool = False
     """Whether it may be made again where it is not known what became of it."""
 
@@ -132,7 +135,7 @@ def infer(
         request.outputs.add(name=output)
     encode_inputs(request, {key: np.asarray(value) for key, value in inputs.items()})
     again = not {names.IDEMPOTENT, SEQUENCE_ID} & request.parameters.keys()
-    return Call(_OIP + "ModelInfer", request, oip.ModelInferResponse, _answer, timeout, again)
+    return Call(_OIP + "ModelInfer", request, oip.ModelInferResponse, _answer, True, timeout, again)
 
 
 def _answer(response: oip.ModelInferResponse) -> Answer:
@@ -352,7 +355,7 @@ def train(route: str) -> Call[learning_pb2.TrainResponse, Trained]:
         Unimplemented: the control plane lacks what learning needs.
     """
     request, response = learning_pb2.TrainRequest(route=route), learning_pb2.TrainResponse
-    return Call(_LEARNING + "Train", request, response, lambda r: from_message(r, Trained), None)
+    return Call(_LEARNING + "Train", request, response, lambda r: from_message(r, Trained), True)
 
 
 # ------------------------------------------------------------------ the catalog
@@ -434,7 +437,7 @@ def load(
     for version, content in (models or {}).items():
         request.parameters[f"file:{version}/model.onnx"].bytes_param = content
     response = extensions_pb2.RepositoryModelLoadResponse
-    return Call(_OIP + "RepositoryModelLoad", request, response, _nothing, None)
+    return Call(_OIP + "RepositoryModelLoad", request, response, _nothing, True)
 
 
 def unload(
@@ -466,7 +469,7 @@ def watch(*, after: int = 0) -> Call[catalog_pb2.WatchResponse, Changes]:
         after: The last revision seen: only what is newer is sent, where that is still known.
     """
     request = catalog_pb2.WatchRequest(after_revision=after)
-    return Call(_CATALOG + "Watch", request, catalog_pb2.WatchResponse, from_watch, None)
+    return Call(_CATALOG + "Watch", request, catalog_pb2.WatchResponse, from_watch, True)
 
 
 def _resources(response: catalog_pb2.ListResponse) -> tuple[Resource, ...]:

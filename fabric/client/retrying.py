@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fabric.core.errors import Unavailable
 from fabric.resilience.budgets import Budgets
@@ -17,7 +17,6 @@ from fabric.resilience.budgets import Budgets
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fabric.client.calls import Call
     from fabric.core.deadlines import Clock
     from fabric.core.errors import FabricError
 
@@ -39,14 +38,14 @@ class Retries:
         self.clock = clock
         self.draw = draw
 
-    def begin(self, call: Call[Any, Any]) -> Attempts:
-        if call.again:
+    def begin(self, timeout: float | None, *, again: bool) -> Attempts:
+        if again:
             self.budgets.asked("", _SHARE)
-        return Attempts(self, call)
+        return Attempts(self, timeout, again=again)
 
 
 class Attempts:
-    """Those at one *call*, which begins now.
+    """Those at one call, which begins now and has *timeout* seconds.
 
     It is made again where it was lost on its way, and where a gateway has nobody to ask, says when
     to come again, and the call's timeout allows that: whoever names none hears at once.
@@ -54,11 +53,11 @@ class Attempts:
 
     __slots__ = ("_again", "_end", "_made", "_retries")
 
-    def __init__(self, retries: Retries, call: Call[Any, Any]) -> None:
+    def __init__(self, retries: Retries, timeout: float | None, *, again: bool) -> None:
         self._retries = retries
-        self._again = call.again
+        self._again = again
         self._made = 1
-        self._end = None if call.timeout is None else retries.clock() + call.timeout
+        self._end = None if timeout is None else retries.clock() + timeout
 
     def left(self) -> float | None:
         """Seconds for the attempt that begins now; None for as many as it takes."""

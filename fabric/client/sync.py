@@ -12,7 +12,7 @@ import grpc
 from fabric.client import calls
 from fabric.client.conducting import ServerCalls, conduct
 from fabric.client.retrying import Retries
-from fabric.client.transport import OPTIONS, error_of, metadata_of
+from fabric.client.transport import OPTIONS, error_of, metadata_of, target_of
 from fabric.wire.status import is_lost
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ class Client:
     An inference that was lost with its connection is sent again, within its timeout, unless it is
     not `idempotent`.
 
-    A *tenant* says who asks: nobody else gets answers that were made for it.
+    A *server* may also read `http://host:port`. A *tenant* says who asks: nobody else gets answers
+    that were made for it. The *timeout*, in seconds, is of each call that does not take its own or
+    any time, as inference, training and loading do.
     """
 
     def __init__(
@@ -54,14 +56,16 @@ class Client:
         *,
         credentials: grpc.ChannelCredentials | None = None,
         tenant: str = "",
+        timeout: float | None = 30.0,
     ) -> None:
-        self.server = server
+        self.server = target_of(server)
         self.tenant = tenant
         self._retries = Retries()
+        self.timeout = timeout
         self._channel = (
-            grpc.secure_channel(server, credentials, options=OPTIONS)
+            grpc.secure_channel(self.server, credentials, options=OPTIONS)
             if credentials
-            else grpc.insecure_channel(server, options=OPTIONS)
+            else grpc.insecure_channel(self.server, options=OPTIONS)
         )
 
     def __enter__(self) -> Self:
@@ -129,14 +133,16 @@ class Client:
         method = self._channel.unary_unary(
             call.method, response_deserializer=call.response.FromString
         )
-        payload, attempts = call.request.SerializeToString(), self._retries.begin(call)
+        timeout = call.timeout if call.is_long else self.timeout
+        attempts = self._retries.begin(timeout, again=call.again)
+        payload = call.request.SerializeToString()
         while True:
             try:
                 response = method(
                     payload, timeout=attempts.left(), metadata=metadata_of(self.tenant)
                 )
             except grpc.RpcError as error:
-                failure = error_of(self.server, error)
+                failure = error_of(self.server, error, timeout)
                 pause = attempts.pause(failure, lost=is_lost(error))
                 if pause is None:
                     raise failure from None

@@ -25,6 +25,7 @@ Location = tuple[str | int, ...]
 @dataclass(frozen=True)
 class Mistake:
     line: int
+    """0 where it is of the file."""
     key: str
     """Path to what is wrong, such as `specialists[0].batching.max_size`."""
     text: str
@@ -35,8 +36,9 @@ class PortfolioError(InvalidRequest):
 
     def __init__(self, file: Path, mistakes: Collection[Mistake]) -> None:
         ordered = sorted(dict.fromkeys(mistakes), key=lambda mistake: (mistake.line, mistake.key))
-        places = ((f"{file}:{m.line}: {m.key and m.key + ': '}", m.text) for m in ordered)
-        super().__init__("\n".join(place + text for place, text in places))
+        places = (f"{file}:{m.line}" if m.line else f"{file}" for m in ordered)
+        said = (f"{m.key}: {m.text}" if m.key else m.text for m in ordered)
+        super().__init__("\n".join(map(": ".join, zip(places, said, strict=True))))
         self.mistakes = tuple(ordered)
 
 

@@ -1,35 +1,31 @@
 """The portfolio file: YAML in, the dataclasses of core out, and every mistake with its cure.
 
 The dataclasses of `fabric.core` are the only definition of what may be said: pydantic reads their
-types, and what their `__post_init__` refuses is an error of that place in the file.
+types, and each of their `mistakes` is one of that place in the file.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
 import re
-import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from fabric.config import pipelines as piped
-from fabric.config.document import Document, Location, Mistake, PortfolioError
+from fabric.config.document import Document, Mistake, PortfolioError
 from fabric.config.names import (
     chain_entry,
     check_expressions,
     check_names,
-    did_you_mean,
     locate_files,
 )
+from fabric.config.validating import validated
 from fabric.core.cards import Card, Hosting, Model, Specialist
 from fabric.core.errors import InvalidRequest
 from fabric.core.pipelines import Pipeline
@@ -37,8 +33,6 @@ from fabric.core.routes import ChainEntry, Route
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-    from pydantic_core import ErrorDetails
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -86,9 +80,9 @@ class SpecialistEntry(Hosting, Card):
     )
     """The model file: its URI, or `uri` and `sha256`. A relative path starts at this file."""
 
-    def __post_init__(self) -> None:
-        Card.__post_init__(self)
-        Hosting.__post_init__(self)
+    def mistakes(self) -> Iterator[str]:
+        yield from Card.mistakes(self)
+        yield from Hosting.mistakes(self)
 
     def specialist(self) -> Specialist:
         def part(cls: type[Any]) -> Any:
@@ -178,13 +172,7 @@ def load(file: str | Path, known: Collection[str] = ()) -> Portfolio:
     locate_files(document)
     lines = {**piped.lines(document), **piped.trace(document)}
     piped.complete(document)
-    declared: PortfolioFile | None = None
-    try:
-        declared = _adapter().validate_python(document.value)
-    except ValidationError as error:
-        for details in error.errors(include_url=False):
-            if not piped.is_in_python(document, details["loc"]):
-                _explain(document, details)
+    declared = validated(document, _adapter(), PortfolioFile, piped.is_in_python)
     check_names(document, known)
     check_expressions(document)
     if declared is not None:
@@ -198,55 +186,3 @@ def load(file: str | Path, known: Collection[str] = ()) -> Portfolio:
     if document.mistakes or declared is None:
         raise PortfolioError(file, document.mistakes)
     return portfolio
-
-
-# ------------------------------------------------------------------ explaining
-_WANTED = {
-    "bool": "true or false",
-    "float": "a number",
-    "int": "a whole number",
-    "finite_number": "a finite number",
-    "string": "a text",
-    "tuple": "a list",
-    "mapping": "a mapping",
-    "dict": "a mapping",
-    "dataclass": "a mapping",
-}
-
-
-def _explain(document: Document, details: ErrorDetails) -> None:
-    at: Location = details["loc"]
-    kind = details["type"]
-    if kind == "unexpected_keyword_argument":
-        document.refuse(at, f"unknown key{_nearest(str(at[-1]), _keys_at(at[:-1]))}")
-    elif kind.startswith("missing"):
-        document.refuse(at, "is missing")
-    elif kind == "value_error":
-        message = str(details["ctx"]["error"])
-        first = message.split(maxsplit=1)[0].strip("'")
-        given = isinstance(details["input"], dict) and first in details["input"]
-        document.refuse((*at, first) if given else at, message)
-    else:
-        wanted = next((text for name, text in _WANTED.items() if kind.startswith(name)), None)
-        value = details["input"]
-        named = "a mapping" if isinstance(value, dict) else "a list"
-        shown = named if isinstance(value, dict | list) else json.dumps(value)
-        document.refuse(at, f"must be {wanted}, not {shown}" if wanted else details["msg"])
-
-
-def _keys_at(at: Location) -> tuple[str, ...]:
-    """The keys that the mapping at *at* may have."""
-    hint: Any = PortfolioFile
-    for part in at:
-        if is_dataclass(hint):
-            hint = typing.get_type_hints(hint)[str(part)]
-        else:  # an element of a list, or of a mapping, and not its keys
-            hint = typing.get_args(hint)[0 if isinstance(part, int) else 1]
-        while typing.get_origin(hint) in (Annotated, Union, UnionType):
-            hint = typing.get_args(hint)[0]  # others are what it may be short for, or nothing
-    return tuple(field.name for field in fields(hint)) if is_dataclass(hint) else ()
-
-
-def _nearest(name: str, names: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, names, 1, cutoff=0.5)
-    return did_you_mean(near) or f"; use one of {', '.join(names)}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -60,13 +60,12 @@ class _Said:
     done: asyncio.Future[int]
 
     @cached_property
-    def number(self) -> int:
-        return len(self.decisions) + len(self.outcomes) + len(self.feedback)
+    def all(self) -> Sequence[pb.Decision | pb.Outcome | pb.Feedback]:
+        return [*self.decisions, *self.outcomes, *self.feedback]
 
     @cached_property
     def bytes(self) -> int:
-        parts = (self.decisions, self.outcomes, self.feedback)
-        return sum(each.ByteSize() for part in parts for each in part)
+        return sum(each.ByteSize() for each in self.all)
 
 
 class Records:
@@ -173,7 +172,7 @@ class Records:
             while self._pending and number < _PER_TRANSACTION:
                 together.append(said := self._pending.popleft())
                 self._pending_bytes -= said.bytes
-                number += said.number
+                number += len(said.all)
             try:
                 results: Sequence[int | Exception] = await self._write(together)
             except Exception as error:  # noqa: BLE001 - whoever waits is told
@@ -189,10 +188,13 @@ class Records:
     async def _write(self, together: Sequence[_Said]) -> list[int | Exception]:
         now = self._clock()
         async with self._store.writing() as connection:
-            results = await refused(connection, [said.feedback for said in together])
+            about = list({each.request: None for said in together for each in said.all})
+            there = {row.request: row for row in await stored(connection, about)}
+            results = await refused(connection, [said.feedback for said in together], there)
             taken = [said for said, result in zip(together, results, strict=True) if not result]
             taken = await _declared(connection, taken)
-            rows, known = await self._rows(connection, taken, now)
+            known = {request: row.route for request, row in there.items()}
+            rows = _rows(there, taken, now)
             changed = [row for row in rows.values() if row.changed]
             added = Counter(row.route for row in changed)
             added.subtract(known[row.request] for row in changed if row.request in known)
@@ -209,32 +211,6 @@ class Records:
             for said, result in zip(together, results, strict=True)
         ]
 
-    async def _rows(
-        self, connection: AsyncConnection, taken: Sequence[_Said], now: float
-    ) -> tuple[dict[str, Row], dict[str, str]]:
-        """The requests that *taken* is about, with it taken in; and the routes of those known."""
-        about = {
-            each.request: None
-            for said in taken
-            for part in (said.decisions, said.outcomes, said.feedback)
-            for each in part
-        }
-        rows = {row.request: row for row in await stored(connection, list(about))}
-        known = {request: row.route for request, row in rows.items()}
-        for request in about:
-            if request not in rows:
-                rows[request] = Row(request, now, changed=True)
-        for said in taken:
-            for decision in said.decisions:
-                row = rows[decision.request]
-                row.route, row.time, row.changed = decision.route, decision.time or now, True
-                row.decision = decision.SerializeToString()
-            for outcome in said.outcomes:
-                row = rows[outcome.request]
-                row.outcomes[outcome.SerializeToString()] = None
-                row.changed = True
-        return rows, known
-
     async def _trim(self, connection: AsyncConnection, route: str, now: float) -> int:
         """Drops all but the newest requests of *route*; returns how many there are."""
         kept = self._kept if route else _WAITING_KEPT
@@ -248,6 +224,24 @@ class Records:
         await connection.execute(delete(REQUESTS).where(gone))
         counted = select(func.count()).select_from(REQUESTS).where(theirs)
         return int((await connection.execute(counted)).scalar_one())
+
+
+def _rows(there: Mapping[str, Row], taken: Sequence[_Said], now: float) -> dict[str, Row]:
+    """The requests that *taken* is about, with it taken into those that are *there*."""
+    rows: dict[str, Row] = {}
+    for said in taken:
+        for each in said.all:
+            if each.request not in rows:
+                rows[each.request] = there.get(each.request) or Row(each.request, now, changed=True)
+        for decision in said.decisions:
+            row = rows[decision.request]
+            row.route, row.time, row.changed = decision.route, decision.time or now, True
+            row.decision = decision.SerializeToString()
+        for outcome in said.outcomes:
+            row = rows[outcome.request]
+            row.outcomes[outcome.SerializeToString()] = None
+            row.changed = True
+    return rows
 
 
 async def _declared(connection: AsyncConnection, together: Sequence[_Said]) -> list[_Said]:

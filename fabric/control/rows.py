@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, insert, select
 
 from fabric.api.routing.v1 import learning_service_pb2 as pb
+from fabric.catalog.catalog import suggestion
 from fabric.control.tables import FEEDBACK, REQUESTS
-from fabric.core.errors import Conflict, FabricError
+from fabric.core.errors import Conflict, FabricError, InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -99,9 +100,12 @@ async def feedback_on(
 
 
 async def refused(
-    connection: AsyncConnection, together: Sequence[Sequence[pb.Feedback]]
+    connection: AsyncConnection,
+    together: Sequence[Sequence[pb.Feedback]],
+    rows: Mapping[str, Row],
 ) -> list[FabricError | None]:
-    """Why each is not taken, since too much would be said of a request; None where it is."""
+    """Why each is not taken, since it is about somebody who was not among the candidates of one of
+    the *rows*, or too much would be said of a request; None where it is."""
     keys: dict[str, set[str]] = defaultdict(set)
     requests = list({each.request for said in together for each in said})
     for part in _parts(requests):
@@ -109,7 +113,12 @@ async def refused(
         for request, key in await connection.execute(there):
             keys[request].add(key)
     results: list[FabricError | None] = []
+    named = {f.request for said in together for f in said if f.specialist or f.preferred}
+    asked = {request: _asked(rows[request]) for request in named & rows.keys()}
     for said in together:
+        if (stranger := _stranger(said, asked)) is not None:
+            results.append(stranger)
+            continue
         new: dict[str, set[str]] = defaultdict(set)
         for each in said:
             new[each.request].add(feedback_key(each))
@@ -119,6 +128,26 @@ async def refused(
             keys.update(after)
         results.append(None if full is None else Conflict(_FULL.format(request=full)))
     return results
+
+
+def _asked(row: Row) -> set[str]:
+    """`name:version` of all that could be asked; nobody where that is not known."""
+    candidates = set(pb.Decision.FromString(row.decision).candidates)
+    if candidates:
+        candidates.update(pb.Outcome.FromString(each).specialist for each in row.outcomes)
+    return candidates
+
+
+def _stranger(said: Sequence[pb.Feedback], asked: Mapping[str, set[str]]) -> InvalidRequest | None:
+    for place, each in enumerate(said):
+        known = asked.get(each.request)
+        for name in ("specialist", "preferred"):
+            if known and (who := getattr(each, name)) and who not in known:
+                return InvalidRequest(
+                    f"feedback {place}: {name} is '{who}', which was no candidate of request "
+                    f"'{each.request}'{suggestion(who, sorted(known))}"
+                )
+    return None
 
 
 def feedback_rows(said: Iterable[pb.Feedback], now: float) -> Iterable[dict[str, Any]]:

@@ -78,9 +78,10 @@ class CatalogServicer(CatalogServiceServicer):
         try:
             found = self._controller.get(key)
         except NotFound as error:
-            if key.kind is Kind.POLICY and (note := self._training.note(key.name)):
-                raise NotFound(f"{error.message}: {note}") from None
-            raise
+            if key.kind is not Kind.POLICY or key.name not in self._controller.catalog.routes:
+                raise
+            note = self._training.note(key.name) or "nothing was learned yet"
+            raise NotFound(f"{error.message}: {note}") from None
         return pb.GetResponse(resource=to_resource(self._training.noted(found)))
 
     async def List(self, request: pb.ListRequest, _context: Any) -> pb.ListResponse:

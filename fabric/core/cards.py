@@ -7,28 +7,29 @@ names, so that `fabric.wire.cards` and `fabric.config` convert by name.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 
+from fabric.core.mistakes import Checked, above_zero, at_least, one_of, shares
 from fabric.core.tensors import Signature, TensorValue
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?")
 """Names are used in URLs, application names and metric labels."""
 
 
-def check_name(name: str) -> None:
-    """Raises ValueError unless *name* may name a specialist or a route."""
+def no_name(field: str, name: str) -> Iterator[str]:
+    """Whether *name*, said by a *field*, may not name a specialist or a route."""
     if not NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} is no valid name: use 1 to 128 lower-case letters, digits, '-', '_' or '.', "
+        yield (
+            f"{field} is {name!r}; use 1 to 128 lower-case letters, digits, '-', '_' or '.', "
             "with a letter or digit at both ends"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class Evidence(Checked):
     """One measured quality: *metric* was *value* on *dataset*, for one domain or for all.
 
     Larger is better, and metrics that routing ranks by lie in [0, 1].
@@ -43,32 +44,28 @@ class Evidence:
     measured: str = ""
     """The day, as `2026-01-31`; empty where nobody knows."""
 
-    def __post_init__(self) -> None:
-        if self.rows < 0:
-            raise ValueError(f"rows is {self.rows}, it cannot be negative")
+    def mistakes(self) -> Iterator[str]:
+        yield from at_least(self, 0, "rows")
         if self.measured:
             try:
                 date.fromisoformat(self.measured)
             except ValueError:
-                raise ValueError(
-                    f"measured is {self.measured!r}, it must be a day such as 2026-01-31"
-                ) from None
+                yield f"measured is {self.measured!r}, it must be a day such as 2026-01-31"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Caching:
+class Caching(Checked):
     """Gateways keep answers, and give them again to equal requests of the same tenant."""
 
     ttl: float = 60.0
     """Seconds for which one is given again."""
 
-    def __post_init__(self) -> None:
-        if not self.ttl > 0:
-            raise ValueError(f"ttl is {self.ttl}, it must be above zero")
+    def mistakes(self) -> Iterator[str]:
+        yield from above_zero(self, "ttl")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class Check(Checked):
     """What an output must be, or else the answer is not given."""
 
     output: str
@@ -81,13 +78,13 @@ class Check:
     sums: float | None = None
     """What the last dimension adds up to, to a thousandth: 1 for probabilities."""
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[str]:
         if self.least is not None and self.most is not None and self.least > self.most:
-            raise ValueError(f"least is {self.least}, it cannot be above most, {self.most}")
+            yield f"least is {self.least}, it cannot be above most, {self.most}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Card:
+class Card(Checked):
     """The capability card: everything that routing may know of a specialist."""
 
     name: str
@@ -116,12 +113,11 @@ class Card:
     checks: tuple[Check, ...] = ()
     """What its outputs must be: an answer that is not is a failure, and others are tried."""
 
-    def __post_init__(self) -> None:
-        check_name(self.name)
+    def mistakes(self) -> Iterator[str]:
+        yield from no_name("name", self.name)
         if not self.version or not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", self.version):
-            raise ValueError(f"version {self.version!r} is not 1 to 64 letters, digits, '.-_'")
-        if self.cost < 0:
-            raise ValueError(f"cost is {self.cost}, it cannot be negative")
+            yield f"version is {self.version!r}; use 1 to 64 letters, digits, '.', '-' or '_'"
+        yield from at_least(self, 0, "cost")
 
     @cached_property
     def key(self) -> str:
@@ -130,19 +126,19 @@ class Card:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class Model(Checked):
     uri: str
     """Any fsspec URI: a path, file://, s3://, gs://, https://."""
     sha256: str = ""
     """Of the file, in hex; checked before the model is opened."""
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[str]:
         if self.sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", self.sha256):
-            raise ValueError("sha256 is not 64 hexadecimal digits")
+            yield "sha256 is not 64 hexadecimal digits"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resources:
+class Resources(Checked):
     """What one replica reserves."""
 
     cpus: float = 0.5
@@ -150,13 +146,12 @@ class Resources:
     memory: int = 0
     """Bytes. A replica whose process holds more is replaced; 0 reserves none and has no limit."""
 
-    def __post_init__(self) -> None:
-        if min(self.cpus, self.gpus, self.memory) < 0:
-            raise ValueError("resources cannot be negative")
+    def mistakes(self) -> Iterator[str]:
+        yield from at_least(self, 0, "cpus", "gpus", "memory")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Replicas:
+class Replicas(Checked):
     """How many replicas there are, and the load each is meant to carry."""
 
     min: int = 1
@@ -164,11 +159,11 @@ class Replicas:
     target_load: float = 16.0
     """Requests running or queued per replica that autoscaling aims at."""
 
-    def __post_init__(self) -> None:
-        if not 1 <= self.min <= self.max:
-            raise ValueError(f"replicas need 1 <= min <= max, got min {self.min}, max {self.max}")
-        if self.target_load <= 0:
-            raise ValueError("target_load must be above zero")
+    def mistakes(self) -> Iterator[str]:
+        yield from at_least(self, 1, "min", "max")
+        if 1 <= self.max < self.min:
+            yield f"min is {self.min}, it cannot be above max, {self.max}"
+        yield from above_zero(self, "target_load")
 
 
 RESERVED = 0.2
@@ -176,7 +171,7 @@ RESERVED = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batching:
+class Batching(Checked):
     """Requests are stacked along the first dimension, which then is any size in the signature."""
 
     max_size: int = 1
@@ -194,13 +189,11 @@ class Batching:
     default_priority: int = 0
     """The level of requests that name none; 0 for the lowest."""
 
-    def __post_init__(self) -> None:
-        if min(self.max_size, self.max_queue, self.max_queue_bytes) < 1:
-            raise ValueError("max_size, max_queue and max_queue_bytes are at least 1")
-        if self.queue_timeout < 0:
-            raise ValueError(f"queue_timeout is {self.queue_timeout}, it cannot be negative")
-        if not 0 <= self.default_priority <= self.priorities:
-            raise ValueError(
+    def mistakes(self) -> Iterator[str]:
+        yield from at_least(self, 1, "max_size", "max_queue", "max_queue_bytes")
+        yield from at_least(self, 0, "queue_timeout", "priorities", "default_priority")
+        if self.default_priority > max(0, self.priorities):
+            yield (
                 f"default_priority is {self.default_priority}, "
                 f"it must be from 0 to priorities, which is {self.priorities}"
             )
@@ -222,7 +215,7 @@ class Batching:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Concurrency:
+class Concurrency(Checked):
     """How many requests a gateway has in flight at all replicas of a specialist together: as many
     as do not make its answers take longer."""
 
@@ -233,18 +226,17 @@ class Concurrency:
     tolerance: float = 2.0
     """So many times as long as usual is no reason to lower it."""
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[str]:
         if not 1 <= self.least <= self.first <= self.most:
-            raise ValueError(
+            yield (
                 f"concurrency needs 1 <= least <= first <= most, got least {self.least}, "
                 f"first {self.first}, most {self.most}"
             )
-        if self.tolerance < 1:
-            raise ValueError(f"tolerance is {self.tolerance}, it is at least 1")
+        yield from at_least(self, 1, "tolerance")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Breaking:
+class Breaking(Checked):
     """When a gateway stops asking a replica, and asks it again. Seconds, and shares from 0 to 1.
 
     Failures in a row, growing times, and the limits on ejection are those of Envoy's outlier
@@ -274,26 +266,19 @@ class Breaking:
     panic: float = 0.5
     """If the share of them that are well is less, all are asked: few cannot do the work of all."""
 
-    def __post_init__(self) -> None:
-        for name in ("consecutive", "margin"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, it cannot be negative")
-        for name in ("failing", "ejected", "panic"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, it is a share from 0 to 1")
-        if self.least < 1:
-            raise ValueError(f"least is {self.least}, it is at least 1")
+    def mistakes(self) -> Iterator[str]:
+        yield from at_least(self, 0, "consecutive", "margin")
+        yield from shares(self, "failing", "ejected", "panic")
+        yield from at_least(self, 1, "least")
         if self.slower and self.slower <= 1:
-            raise ValueError(f"slower is {self.slower}, it is above 1, or 0 for none")
-        for name in ("window", "first"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be above zero")
+            yield f"slower is {self.slower}, it is above 1, or 0 for none"
+        yield from above_zero(self, "window", "first")
         if self.longest < self.first:
-            raise ValueError(f"longest is {self.longest}, it cannot be below first, {self.first}")
+            yield f"longest is {self.longest}, it cannot be below first, {self.first}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnnxRuntime:
+class OnnxRuntime(Checked):
     """Options of the ONNX Runtime session."""
 
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
@@ -303,18 +288,14 @@ class OnnxRuntime:
     graph_optimization: str = "all"
     """disable, basic, extended or all."""
 
-    def __post_init__(self) -> None:
-        if self.graph_optimization not in ("disable", "basic", "extended", "all"):
-            raise ValueError(
-                f"graph_optimization is {self.graph_optimization!r}; "
-                "use disable, basic, extended or all"
-            )
-        if self.intra_op_threads < 0 or self.inter_op_threads < 0:
-            raise ValueError("thread counts are 0 (ONNX Runtime chooses) or more")
+    def mistakes(self) -> Iterator[str]:
+        levels = ("disable", "basic", "extended", "all")
+        yield from one_of("graph_optimization", self.graph_optimization, *levels)
+        yield from at_least(self, 0, "intra_op_threads", "inter_op_threads")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timeouts:
+class Timeouts(Checked):
     """Seconds."""
 
     request: float = 30.0
@@ -324,9 +305,8 @@ class Timeouts:
     drain: float = 10.0
     """For finishing what runs when a replica is stopped."""
 
-    def __post_init__(self) -> None:
-        if min(self.request, self.startup, self.drain) <= 0:
-            raise ValueError("timeouts are above zero")
+    def mistakes(self) -> Iterator[str]:
+        yield from above_zero(self, "request", "startup", "drain")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -340,7 +320,7 @@ class StateTensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Control:
+class Control(Checked):
     """An input of the model that says where in its sequence a request stands."""
 
     input: str
@@ -350,13 +330,12 @@ class Control:
     no: float = 0.0
     yes: float = 1.0
 
-    def __post_init__(self) -> None:
-        if self.kind not in ("start", "end", "ready", "id"):
-            raise ValueError(f"kind is {self.kind!r}; use start, end, ready or id")
+    def mistakes(self) -> Iterator[str]:
+        yield from one_of("kind", self.kind, "start", "end", "ready", "id")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sequences:
+class Sequences(Checked):
     """Requests that belong together, by `sequence_id`, are answered by one replica in order."""
 
     strategy: str = "oldest"
@@ -371,17 +350,14 @@ class Sequences:
     controls: tuple[Control, ...] = ()
     """What the model is told."""
 
-    def __post_init__(self) -> None:
-        if self.strategy not in ("direct", "oldest"):
-            raise ValueError(f"strategy is {self.strategy!r}; use direct or oldest")
-        if self.max_sequences < 0:
-            raise ValueError("max_sequences cannot be negative")
-        if self.idle_timeout <= 0:
-            raise ValueError("idle_timeout is above zero")
+    def mistakes(self) -> Iterator[str]:
+        yield from one_of("strategy", self.strategy, "direct", "oldest")
+        yield from at_least(self, 0, "max_sequences")
+        yield from above_zero(self, "idle_timeout")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Canary:
+class Canary(Checked):
     """A request whose right answer is known."""
 
     inputs: tuple[TensorValue, ...]
@@ -392,16 +368,14 @@ class Canary:
     every: float = 0.0
     """Seconds from one time that it is asked to the next; 0 for the start alone."""
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[str]:
         if not self.inputs or not self.outputs:
-            raise ValueError("inputs and outputs have at least one tensor each")
-        for name in ("tolerance", "every"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, it cannot be negative")
+            yield "inputs and outputs have at least one tensor each"
+        yield from at_least(self, 0, "tolerance", "every")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hosting:
+class Hosting(Checked):
     """How the replicas of a specialist run. Exactly one of `model` and `python` is given."""
 
     model: Model | None = None
@@ -426,13 +400,13 @@ class Hosting:
     canary: Canary | None = None
     """What a replica must answer right to be ready, and to stay so."""
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[str]:
         if self.canary is not None and self.sequences is not None:
-            raise ValueError("canary is for specialists without sequences")
+            yield "canary is for specialists without sequences"
         if bool(self.python) == (self.model is not None):
-            raise ValueError("give exactly one of 'model' and 'python'")
+            yield "give exactly one of 'model' and 'python'"
         if self.python and not re.fullmatch(r"[\w.]+:\w+", self.python):
-            raise ValueError(f"python is {self.python!r}, it must read package.module:Class")
+            yield f"python is {self.python!r}, it must read package.module:Class"
 
 
 @dataclass(frozen=True, kw_only=True)

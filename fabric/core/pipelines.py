@@ -14,7 +14,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from fabric.core.cards import check_name
+from fabric.core.cards import no_name
+from fabric.core.mistakes import Checked, above_zero, at_least, one_of
 from fabric.core.routes import Requirements
 from fabric.core.tensors import DTYPES, TensorValue
 
@@ -26,9 +27,9 @@ _STEP = re.compile(r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?")
 _SIZE = re.compile(r"-1|\d{1,18}|[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
-def _check_step_name(name: str) -> None:
+def _no_step_name(name: str) -> Iterator[str]:
     if not _STEP.fullmatch(name):
-        raise ValueError(
+        yield (
             f"{name!r} is no valid name of a step: use 1 to 64 lower-case letters, digits, "
             "'-' or '_', with a letter or digit at both ends"
         )
@@ -53,33 +54,33 @@ class Reference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class Source(Checked):
     """What an input of a step is given: one value, or a list made of several."""
 
     values: tuple[str, ...]
     """References."""
     is_list: bool = False
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[str]:
         if not self.is_list and len(self.values) != 1:
-            raise ValueError(f"a source has one value, or is a list; got {len(self.values)}")
+            yield f"a source has one value, or is a list; got {len(self.values)}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Body:
+class Body(Checked):
     """A graph within a step. It sees everything that the step could refer to."""
 
     steps: tuple[Step, ...] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
     """References to what it gives, by name."""
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[str]:
         if not self.outputs:
-            raise ValueError("outputs has no value: name at least one that the body gives")
+            yield "outputs has no value: name at least one that the body gives"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Branch:
+class Branch(Checked):
     """One of several bodies, by a value; with none for it, the outputs are missing."""
 
     on: str
@@ -88,13 +89,13 @@ class Branch:
     """By the element as a text: `true` or `false`, a whole number, or what a BYTES tensor holds."""
     otherwise: Body | None = None
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[str]:
         if not self.cases:
-            raise ValueError("cases has none: name at least one value")
+            yield "cases has none: name at least one value"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Each:
+class Each(Checked):
     """A body for each row of tensors, or each element of lists. What it gives are lists."""
 
     over: Mapping[str, str]
@@ -107,15 +108,14 @@ class Each:
     """Calls of the body are asked once for all items whose inputs are alike but for their rows,
     these one behind another along the first dimension, and not once for each."""
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[str]:
         if not self.over:
-            raise ValueError("over has nothing to go over")
-        if self.parallel < 1:
-            raise ValueError(f"parallel is {self.parallel}, it is at least 1")
+            yield "over has nothing to go over"
+        yield from at_least(self, 1, "parallel")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loop:
+class Loop(Checked):
     """A body again and again; its outputs are its inputs the next time."""
 
     state: Mapping[str, str]
@@ -127,15 +127,14 @@ class Loop:
     most: int
     """Times, at most."""
 
-    def __post_init__(self) -> None:
-        if self.most < 1:
-            raise ValueError(f"most is {self.most}, it is at least 1")
+    def mistakes(self) -> Iterator[str]:
+        yield from at_least(self, 1, "most")
         if absent := sorted({*self.state, self.until} - self.body.outputs.keys()):
-            raise ValueError(f"body gives no output {absent[0]!r}, which the loop needs")
+            yield f"body gives no output {absent[0]!r}, which the loop needs"
 
 
 @dataclass(frozen=True, kw_only=True)
-class First:
+class First(Checked):
     """Bodies one after another, until one has succeeded and is sure; then the last that did."""
 
     bodies: tuple[Body, ...]
@@ -144,18 +143,19 @@ class First:
     """Name of an output: one BOOL element, true where the answer is good enough. Empty where each
     answer is."""
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[str]:
         if not self.bodies:
-            raise ValueError("bodies has none")
+            yield "bodies has none"
+            return
         names = self.bodies[0].outputs.keys()
         if any(body.outputs.keys() != names for body in self.bodies):
-            raise ValueError("bodies have different outputs: all need the same names")
+            yield "bodies have different outputs: all need the same names"
         if self.sure and self.sure not in names:
-            raise ValueError(f"sure is {self.sure!r}, which the bodies do not give")
+            yield f"sure is {self.sure!r}, which the bodies do not give"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class Step(Checked):
     """One node of the graph. Exactly one of call, operation, constant, branch, each, loop and
     first is given."""
 
@@ -192,29 +192,23 @@ class Step:
     """If it fails its outputs are missing, and the pipeline goes on; nobody need be declared under
     the name that it calls."""
 
-    def __post_init__(self) -> None:
-        _check_step_name(self.name)
+    def mistakes(self) -> Iterator[str]:
+        yield from _no_step_name(self.name)
         if len(kinds := self.kinds) != 1:
             given = " and ".join(kinds) or "none"
-            raise ValueError(
-                f"give exactly one of {', '.join(KINDS)}; step {self.name!r} has {given}"
-            )
+            yield f"give exactly one of {', '.join(KINDS)}; step {self.name!r} has {given}"
         if not self.call:
             for name in ("requirements", "fallback", "cache"):
                 if getattr(self, name):
-                    raise ValueError(f"{name} is for calls")
+                    yield f"{name} is for calls"
         if self.arguments and not self.operation:
-            raise ValueError("arguments are for operations")
-        if self.inputs and not (self.call or self.operation):
-            raise ValueError(f"inputs are for calls and operations, not for {kinds[0]}")
-        if self.tries < 1:
-            raise ValueError(f"tries is {self.tries}, it is at least 1")
-        if self.timeout is not None and self.timeout <= 0:
-            raise ValueError(f"timeout is {self.timeout}, it is above zero seconds")
+            yield "arguments are for operations"
+        if self.inputs and kinds and not (self.call or self.operation):
+            yield f"inputs are for calls and operations, not for {kinds[0]}"
+        yield from at_least(self, 1, "tries")
+        yield from above_zero(self, "timeout", "cache")
         if not 0 < self.share <= 1:
-            raise ValueError(f"share is {self.share}, it must be above 0 and at most 1")
-        if self.cache is not None and self.cache <= 0:
-            raise ValueError(f"cache is {self.cache}, it is above zero seconds")
+            yield f"share is {self.share}, it must be above 0 and at most 1"
 
     @property
     def kinds(self) -> list[str]:
@@ -256,7 +250,7 @@ MOST_STEPS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class PipelineInput:
+class PipelineInput(Checked):
     """An input of a pipeline. Without a datatype it takes what those take that it is given to."""
 
     name: str
@@ -267,15 +261,14 @@ class PipelineInput:
     optional: bool = False
     """Requests may leave it out; then it is missing."""
 
-    def __post_init__(self) -> None:
-        if self.datatype and self.datatype not in DTYPES:
-            known = ", ".join(DTYPES)
-            raise ValueError(f"datatype is {self.datatype!r}; use one of {known}")
+    def mistakes(self) -> Iterator[str]:
+        if self.datatype:
+            yield from one_of("datatype", self.datatype, *DTYPES)
         if self.shape and not self.datatype:
-            raise ValueError("shape needs a datatype beside it")
+            yield "shape needs a datatype beside it"
         for size in self.shape:
             if not _SIZE.fullmatch(size):
-                raise ValueError(f"shape has {size!r}; sizes are numbers, -1 for any, or names")
+                yield f"shape has {size!r}; sizes are numbers, -1 for any, or names"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,7 +283,7 @@ class PipelineOutput:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pipeline:
+class Pipeline(Checked):
     """A typed graph of steps, called by name like any model."""
 
     name: str
@@ -310,27 +303,25 @@ class Pipeline:
     loaded: bool = True
     """False keeps it declared, and unanswered until it is loaded."""
 
-    def __post_init__(self) -> None:
-        check_name(self.name)
+    def mistakes(self) -> Iterator[str]:
+        yield from no_name("name", self.name)
         if not self.outputs:
-            raise ValueError(f"outputs of pipeline {self.name!r} has none: name what it gives")
-        if self.timeout <= 0:
-            raise ValueError(f"timeout is {self.timeout}, it is above zero seconds")
-        if min(self.parallel, self.max_bytes) < 1:
-            raise ValueError("parallel and max_bytes are at least 1")
+            yield f"outputs of pipeline {self.name!r} has none: name what it gives"
+        yield from above_zero(self, "timeout")
+        yield from at_least(self, 1, "parallel", "max_bytes")
         within, count = self.steps, len(self.steps)
         for _ in range(DEEPEST + 1):
             within = tuple(s for each in within for b in each.bodies.values() for s in b.steps)
             count += len(within)
         if within:
-            raise ValueError(
+            yield (
                 f"steps of pipeline {self.name!r} are more than {DEEPEST} bodies deep: make "
                 "pipelines of the inner ones, and call them"
             )
         if count > MOST_STEPS:
-            raise ValueError(
-                f"pipeline {self.name!r} has {count} steps, of {MOST_STEPS} at most: make several, "
-                "which call each other"
+            yield (
+                f"steps of pipeline {self.name!r} are {count}, of {MOST_STEPS} at most: make "
+                "several, which call each other"
             )
 
     @property

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fabric.core.cards import check_name
+from fabric.core.cards import no_name
+from fabric.core.mistakes import Checked, at_least
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from fabric.core.routes import Route
 
 
 @dataclass(frozen=True, kw_only=True)
-class Policy:
+class Policy(Checked):
     """One version of what was learned for a route: who succeeds at which requests."""
 
     route: str
@@ -36,10 +37,9 @@ class Policy:
     note: str = ""
     """Why the last training has made no newer one, where it failed; only told to whoever asks."""
 
-    def __post_init__(self) -> None:
-        check_name(self.route)
-        if self.version < 1:
-            raise ValueError(f"version is {self.version}, it is at least 1")
+    def mistakes(self) -> Iterator[str]:
+        yield from no_name("route", self.route)
+        yield from at_least(self, 1, "version")
 
     @property
     def key(self) -> str:

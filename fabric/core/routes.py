@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 
-from fabric.core.cards import check_name
+from fabric.core.cards import no_name
+from fabric.core.mistakes import Checked, above_zero, at_least, one_of, shares
 from fabric.core.tensors import TensorValue
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        listed = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
-        raise ValueError(f"{name} is {value!r}; use {listed}")
-
-
-def _discount(value: float) -> None:
+def _discount(value: float) -> Iterator[str]:
     if not 0 < value <= 1:
-        raise ValueError(f"discount is {value}, it must be above 0 and at most 1")
-
-
-def _share(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} is {value}, it must be from 0 to 1")
+        yield f"discount is {value}, it must be above 0 and at most 1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class MinQuality:
+class MinQuality(Checked):
     """The least of a measured quality, for the domain that is asked for or else for all."""
 
     metric: str
@@ -44,7 +35,7 @@ class TensorNeed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Requirements:
+class Requirements(Checked):
     """What an answer must come from; an empty field asks for nothing.
 
     A card that states nothing under `domains`, `languages`, `modality` or `data_classes` is not
@@ -76,6 +67,11 @@ class Requirements:
     expression: str = ""
     """In CEL (https://cel.dev), over `card`; true for those who may answer."""
 
+    def mistakes(self) -> Iterator[str]:
+        if "" in self.labels:
+            yield "labels has a value without a key"
+        yield from at_least(self, 0, "max_cost", "max_latency")
+
     def __hash__(self) -> int:
         return hash(
             (
@@ -95,7 +91,7 @@ CONDITIONS = (*FAILURES, "unsure")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChainEntry:
+class ChainEntry(Checked):
     """One entry of a fallback chain: a specialist (any version or one) or another route by its
     name, all who meet `select`, a `cached` answer, or a `static` one."""
 
@@ -121,24 +117,20 @@ class ChainEntry:
     substitute: bool = True
     """Whether those after it may answer where it does not."""
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[str]:
         given = (bool(self.name), self.select is not None, self.is_given)
         if sum(given) != 1 or (self.cached is not None and self.static):
-            raise ValueError("an entry has exactly one of name, select, cached and static")
+            yield "an entry has exactly one of name, select, cached and static"
         if self.name:
-            check_name(self.name)
+            yield from no_name("name", self.name)
         elif self.version:
-            raise ValueError("version is that of a name; under select use versions")
-        if self.weight < 0:
-            raise ValueError(f"weight is {self.weight}, it cannot be negative")
+            yield "version is that of a name; under select use versions"
         for each in self.on:
-            _one_of("on", each, CONDITIONS)
+            yield from one_of("on", each, *CONDITIONS)
         if not 0 < self.share <= 1:
-            raise ValueError(f"share is {self.share}, it must be above 0 and at most 1")
-        if self.tries < 0:
-            raise ValueError(f"tries is {self.tries}, it cannot be negative")
-        if self.cached is not None and self.cached <= 0:
-            raise ValueError(f"cached is {self.cached}, it is above zero seconds")
+            yield f"share is {self.share}, it must be above 0 and at most 1"
+        yield from at_least(self, 0, "weight", "tries")
+        yield from above_zero(self, "cached")
 
     def __str__(self) -> str:
         if self.is_given:
@@ -161,7 +153,7 @@ class ChainEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Retry:
+class Retry(Checked):
     """How often it is tried, and how soon again."""
 
     attempts: int = 4
@@ -175,16 +167,14 @@ class Retry:
     """Seconds before an overloaded candidate is asked again, twice as many each further time, and
     of these a random part."""
 
-    def __post_init__(self) -> None:
-        if self.attempts < 1 or self.per_candidate < 1:
-            raise ValueError("attempts and per_candidate are at least 1")
-        _share("budget", self.budget)
-        if self.backoff < 0:
-            raise ValueError(f"backoff is {self.backoff}, it cannot be negative")
+    def mistakes(self) -> Iterator[str]:
+        yield from at_least(self, 1, "attempts", "per_candidate")
+        yield from shares(self, "budget")
+        yield from at_least(self, 0, "backoff")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hedging:
+class Hedging(Checked):
     """Whom an answer takes longer than usual asks somebody else, too; the first answer counts."""
 
     quantile: float = 0.95
@@ -192,11 +182,10 @@ class Hedging:
     least: float = 0.002
     """Seconds that are waited at least."""
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[str]:
         if not 0 < self.quantile < 1:
-            raise ValueError(f"quantile is {self.quantile}, it must be between 0 and 1")
-        if self.least < 0:
-            raise ValueError(f"least is {self.least}, it cannot be negative")
+            yield f"quantile is {self.quantile}, it must be between 0 and 1"
+        yield from at_least(self, 0, "least")
 
 
 SCORERS = ("quality", "cost", "latency", "load", "locality", "freshness", "similarity")
@@ -210,7 +199,7 @@ PRESETS: Mapping[str, Mapping[str, float]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preferences:
+class Preferences(Checked):
     """How candidates are ranked under the order `scored`: by the weighted mean of their scores."""
 
     preset: str = "balanced"
@@ -223,12 +212,12 @@ class Preferences:
     region: str = ""
     """Where locality is best; empty for that of the gateway."""
 
-    def __post_init__(self) -> None:
-        _one_of("preset", self.preset, tuple(PRESETS))
+    def mistakes(self) -> Iterator[str]:
+        yield from one_of("preset", self.preset, *PRESETS)
         for name, weight in self.weights.items():
-            _one_of("weights", name, SCORERS)
-            if weight < 0:
-                raise ValueError(f"weights has {name}: {weight}, it cannot be negative")
+            yield from one_of("weights", name, *SCORERS)
+            if not 0 <= weight < math.inf:
+                yield f"weights has {name}: {weight}, it cannot be negative or infinite"
 
     @property
     def weighted(self) -> Mapping[str, float]:
@@ -252,7 +241,7 @@ class Content:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Learning:
+class Learning(Checked):
     """Whether the quality of candidates is learned from outcomes and feedback."""
 
     mode: str = "observe"
@@ -270,16 +259,16 @@ class Learning:
     """Weight in training of a label after the next one for the same candidate has come: below 1
     what was long ago is forgotten, and what it had taught."""
 
-    def __post_init__(self) -> None:
-        _one_of("mode", self.mode, ("observe", "canary", "apply", "bypass"))
-        _share("canary", self.canary)
-        _discount(self.discount)
-        if self.policy < 0 or self.min_labels < 1:
-            raise ValueError("policy is at least 0, min_labels at least 1")
+    def mistakes(self) -> Iterator[str]:
+        yield from one_of("mode", self.mode, "observe", "canary", "apply", "bypass")
+        yield from shares(self, "canary")
+        yield from _discount(self.discount)
+        yield from at_least(self, 0, "policy")
+        yield from at_least(self, 1, "min_labels")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exploration:
+class Exploration(Checked):
     """What is spent to learn of candidates that are not the first choice."""
 
     shadow: float = 0.0
@@ -292,11 +281,10 @@ class Exploration:
     """Weight of a label after the next one for the same candidate and kind of request has come:
     what is known of a candidate follows it when it changes."""
 
-    def __post_init__(self) -> None:
-        _one_of("method", self.method, ("thompson", "linucb"))
-        _discount(self.discount)
-        _share("shadow", self.shadow)
-        _share("share", self.share)
+    def mistakes(self) -> Iterator[str]:
+        yield from one_of("method", self.method, "thompson", "linucb")
+        yield from _discount(self.discount)
+        yield from shares(self, "shadow", "share")
 
     @property
     def is_on(self) -> bool:
@@ -304,7 +292,7 @@ class Exploration:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibration:
+class Calibration(Checked):
     """How often the answers of a specialist are right by their confidence; increasing, and linear
     between the points."""
 
@@ -312,16 +300,16 @@ class Calibration:
     confidence: tuple[float, ...]
     accuracy: tuple[float, ...]
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[str]:
         if len(self.confidence) != len(self.accuracy) or not self.confidence:
-            raise ValueError("confidence and accuracy have one number for each point")
+            yield "confidence and accuracy have one number for each point"
         for name, values in (("confidence", self.confidence), ("accuracy", self.accuracy)):
             if list(values) != sorted(values):
-                raise ValueError(f"{name} must increase")
+                yield f"{name} must increase"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cascade:
+class Cascade(Checked):
     """The cheapest candidate first, by the cost on its card; the next one where it is not sure
     enough. Of a request with several rows the least sure one decides."""
 
@@ -339,18 +327,16 @@ class Cascade:
     """The share of wrong answers that the threshold is fitted to by `fabric evaluate`."""
     calibrations: tuple[Calibration, ...] = ()
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[str]:
         kinds = ("margin", "entropy", "output", "agreement", "python")
-        _one_of("confidence", self.confidence, kinds)
+        yield from one_of("confidence", self.confidence, *kinds)
         if (self.confidence == "python") != bool(self.python):
-            raise ValueError("python names the function of the confidence 'python', and only of it")
-        _share("threshold", self.threshold)
-        if self.risk is not None:
-            _share("risk", self.risk)
+            yield "python names the function of the confidence 'python', and only of it"
+        yield from shares(self, "threshold", "risk")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mixture:
+class Mixture(Checked):
     """The best candidates answer together."""
 
     top: int = 2
@@ -360,14 +346,13 @@ class Mixture:
     output: str = ""
     """Name of the output with the scores of classes; empty for the first."""
 
-    def __post_init__(self) -> None:
-        _one_of("combine", self.combine, ("mean", "vote", "best"))
-        if self.top < 0:
-            raise ValueError(f"top is {self.top}, it cannot be negative")
+    def mistakes(self) -> Iterator[str]:
+        yield from one_of("combine", self.combine, "mean", "vote", "best")
+        yield from at_least(self, 0, "top")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Route:
+class Route(Checked):
     """A virtual model: requirements, candidates and a policy, called like any model."""
 
     name: str
@@ -396,24 +381,25 @@ class Route:
         """Whether it has learning that is not bypassed."""
         return self.learning is not None and self.learning.mode != "bypass"
 
-    def __post_init__(self) -> None:
-        check_name(self.name)
-        _one_of("order", self.order, ("fixed", "weighted", "scored"))
-        is_scored = self.order == "scored"
+    def mistakes(self) -> Iterator[str]:
+        yield from no_name("name", self.name)
+        yield from one_of("order", self.order, "fixed", "weighted", "scored")
+        is_scored = self.order not in ("fixed", "weighted")
         given = [entry.is_given for entry in self.chain]
         if given != sorted(given):
-            raise ValueError("chain has a cached or static answer before others: they come last")
+            yield "chain has a cached or static answer before others: they come last"
         if not self.chain and not is_scored:
-            raise ValueError(
+            yield (
                 f"route {self.name!r} has an empty chain: name at least one specialist, or use "
                 "order: scored for all that meet the requirements"
             )
         for name, value in (("learning", self.learning), ("content", self.content)):
             if value is not None and not is_scored:
-                raise ValueError(f"{name} needs order: scored, it is {self.order}")
+                yield f"{name} needs order: scored, it is {self.order}"
+        if self.preferences.weights.get("similarity") and self.content is None:
+            yield "preferences has a weight for similarity, which needs content: say its input"
         if self.exploration != Exploration() and self.learning is None:
-            raise ValueError("exploration needs learning, which it is for")
+            yield "exploration needs learning, which it is for"
         if self.cascade is not None and self.mixture is not None:
-            raise ValueError("cascade and mixture exclude each other")
-        if self.timeout <= 0:
-            raise ValueError("timeout is above zero")
+            yield "cascade and mixture exclude each other"
+        yield from above_zero(self, "timeout")

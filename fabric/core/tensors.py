@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fabric.core.mistakes import Checked, one_of
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 # Open Inference Protocol v2, "Tensor Data Types". BF16 has no numpy dtype: it is carried as uint16.
@@ -49,7 +53,7 @@ def datatype_of(array: NDArray[Any]) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TensorSpec:
+class TensorSpec(Checked):
     name: str
     datatype: str
     """A name of `DTYPES`."""
@@ -61,20 +65,19 @@ class TensorSpec:
     """Names of the dimensions, of all or none: those of one name have one size in a request and
     its answer. Empty for a dimension without one."""
 
-    def __post_init__(self) -> None:
-        if self.datatype not in DTYPES:
-            raise ValueError(f"unknown datatype {self.datatype!r}; use one of {', '.join(DTYPES)}")
+    def mistakes(self) -> Iterator[str]:
+        yield from one_of("datatype", self.datatype, *DTYPES)
         if any(size < -1 for size in self.shape):
-            raise ValueError(f"sizes are -1 (any) or more, got {list(self.shape)}")
+            yield f"shape is {list(self.shape)}, its sizes are -1 (any) or more"
         if len(self.symbols) not in (0, len(self.shape)):
-            raise ValueError(
-                f"'{self.name}' has {len(self.symbols)} symbols for {len(self.shape)} dimensions: "
-                "name all of them, an empty text for those without a name"
+            yield (
+                f"symbols has {len(self.symbols)} for {len(self.shape)} dimensions of "
+                f"'{self.name}': name all of them, an empty text for those without a name"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
-class TensorValue:
+class TensorValue(Checked):
     """A tensor with its elements, as files say it."""
 
     name: str
@@ -87,17 +90,16 @@ class TensorValue:
     texts: tuple[str, ...] = ()
     """The elements of BYTES."""
 
-    def __post_init__(self) -> None:
-        if self.datatype not in DTYPES:
-            known = ", ".join(DTYPES)
-            raise ValueError(f"unknown datatype {self.datatype!r}; use one of {known}")
+    def mistakes(self) -> Iterator[str]:
+        yield from one_of("datatype", self.datatype, *DTYPES)
         if any(size < 0 for size in self.shape):
-            raise ValueError(f"shape is {list(self.shape)}, its sizes cannot be negative")
+            yield f"shape is {list(self.shape)}, its sizes cannot be negative"
+            return
         wanted, is_text = math.prod(self.shape), self.datatype == "BYTES"
         given, other = (self.texts, self.numbers) if is_text else (self.numbers, self.texts)
         if len(given) != wanted or other:
             kind = "texts" if is_text else "numbers"
-            raise ValueError(
+            yield (
                 f"a tensor of {self.datatype} and shape {list(self.shape)} has {wanted} {kind}, "
                 f"got {len(given)} and {len(other)} {'numbers' if is_text else 'texts'}"
             )

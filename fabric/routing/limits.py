@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import replace
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,13 +47,10 @@ class Limits:
     def _up(self, wanted: MinQuality) -> MinQuality:
         values = self._qualities.get(wanted.metric, [])
         place = bisect_left(values, wanted.value)
-        is_met = isfinite(wanted.value) and place < len(values)
-        return replace(wanted, value=values[place]) if is_met else wanted
+        return replace(wanted, value=values[place]) if place < len(values) else wanted
 
 
 def _down(values: list[float], limit: float) -> float:
     """The largest of *values* within *limit*; the limit itself where there is none."""
-    if limit != limit:
-        return limit
     place = bisect_right(values, limit)
     return values[place - 1] if place else limit

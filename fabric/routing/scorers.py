@@ -92,7 +92,8 @@ def _quality(cards: Sequence[Card], sight: Sight) -> Column:
         if not measured[place]:
             return f"no {metric or 'quality'} measured"
         domain = measured[place][-1].domain
-        where = f" for {domain}" if domain else ""
+        where = f" for {domain}" if sight.domain and domain else ""
+        where = " in the middle of its domains" if domain and not sight.domain else where
         return f"quality {scores[place]:.2f} of {metric}{where}"
 
     return scores, why

@@ -125,6 +125,8 @@ def asked(parameters: Mapping[str, InferParameter]) -> Asked:
         if name in said:
             said[name] = _typed(name, value, bool)
         elif name.startswith(_LABEL):
+            if name == _LABEL:
+                raise InvalidRequest(f"parameter '{name}' names no label; use '{_LABEL}<key>'")
             labels[name.removeprefix(_LABEL)] = _typed(name, value, str)
         elif (read := _READ.get(name)) is not None:
             fields[name.removeprefix(PREFIX)] = read(name, value)
@@ -168,6 +170,12 @@ def _number(name: str, value: Any) -> float:
     return number
 
 
+def _cost(name: str, value: Any) -> float:
+    if (number := _number(name, value)) < 0:
+        raise InvalidRequest(f"parameter '{name}' is {value!r}, it cannot be negative")
+    return number
+
+
 def _seconds(name: str, value: Any) -> float:
     """To two digits, rounded down: the time that a caller has left is another one each time, and
     plans are kept by what is asked for."""
@@ -194,7 +202,7 @@ _READ: Mapping[str, Callable[[str, Any], Any]] = {
     },
     "fabric_data_classes": _texts,
     "fabric_versions": _texts,
-    "fabric_max_cost": _number,
+    "fabric_max_cost": _cost,
     "fabric_max_latency": _seconds,
     "fabric_min_quality": _min_quality,
 }

@@ -111,8 +111,26 @@ async def test_the_timeout_travels_as_the_deadline_of_the_call(client, gateway):
     assert gateway.remaining is None
 
     gateway.hang = True
-    with pytest.raises(DeadlineExceeded):
+    with pytest.raises(DeadlineExceeded, match=f"{gateway.address} has not answered within 0.05"):
         await client.infer("digits", {"x": X}, timeout=0.05)
+
+
+@pytest.mark.parametrize("make", [fabric.AsyncClient, Threaded])
+async def test_calls_of_the_control_plane_end_in_time(gateway, make):
+    """Whatever hangs there; what may take any time is waited for."""
+    gateway.hang = True
+    impatient = make(gateway.address, timeout=0.05)
+    with pytest.raises(DeadlineExceeded, match=r"has not answered within 0\.05 s"):
+        await impatient.feedback("7", score=1)
+    assert (await impatient.train("digits")).version
+    assert gateway.remaining is None
+    await impatient.close()
+
+    gateway.hang = False
+    patient = make(gateway.address)
+    await patient.feedback("7", score=1)
+    assert gateway.remaining == pytest.approx(30, abs=5)
+    await patient.close()
 
 
 async def test_a_cancelled_caller_is_noticed_by_the_gateway(gateway):
@@ -140,6 +158,33 @@ async def test_an_error_without_details_is_known_by_its_code(client):
     """A server that says no more than a status is understood."""
     with pytest.raises(NotFound, match="nothing here"):
         await client.get("specialist", "none")
+
+
+@pytest.mark.parametrize("way", ["http://{}", "grpc://{}", "http://{}/", "ipv4:{}"])
+async def test_a_server_may_be_a_url(gateway, way):
+    """Or what gRPC calls a target."""
+    async with fabric.AsyncClient(way.format(gateway.address)) as client:
+        assert await client.live()
+
+
+@pytest.mark.parametrize("make", [fabric.AsyncClient, fabric.Client])
+@pytest.mark.parametrize(
+    ("server", "way_out"),
+    [
+        ("", ""),
+        ("localhost", ""),
+        ("localhost:abc", ""),
+        ("http://localhost:8080/v2", ""),
+        ("https://localhost:8080", "; TLS takes the SDK's `credentials`"),
+    ],
+)
+async def test_a_server_without_a_port_is_refused(make, server, way_out):
+    """At once, with what it must read."""
+    with pytest.raises(InvalidRequest) as caught:
+        make(server)
+    assert caught.value.message == (
+        f"server is '{server}', it must read HOST:PORT, such as localhost:8080{way_out}"
+    )
 
 
 async def test_nobody_at_the_address_is_unavailable(unused_address):

@@ -33,7 +33,8 @@ def clock():
 
 
 def begun(clock, timeout=None, draw=0.0, **said):
-    return Retries(clock, lambda: draw).begin(calls.infer("m", X, timeout=timeout, **said))
+    call = calls.infer("m", X, timeout=timeout, **said)
+    return Retries(clock, lambda: draw).begin(call.timeout, again=call.again)
 
 
 def pauses(attempts, failure=LOST, lost=True):
@@ -100,14 +101,14 @@ def test_what_must_not_be_answered_twice_is_sent_once(clock, said):
 def test_calls_other_than_inferences_are_made_once(clock):
     """Whoever changes something looks what came of it."""
     for call in (calls.apply(), calls.live(), calls.load("m")):
-        assert pauses(Retries(clock).begin(call)) == []
+        assert pauses(Retries(clock).begin(call.timeout, again=call.again)) == []
 
 
 def test_what_is_down_is_hardly_asked_more_than_it_is_called(clock):
     """Of many calls only a fifth is made again, once those of one bad moment have been."""
     retries = Retries(clock)
     call = calls.infer("m", X)
-    again = sum(len(pauses(retries.begin(call))) for _ in range(1000))
+    again = sum(len(pauses(retries.begin(call.timeout, again=call.again))) for _ in range(1000))
     assert again == pytest.approx(_BURST + 0.2 * 1000, abs=50)
 
 

@@ -18,7 +18,8 @@ from fabric.testing import ManualClock, route
 
 
 def decision(request: str, route: str = "r", time: float = 1.0, **fields: object) -> pb.Decision:
-    return pb.Decision(request=request, route=route, time=time, candidates=["a:1"], **fields)
+    known = ["a:1", "b:1"]
+    return pb.Decision(request=request, route=route, time=time, candidates=known, **fields)
 
 
 def outcome(request: str, specialist: str = "a:1", **fields: object) -> pb.Outcome:

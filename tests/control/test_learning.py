@@ -130,6 +130,30 @@ async def test_feedback_may_come_first(plane, stub):
     assert listed.records[0].feedback == said[:1]
 
 
+async def test_feedback_is_about_candidates(plane, stub):
+    """Whoever was none of its request is named, and nothing of the call is kept; one that is gone
+    since is as good as any."""
+    await record(stub, [1, 2], scored=False)
+    await plane.controller.delete(Key(Kind.SPECIALIST, "b:1"))
+    one, two = "digits-1", "digits-2"
+    said = [pb.Feedback(request=one, score=1), pb.Feedback(request=two, score=1, specialist="a:2")]
+    message = (
+        "feedback 1: specialist is 'a:2', which was no candidate of request 'digits-2'; did you"
+    )
+    invalid = grpc.StatusCode.INVALID_ARGUMENT
+    await refused(stub.SubmitFeedback(pb.SubmitFeedbackRequest(feedback=said)), invalid, message)
+    said = [pb.Feedback(request=one, preferred="nobody:1")]
+    message = "feedback 0: preferred is 'nobody:1', which was no candidate of request 'digits-1'"
+    await refused(stub.SubmitFeedback(pb.SubmitFeedbackRequest(feedback=said)), invalid, message)
+    listed = await stub.ListDecisions(pb.ListDecisionsRequest())
+    assert not any(each.feedback for each in listed.records)
+
+    said = [pb.Feedback(request=one, score=0, specialist="b:1"), pb.Feedback(request=two, score=1)]
+    unknown = pb.Feedback(request="unknown", score=0, specialist="nobody:1")
+    given = pb.SubmitFeedbackRequest(feedback=[*said, unknown])
+    assert (await stub.SubmitFeedback(given)).unmatched == 1
+
+
 @pytest.mark.parametrize(
     ("method", "request_", "code", "message"),
     [
@@ -267,7 +291,7 @@ async def test_a_training_that_goes_wrong_costs_nothing(sqlite_url, monkeypatch,
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await plane.stub.Get(asked)
             assert raised.value.code() is grpc.StatusCode.NOT_FOUND
-            if raised.value.details() != "no policy digits":
+            if raised.value.details() != "no policy digits: nothing was learned yet":
                 break
             await asyncio.sleep(0.02)
         assert note in raised.value.details()

@@ -51,8 +51,10 @@ class Pool(FakeInvoker):
 
 
 def route(*chain, **said):
-    """A route named r that ranks its candidates by quality and similarity."""
-    weights = {"quality": 1.0, "similarity": 1.0, "latency": 0.0, "cost": 0.0}
+    """A route named r, ranked by quality, and by similarity where it has content."""
+    weights = {"quality": 1.0, "latency": 0.0, "cost": 0.0}
+    if said.get("content"):
+        weights["similarity"] = 1.0
     preferences = Preferences(preset="quality", weights=weights)
     return Route(name="r", order="scored", **{"preferences": preferences, **said})
 

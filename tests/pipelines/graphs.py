@@ -128,7 +128,7 @@ class Maker:
     def requirements(self) -> Requirements:
         said: dict[str, Any] = {
             "task": "read",
-            "labels": {self.one(TEXTS): self.one(TEXTS)},
+            "labels": {self.one([each for each in TEXTS if each]): self.one(TEXTS)},
             "versions": ("1", "2.10"),
             "max_cost": self.seconds(),
             "min_quality": MinQuality(metric="f1", value=0.5),

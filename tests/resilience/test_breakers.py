@@ -327,9 +327,9 @@ def test_who_has_failed_and_not_answered_since_is_failing(breaker):
     [
         ({"consecutive": -1}, "consecutive is -1, it cannot be negative"),
         ({"margin": -0.1}, "margin is -0.1, it cannot be negative"),
-        ({"failing": 50.0}, "failing is 50.0, it is a share from 0 to 1"),
-        ({"ejected": 1.5}, "ejected is 1.5, it is a share from 0 to 1"),
-        ({"panic": -0.5}, "panic is -0.5, it is a share from 0 to 1"),
+        ({"failing": 50.0}, "failing is 50.0, it must be from 0 to 1"),
+        ({"ejected": 1.5}, "ejected is 1.5, it must be from 0 to 1"),
+        ({"panic": -0.5}, "panic is -0.5, it must be from 0 to 1"),
         ({"least": 0}, "least is 0, it is at least 1"),
         ({"slower": 0.5}, "slower is 0.5, it is above 1, or 0 for none"),
         ({"window": 0.0}, "window is 0.0, it must be above zero"),

@@ -96,7 +96,8 @@ def test_candidates_without_scores_stand_as_they_did():
 
 def test_similarity_is_one_more_score():
     """By its weight; who says nothing is like nothing."""
-    of = frame(route(preferences=Preferences(preset="quality", weights={"similarity": 1.0})))
+    alike = Preferences(preset="quality", weights={"similarity": 1.0})
+    of = frame(route(preferences=alike, content=Content(input="x")))
 
     plan, decision = decided(of, seen(similarities={"b:1": 0.9, "c:1": 0.5}), None, None)
 

@@ -57,7 +57,10 @@ def test_without_a_domain_the_middle_one_counts():
     """Of who states a quality only by domain."""
     stated = [accuracy(value, domain) for domain, value in (("a", 0.9), ("b", 0.8), ("c", 0.1))]
     cards = [card("by-domain", *stated), card("general", accuracy(0.8))]
-    assert means(cards, "quality") == pytest.approx([0.8, 0.8], abs=0.001)
+    scores = Scores(cards, only("quality"), Sight())
+    assert scores.means == pytest.approx([0.8, 0.8], abs=0.001)
+    assert scores.reason(0) == "quality 0.80 of accuracy in the middle of its domains: 0.80"
+    assert scores.reason(1) == "quality 0.80 of accuracy: 0.80"
 
 
 def test_who_has_no_evidence_is_no_better_than_half_nor_than_the_worst():

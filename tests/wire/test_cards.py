@@ -269,7 +269,9 @@ def test_a_pipeline_has_so_many_steps():
     out = (pipelines.PipelineOutput(name="y", source="s0.y"),)
 
     assert len(pipelines.Pipeline(name="p", steps=steps, outputs=out).steps) == most
-    with pytest.raises(ValueError, match="pipeline 'p' has 10001 steps, of 10000 at most: make se"):
+    with pytest.raises(
+        ValueError, match="steps of pipeline 'p' are 10001, of 10000 at most: make se"
+    ):
         pipelines.Pipeline(name="p", steps=(outer,), outputs=out)
 
 
