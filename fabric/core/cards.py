@@ -129,6 +129,11 @@ class Card:
         return f"{self.name}:{self.version}"
 
 
+def name_of(key: str) -> str:
+    """The name in *key*, `name:version`; all of it where it has no version."""
+    return key.rpartition(":")[0] or key
+
+
 @dataclass(frozen=True, kw_only=True)
 class Model:
     uri: str
