@@ -79,25 +79,26 @@ def predictions(
     found = []
     for seed, (fitted, held) in enumerate(task.splits):
         learned = fit(task.table.rows(fitted), Training(), seed)
-        scores, probabilities = ours(learned, task.table, held)
+        scores, probabilities = ours(learned, task, held)
         scores.update(beside[seed])
         best = np.full(len(held), task.table.candidates.index(learned.best))
         found.append((held, scores, best, probabilities))
     return found
 
 
-def ours(learned: Learned, table: Table, held: NDArray[np.intp]) -> tuple[Scores, Floats]:
+def ours(learned: Learned, task: Task, held: NDArray[np.intp]) -> tuple[Scores, Floats]:
     """Scores of the stages and of the whole, with and without the guard, and probabilities."""
-    k = len(table.candidates)
+    table, k = task.table, len(task.table.candidates)
     queries = [table.queries[row] for row in held]
-    inputs = np.array([learned.inputs(query)[: 2 * k] for query in queries], dtype=float)
+    inputs = np.array([learned.inputs(query, is_whole=False)[: 2 * k] for query in queries], float)
     scores = {"our prior": inputs[:, :k]}
     if learned.words is not None:
         scores["our words"] = inputs[:, k:]
     scores[OURS] = whole = np.array([learned.score(query) for query in queries])
-    first = [learned.choose(query, table.candidates).first for query in queries]
-    scores[GUARDED] = whole.copy()
-    scores[GUARDED][np.arange(len(first)), first] += 2
+    if task.kind != "pair":  # where what counts is the order in which queries are dear
+        first = [learned.choose(query, table.candidates).first for query in queries]
+        scores[GUARDED] = whole.copy()
+        scores[GUARDED][np.arange(len(first)), first] += 2
     return scores, learned.calibrated(whole)
 
 
@@ -157,7 +158,7 @@ def figures(
 ) -> dict[str, dict[str, Any]]:
     table = task.table.rows(held)
     if task.kind == "pair":
-        return {name: _of_pair(table, s) for name, s in scores.items() if name != GUARDED}
+        return {name: _of_pair(table, s) for name, s in scores.items()}
     if task.kind == "priced":
         cost = expected_cost(task, held)
         found = {name: _of_priced(table, s, cost, name) for name, s in scores.items()}
