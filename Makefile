@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin/python -m
 export PATH := $(CURDIR)/.venv/bin:$(dir $(abspath $(UV))):$(PATH)
 
-.PHONY: help env demo test faults bench clean
+.PHONY: help env demo demo-documents test faults bench clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,6 +16,9 @@ env: .venv/ready ## Set up uv and the locked environment in .venv
 
 demo: env ## Train, serve, compare and break a portfolio of digit readers
 	@$(RUN) examples.digits
+
+demo-documents: env ## Read a folder of documents with models people use, as a pipeline of specialists
+	@$(RUN) examples.documents
 
 test: env postgresql curl ## Run all checks and all tests
 	@$(RUN) poethepoet check

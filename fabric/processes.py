@@ -3,6 +3,8 @@
 A *lifeline* is the reading end of a pipe whose writing end only the supervisor holds. Processes
 hand it on to those that they start, so that all of them see it close when the supervisor is gone,
 however it went, and none of them when only their parent was.
+
+By its *pulse* a process shows the supervisor that it does not hang.
 """
 
 from __future__ import annotations
@@ -16,14 +18,21 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 T = TypeVar("T")
 
 LIFELINE = "FABRIC_LIFELINE"
 """The environment variable with the lifeline's file descriptor."""
+PULSE = "FABRIC_PULSE"
+"""The environment variable with the file descriptor that `beating` writes to."""
+BEAT = 0.5
+"""Seconds."""
 PYTHON_PATH = "FABRIC_PYTHON_PATH"
 """The environment variable with the folders that replicas look for Python specialists in, last."""
+
+MODELS = "FABRIC_MODELS"
+"""The environment variable with the folder that replicas keep copies of far models in."""
 
 
 def to_environ(settings: Any) -> dict[str, str]:
@@ -55,6 +64,29 @@ def from_environ(cls: type[T], environ: Mapping[str, str] = os.environ) -> T:
     except TypeError as error:
         names = ", ".join(f"FABRIC_{field.name.upper()}" for field in fields(cls))  # type: ignore[arg-type]
         raise ValueError(f"{error}; settings are read from {names}") from error
+
+
+@contextlib.contextmanager
+def beating() -> Iterator[None]:
+    """Shows whoever started this process, if they look, that its event loop turns."""
+    if (given := os.environ.pop(PULSE, None)) is None:
+        yield
+        return
+    loop, descriptor = asyncio.get_running_loop(), int(given)
+    timer: asyncio.Handle
+    os.set_inheritable(descriptor, False)
+
+    def beat() -> None:
+        nonlocal timer
+        with contextlib.suppress(OSError):  # nobody has looked for long, or will any more
+            os.write(descriptor, b".")
+        timer = loop.call_later(BEAT, beat)
+
+    timer = loop.call_soon(beat)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 async def until_told_to_stop() -> None:

@@ -38,11 +38,13 @@ if TYPE_CHECKING:
 # Spans
 GATEWAY_SPAN = "fabric.gateway"
 ATTEMPT_SPAN = "fabric.attempt"
+STEP_SPAN = "fabric.step"
 REPLICA_SPAN = "fabric.replica"
 
 # Attributes
 MODEL = "fabric.model"
 ROUTE = "fabric.route"
+STEP = "fabric.step"
 SPECIALIST = "fabric.specialist"
 VERSION = "fabric.version"
 REPLICA = "fabric.replica"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from copy import copy
 from dataclasses import fields
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
@@ -16,19 +17,24 @@ from fabric.api.catalog.v1.catalog_service_pb2_grpc import (
     CatalogServiceServicer,
     add_CatalogServiceServicer_to_server,
 )
+from fabric.client.conducting import conduct
 from fabric.core.cards import Card, Hosting, Model, Specialist
 from fabric.core.errors import Unavailable
+from fabric.core.pipelines import Pipeline, PipelineInput, PipelineOutput, Source, Step
 from fabric.core.replicas import Replica
 from fabric.core.requests import InferRequest, InferResponse
 from fabric.core.routes import ChainEntry, Route
+from fabric.pipelines.values import tensors
 from fabric.routing.candidates import Known
 from fabric.routing.planner import Planner
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 
     from fabric.core.deadlines import Deadline
     from fabric.core.tensors import Tensors
+    from fabric.pipelines.calls import Called
+    from fabric.pipelines.values import Values
 
 
 class ManualClock:
@@ -64,7 +70,7 @@ class FakeInvoker:
         self.objections: dict[str, str] = {}
         """Why specialists should not be asked; they are refused where nobody insists."""
 
-    def promises(self, card: Card, seconds: float, tenant: str = "") -> bool:
+    def promises(self, card: Card, seconds: float, tenant: str = "", priority: int = 0) -> bool:
         return card.name not in self.busy
 
     def usual(self, card: Card, quantile: float) -> float | None:
@@ -107,6 +113,57 @@ class FakeInvoker:
         self.asked.append((card.name, deadline, request.avoid))
         answer = self.answers.get(card.name.replace("-", "_"), card.name.encode())
         return answer.pop(0) if isinstance(answer, list) else answer
+
+
+class FakeCalls:
+    """Answers the calls of pipelines by functions of arrays, by name, and remembers who was asked.
+
+    `functions[name]` is given the inputs by name, and gives outputs by name, or the only one as it
+    is, or raises; an error instead of a function is raised. Dashes of names are underscores.
+    """
+
+    def __init__(self, **functions: Any) -> None:
+        self.functions = functions
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        """Who, and with what, as lists."""
+        self.under_way = 0
+        self.most = 0
+        """Calls that were under way at the same time."""
+        self.limits: dict[str, int] = {}
+        """Rows that one call may have, by name."""
+        self.go = asyncio.Event()
+        """While it is cleared nobody answers."""
+        self.go.set()
+
+    async def call(self, called: Called, deadline: Deadline) -> Values:
+        arrays = {name: tensor.array for name, tensor in called.inputs.items()}
+        self.asked.append((called.name, {name: each.tolist() for name, each in arrays.items()}))
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            await asyncio.sleep(0)
+            await self.go.wait()
+            function = self.functions[called.name.replace("-", "_")]
+            if isinstance(function, BaseException):
+                raise copy(function)
+            given = function(**arrays)
+            called.who, called.attempts = called.name, 1
+            return tensors(given if isinstance(given, dict) else {"value": given})
+        finally:
+            self.under_way -= 1
+
+    def rows(self, name: str) -> int:
+        return self.limits.get(name, 0)
+
+
+async def conducted(
+    pipeline: Pipeline, inputs: Mapping[str, Any], /, **functions: Any
+) -> dict[str, Any]:
+    """The outputs of *pipeline*, by name, whose calls are answered by *functions*, see `FakeCalls`.
+
+    Raises what the pipeline does where it is called by its name.
+    """
+    return await conduct(pipeline, inputs, FakeCalls(**functions), None)
 
 
 def planner(
@@ -215,6 +272,7 @@ class FakeControl(CatalogServiceServicer):
     async def Withdraw(self, request: Any, context: Any) -> Any:  # noqa: N802
         if request.draining:
             self.replicas[request.replica_id].draining = True
+            self.replicas[request.replica_id].why = request.why
         else:
             self.replicas.pop(request.replica_id, None)
         await self._say("draining" if request.draining else "withdraw")
@@ -238,6 +296,23 @@ def route(name: str, *chain: str) -> Route:
     """A route along *chain*, whose entries read `name` or `name:version`."""
     entries = (ChainEntry(name=n, version=v) for n, _, v in (each.partition(":") for each in chain))
     return Route(name=name, chain=tuple(entries))
+
+
+def pipeline(name: str, *calls: str, **said: Any) -> Pipeline:
+    """A pipeline that gives its input `x` to the first of *calls*, the `y` of each to the next, and
+    the last one's as its own; *said* are other fields."""
+    steps, value = [], "x"
+    for place, called in enumerate(calls):
+        inputs = {"x": Source(values=(value,))}
+        steps.append(Step(name=f"s{place}", call=called, inputs=inputs))
+        value = f"s{place}.y"
+    return Pipeline(
+        name=name,
+        inputs=(PipelineInput(name="x"),),
+        steps=tuple(steps),
+        outputs=(PipelineOutput(name="y", source=value),),
+        **said,
+    )
 
 
 def replica(replica_id: str, key: str, **fields: Any) -> Replica:

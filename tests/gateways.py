@@ -120,6 +120,17 @@ def _status(error):
     return next(code for code in grpc.StatusCode if code.value[0] == error.code)
 
 
+INNER = {"name": "inner", "call": "digits", "inputs": {"x": {"values": ["x"]}}}
+BODY = {"steps": [INNER], "outputs": {"y": "inner.y"}}
+PAGE = {
+    "name": "page",
+    "inputs": [{"name": "image"}],
+    "steps": [{"name": "rows", "each": {"over": {"x": "image"}, "body": BODY}}],
+    "outputs": [{"name": "y", "source": "rows.y"}],
+    "timeout": 2.5,
+}
+
+
 class Catalog(catalog_grpc.CatalogServiceServicer):
     def __init__(self, seen):
         self.seen = seen
@@ -143,6 +154,8 @@ class Catalog(catalog_grpc.CatalogServiceServicer):
                 return catalog_pb2.GetResponse(
                     resource={"policy": {**policy, "data": self.seen.policy}}
                 )
+        if request.key.kind == catalog_pb2.KIND_PIPELINE and request.key.name == "page":
+            return catalog_pb2.GetResponse(resource={"pipeline": PAGE})
         return await context.abort(grpc.StatusCode.NOT_FOUND, "nothing here")
 
     async def List(self, request, context):
@@ -161,6 +174,8 @@ class Catalog(catalog_grpc.CatalogServiceServicer):
             if self.seen.learns:
                 route |= {"order": "scored", "learning": {"mode": "apply"}}
             return catalog_pb2.ListResponse(resources=[{"route": route}])
+        if request.kind == catalog_pb2.KIND_PIPELINE:
+            return catalog_pb2.ListResponse(resources=[{"pipeline": PAGE}])
         if request.kind == catalog_pb2.KIND_POLICY:
             return catalog_pb2.ListResponse(resources=[{"policy": each} for each in POLICIES])
         replica = {"id": "r1", "specialist": "rotated", "version": "1", "address": "h:1"}
@@ -310,14 +325,14 @@ class Learning(learning_grpc.LearningServiceServicer):
 
 
 @asynccontextmanager
-async def recording_gateway():
+async def recording_gateway(port: int = 0):
     seen = Recorded()
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((Inference(seen).handlers(),))
     catalog_grpc.add_CatalogServiceServicer_to_server(Catalog(seen), server)
     routing_grpc.add_RoutingServiceServicer_to_server(Routing(seen), server)
     learning_grpc.add_LearningServiceServicer_to_server(Learning(seen), server)
-    seen.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    seen.address = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
     await server.start()
     try:
         yield seen

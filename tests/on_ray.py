@@ -22,22 +22,18 @@ from fabric.config import Portfolio
 from fabric.core.cards import Model, Replicas
 from fabric.core.errors import FabricError, NotFound, Unavailable
 from fabric.core.replicas import State, Status
+from fabric.resilience.budgets import Budgets
 from fabric.testing import route, specialist
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-
-    from numpy.typing import NDArray
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from fabric import AsyncClient
-    from fabric.client import Answer
     from fabric.core.cards import Specialist
 
 X = np.array([[1, 2]], np.float32)
 STARTING = 120.0
 """Seconds: the machine may be busy with something else."""
-PAUSE = 0.05
-"""Seconds after which a client that found no gateway asks again."""
 PYTHON = '''
 """A specialist in Python."""
 
@@ -223,13 +219,20 @@ class Seen(NamedTuple):
     fallback: bool
 
 
+class Spent(Budgets):
+    """Allows nothing."""
+
+    def spend(self, key: str) -> bool:
+        return False
+
+
 class Traffic:
     """Requests to one model, *in_flight* at once without a pause, while the `async with` lasts.
 
     No two are alike, so that no answer passes for that of another.
 
     Args:
-        asks_again: Whether a request that finds no gateway is sent again until its time is up.
+        again: Whether the client sends again what was lost; else it hides nothing.
     """
 
     def __init__(
@@ -239,15 +242,17 @@ class Traffic:
         in_flight: int,
         timeout: float = 20.0,
         *,
-        asks_again: bool = False,
+        again: bool = False,
+        parameters: Mapping[str, object] | None = None,
     ) -> None:
         self.answers: list[Seen] = []
         self.errors: list[FabricError] = []
         self._client = client
+        client._retries.budgets = Budgets() if again else Spent()
         self._model = model
         self._in_flight = in_flight
         self._timeout = timeout
-        self._asks_again = asks_again
+        self._said = {"parameters": parameters or {}}
         self._numbers = itertools.count(1)
         self._waiting: dict[int, float] = {}
         """When those that are in flight were sent, by number."""
@@ -278,8 +283,11 @@ class Traffic:
             self._waiting[number] = began = time.monotonic()
             x = np.array([[number % 1_000_000 + 1, 1]], np.float32)
             try:
-                got = await self._answer(x, began + self._timeout)
+                got = await self._client.infer(
+                    self._model, {"x": x}, timeout=self._timeout, **self._said
+                )
             except FabricError as error:
+                error.__context__ = error.__traceback__ = None  # thousands hold up the collector
                 self.errors.append(error)
                 continue
             finally:
@@ -298,17 +306,7 @@ class Traffic:
                 )
             )
 
-    async def _answer(self, x: NDArray[np.float32], end: float) -> Answer:
-        while True:
-            left = end - time.monotonic()
-            try:
-                return await self._client.infer(self._model, {"x": x}, timeout=left)
-            except Unavailable:
-                if not self._asks_again or time.monotonic() + PAUSE > end:
-                    raise
-            await asyncio.sleep(PAUSE)
-
-    def gaps(self) -> Iterator[float]:
-        """The seconds between answers."""
-        times = sorted(answer.at for answer in self.answers)
+    def gaps(self, since: int = 0) -> Iterator[float]:
+        """The seconds between answers, from the number *since* on."""
+        times = sorted(answer.at for answer in self.answers[since:])
         return (later - earlier for earlier, later in pairwise(times))

@@ -13,6 +13,7 @@ import pytest
 from fabric import AsyncClient, Client
 from fabric.api.catalog.v1 import catalog_service_pb2
 from fabric.api.inference.v2 import open_inference_service_pb2
+from fabric.api.pipelines.v1 import pipelines_service_pb2
 from fabric.api.routing.v1 import learning_service_pb2, routing_service_pb2
 from fabric.control.servicer import CatalogServicer, LearningServicer
 from fabric.gateway.application import _handlers
@@ -86,6 +87,13 @@ async def test_every_call_of_the_gateways_services_has_both_ends():
         assert f"/{service.full_name}/{method.name}" in handlers
         assert hasattr(AsyncClient, method.name.lower())
         assert hasattr(Client, method.name.lower())
+    calls = {"GetRun": "run_of", "GetProfile": "profile"}
+    service = pipelines_service_pb2.DESCRIPTOR.services_by_name["PipelinesService"]
+    assert {method.name for method in service.methods} == calls.keys()
+    for name, call in calls.items():
+        assert f"/{service.full_name}/{name}" in handlers
+        assert hasattr(AsyncClient, call)
+        assert hasattr(Client, call)
     protocol = open_inference_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
     for method in protocol.methods:
         table = streaming if method.client_streaming else handlers
@@ -104,5 +112,6 @@ def test_every_service_is_in_one_of_these_tests():
         "CatalogService",
         "GRPCInferenceService",
         "LearningService",
+        "PipelinesService",
         "RoutingService",
     }

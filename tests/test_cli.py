@@ -138,6 +138,7 @@ async def test_what_is_required_travels(fabric, gateway):
         (("infer", "digits", "-i", "x=[[1]]", "--require", "d=x"), 1, "unknown parameter"),
         (("get", "models"), 2, "specialists"),
         (("get", "routes", "none"), 1, "nothing here"),
+        (("get", "pipeline", "none"), 1, "nothing here"),
         (("get", "policies", "none"), 1, "nothing here"),
         (("get", "routes", "--onnx", "x"), 2, "--onnx is for policies"),
         (("get", "policies", "--onnx", "x"), 2, "--onnx needs one policy"),
@@ -210,6 +211,28 @@ async def test_without_pruning_chains_may_name_what_runs(fabric, gateway, portfo
     assert "nothing is named 'digits'" in shown.stderr
 
 
+async def test_pipelines_are_applied_with_the_rest(fabric, gateway, portfolio):
+    """As the graphs that the file has; they may call what runs where nothing is taken out."""
+    portfolio.write_text(
+        """
+        specialists: [{name: rotated, model: m.onnx}]
+        pipelines:
+        - name: new
+          inputs: [{name: x, datatype: FP32, shape: [n]}]
+          steps:
+          - {name: first, call: rotated, inputs: {x: x}}
+          - {name: then, call: digits, inputs: {x: first.y}}
+          - {name: last, call: page, inputs: {image: then.y}}
+          outputs: {y: last.y}
+        """
+    )
+    shown = await fabric("apply", "-f", portfolio, "--no-prune")
+    assert shown.exit_code == 0, shown.stderr
+    (sent,) = gateway.requests[-1].pipelines
+    assert [step.call for step in sent.steps] == ["rotated", "digits", "page"]
+    assert (await fabric("apply", "-f", portfolio)).exit_code == 1
+
+
 @pytest.mark.parametrize(
     ("kind", "cells"),
     [
@@ -219,6 +242,7 @@ async def test_without_pruning_chains_may_name_what_runs(fabric, gateway, portfo
             "routes",
             *[["digits", "fixed", "rotated:1", ">", "general", "task=digit,", "label.team=vision"]],
         ),
+        ("pipelines", ["page", "image", "y", "2", "digits", "2.5", "s"]),
     ],
 )
 async def test_resources_are_tables_for_people(fabric, kind, cells):
@@ -227,6 +251,24 @@ async def test_resources_are_tables_for_people(fabric, kind, cells):
     titles, line = shown.stdout.splitlines()
     assert titles.isupper()
     assert line.split()[: len(cells)] == cells
+
+
+async def test_a_pipeline_is_shown_as_one_writes_it_and_drawn(fabric, tmp_path):
+    """As a portfolio file, in Python, in Graphviz's language, and as SVG."""
+    shown = {
+        form: (await fabric("get", "pipeline", "page", "-o", form)).stdout
+        for form in ("yaml", "python", "dot", "svg")
+    }
+    assert yaml.safe_load(shown["yaml"])["pipelines"][0]["steps"][0]["each"]["body"] == {
+        "steps": [{"name": "inner", "call": "digits", "inputs": {"x": "x"}}],
+        "outputs": {"y": "inner.y"},
+    }
+    assert shown["yaml"] == (await fabric("get", "pipelines", "-o", "yaml")).stdout
+    assert 'each(image, lambda x: {"y": step("digits"' in shown["python"]
+    assert shown["dot"].startswith('digraph "page" {')
+    assert shown["svg"].startswith("<svg ")
+    refused = await fabric("get", "pipelines", "-o", "svg")
+    assert (refused.exit_code, "get pipeline NAME" in refused.stderr) == (2, True)
 
 
 async def test_resources_are_data_for_programs(fabric):

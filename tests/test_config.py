@@ -12,6 +12,7 @@ from fabric.cli.output import plain
 from fabric.config import PortfolioError, load, schema
 from fabric.config.writing import written
 from fabric.core.cards import (
+    Breaking,
     Caching,
     Card,
     Control,
@@ -181,6 +182,28 @@ def test_mistakes_in_sequences_are_named(refused):
         "9: specialists[0].sequences.controls[0].maybe: unknown key; did you mean 'yes'?",
         f"12: specialists[1].sequences.controls[0].kind: kind is 'begin'; {kinds}",
         f"15: specialists[2].sequences.strategy: strategy is 'newest'; {strategies}",
+    ]
+
+
+def test_a_specialist_says_when_its_replicas_are_ejected(write, refused):
+    """What it does not say stays as it is; what makes no sense is named."""
+    text = """\
+        specialists:
+          - {name: a, model: general.onnx, breaker: {consecutive: 3, slower: 0}}
+        """
+    (a,) = load(write(text)).specialists
+    assert a.hosting.breaker == Breaking(consecutive=3, slower=0.0)
+    text = """\
+        specialists:
+          - name: a
+            model: general.onnx
+            breaker:
+              failing: 50
+          - {name: b, model: general.onnx, breaker: {consecutiv: 3}}
+        """
+    assert refused(text) == [
+        "5: specialists[0].breaker.failing: failing is 50.0, it is a share from 0 to 1",
+        "6: specialists[1].breaker.consecutiv: unknown key; did you mean 'consecutive'?",
     ]
 
 
@@ -545,7 +568,7 @@ def test_the_schema_describes_what_is_read():
     entry = made["$defs"]["SpecialistEntry"]
 
     assert json.dumps(made)
-    assert set(made["properties"]) == {"specialists", "routes"}
+    assert set(made["properties"]) == {"specialists", "routes", "pipelines"}
     assert entry["additionalProperties"] is False
     assert "Per call" in entry["properties"]["cost"]["description"]
     for name in ("Requirements", "Preferences", "Content", "Learning", "Exploration", "Cascade"):

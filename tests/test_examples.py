@@ -46,3 +46,26 @@ def test_a_triton_repository_is_served_to_its_client():
     told, answer = done.stdout.splitlines()
     assert told.startswith("double: dynamic_batching.max_queue_delay_microseconds: not needed")
     assert answer == "double 2 [[2.0, 4.0, 6.0]]"
+
+
+@pytest.mark.timeout(240)
+def test_the_documents_demo_reads_no_page_worse_than_rapidocr():
+    """Files are told apart, also pages upside down are read, and a broken image costs nothing."""
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.documents", "--host", "local"],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    for file, kind, group in (
+        ("archive.zip", "zip", "archive"),
+        ("broken.png", "png", "image"),
+        ("count_words.py", "python", "code"),
+        ("minutes.png", "png", "image"),
+        ("notes.txt", "txt", "text"),
+    ):
+        assert re.search(rf"{file} +│ {kind} +│ {group} ", done.stdout), done.stdout
+    assert re.search(r"minutes\.png │ +0\.00% │", done.stdout), done.stdout
+    assert "critical path: detector-input > text-detector > " in done.stdout

@@ -38,6 +38,7 @@ async def test_the_readme_works_as_written(tmp_path):
     portfolio = Portfolio(
         specialists=tuple(each for file in files for each in file.specialists),
         routes=tuple(each for file in files for each in file.routes),
+        pipelines=tuple(each for file in files for each in file.pipelines),
     )
     settings = FabricSettings(state=tmp_path / "state", host="local", listen="127.0.0.1:0")
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fabric.app.family import Family, Identity
-from fabric.core.errors import Unavailable
-from fabric.processes import LIFELINE, stop
+from fabric.app.pulse import LOOK, Pulse
+from fabric.core.errors import FabricError, Unavailable
+from fabric.processes import LIFELINE, PULSE, stop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +43,8 @@ class Program:
     """Seconds for finishing after SIGTERM."""
     lifeline: bool = True
     """Whether it, and what it starts, watches the lifeline."""
+    beats: bool = False
+    """Whether it shows that its event loop turns, and is replaced when that does not."""
     keeps_family: bool = False
     """Whether what it started lives on when it is killed."""
 
@@ -62,6 +65,7 @@ class Child:
         self.process: asyncio.subprocess.Process | None = None
         self._lifeline = lifeline if program.lifeline else None
         self._on_start = on_start
+        self._pulse = Pulse() if program.beats else None
         self.led: list[Identity] = []
         """The leaders of all its sessions that there may be something left of."""
         self._keeping: asyncio.Task[None] | None = None
@@ -79,6 +83,7 @@ class Child:
         """
         self.log.unlink(missing_ok=True)
         process = await self._spawn()
+        self._on_start()
         ended = asyncio.create_task(process.wait())
         try:
             async with asyncio.timeout(self.program.startup):
@@ -105,6 +110,9 @@ class Child:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeping
             self._keeping = None
+        if self._pulse is not None:
+            self._pulse.close()
+            self._pulse = None
         if self.process is None or self.process.returncode is not None:
             return
         if self.program.before_stop is not None:
@@ -119,7 +127,7 @@ class Child:
         pause = FIRST_PAUSE
         while True:
             began = time.monotonic()
-            status = await process.wait()
+            status = await self._end(process)
             pause = FIRST_PAUSE if time.monotonic() - began > pause * 2 else pause
             name = self.program.name
             log.error("%s ended with status %s; again in %.1f s", name, status, pause)
@@ -132,11 +140,37 @@ class Child:
                 process = await self._spawn()
             except OSError as error:
                 log.error("%s cannot be started: %s", name, error)
+                continue
+            try:
+                self._on_start()
+            except FabricError as error:
+                log.error("%s runs again, which is written down nowhere: %s", name, error.message)
+
+    async def _end(self, process: asyncio.subprocess.Process) -> int:
+        """Its status, once it has ended; one that hangs is ended."""
+        pulse = self._pulse
+        if pulse is None:
+            return await process.wait()
+        ended = asyncio.ensure_future(process.wait())
+        try:
+            while not (await asyncio.wait((ended,), timeout=LOOK))[0]:
+                if pulse.is_lost():
+                    log.error("%s hangs, and is killed", self.program.name)
+                    process.kill()
+                    break
+            return await ended
+        finally:
+            ended.cancel()
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         environ = dict(self.program.environ)
         if self._lifeline is not None:
             environ[LIFELINE] = str(self._lifeline)
+        descriptors = [] if self._lifeline is None else [self._lifeline]
+        if self._pulse is not None:
+            environ[PULSE] = str(self._pulse.writing)
+            descriptors.append(self._pulse.writing)
+            self._pulse.begin(self.program.startup)
         with self.log.open("ab") as output:
             self.process = await asyncio.create_subprocess_exec(
                 *self.program.arguments,
@@ -144,12 +178,11 @@ class Child:
                 stdout=output,
                 stderr=output,
                 env=environ,
-                pass_fds=() if self._lifeline is None else (self._lifeline,),
+                pass_fds=descriptors,
                 start_new_session=True,
             )
         if (leader := Identity.of(self.process.pid)) is not None:
             self.led = [*(led for led in self.led if led.session()), leader]
-            self._on_start()
         return self.process
 
     def _last_words(self) -> str:

@@ -120,12 +120,16 @@ class Fabric:
         try:
             self._prepare()
             async with asyncio.TaskGroup() as tasks:
+                control = self.children["control"]
+                gateways = [self.children[name] for name in self._gateways]
                 for child in self.children.values():
-                    if child is not self.children["control"]:
+                    if child is not control and child not in gateways:
                         tasks.create_task(self._start(child))
-                await self._start(self.children["control"])
+                await self._start(control)
                 await self._forget()
                 await self._declare()  # replicas start while other children still do
+                for child in gateways:  # what is declared first is what they wait for
+                    tasks.create_task(self._start(child))
             self.client = await self._stack.enter_async_context(AsyncClient(self.server))
         except BaseException as error:
             self._failed = not isinstance(error, asyncio.CancelledError)
@@ -218,8 +222,10 @@ class Fabric:
         given = from_environ(GatewaySettings)
         count = self._settings.gateways
         public = replace(given, listen=self.server, control=settings.listen, shares_port=count > 1)
+        gateways = [programs.gateway(number, public, environ) for number in range(1, count + 1)]
+        self._gateways = [program.name for program in gateways]
         made = [
-            *(programs.gateway(number, public, environ) for number in range(1, count + 1)),
+            *gateways,
             programs.control(settings, environ),
             *made,
             programs.reaper(self._state.directory, environ),
@@ -260,9 +266,10 @@ class Fabric:
         if self._portfolio is None:
             return
         self._progress("portfolio", "applying")
+        said = self._portfolio
         async with AsyncClient(self._control) as control:
-            declared = (self._portfolio.specialists, self._portfolio.routes)
-            await control.apply(*declared, prune=True)
+            with said.located():
+                await control.apply(said.specialists, said.routes, said.pipelines, prune=True)
         self._progress("portfolio", "applied")
 
     @property

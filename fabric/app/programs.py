@@ -51,7 +51,9 @@ def control(settings: ControlSettings, environ: Mapping[str, str]) -> Program:
                 return False
             return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
-    return python_program("control", settings, environ, is_ready=is_ready, keeps_family=True)
+    return python_program(
+        "control", settings, environ, is_ready=is_ready, beats=True, keeps_family=True
+    )
 
 
 def gateway(number: int, settings: GatewaySettings, environ: Mapping[str, str]) -> Program:
@@ -65,7 +67,7 @@ def gateway(number: int, settings: GatewaySettings, environ: Mapping[str, str]) 
                 return False
 
     name = "gateway" if number == 1 else f"gateway-{number}"
-    return python_program("gateway", settings, environ, name, is_ready=is_ready)
+    return python_program("gateway", settings, environ, name, is_ready=is_ready, beats=True)
 
 
 def reaper(directory: Path, environ: Mapping[str, str]) -> Program:

@@ -99,7 +99,11 @@ class State:
     def record(
         self, server: str, family: Family, *, ready: bool, failed: tuple[str, ...] = ()
     ) -> None:
-        """Writes down what there is to end if this process is killed, whole or not at all."""
+        """Writes down what there is to end if this process is killed, whole or not at all.
+
+        Raises:
+            Unavailable: there is no room for it, or no process.
+        """
         own = Identity.of(os.getpid())
         if own is None:
             raise Unavailable("the supervisor finds no trace of itself under /proc")
@@ -114,8 +118,12 @@ class State:
             family=family,
         )
         draft = self.directory / f"{_RECORD}.new"
-        draft.write_text(json.dumps(asdict(said), indent=2) + "\n")
-        draft.replace(self.directory / _RECORD)
+        try:
+            draft.write_text(json.dumps(asdict(said), indent=2) + "\n")
+            draft.replace(self.directory / _RECORD)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise Unavailable(f"{draft} cannot be written: {error.strerror}") from error
 
     def release(self, *, keep_logs: bool) -> None:
         """Leaves the store, and the logs if they are to be read; another supervisor may come."""

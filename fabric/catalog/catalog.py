@@ -1,4 +1,4 @@
-"""The catalog: specialists, routes, replicas and policies under one growing revision.
+"""The catalog: specialists, routes, pipelines, replicas and policies under one growing revision.
 
 The control plane holds the truth and every gateway a mirror of it, both in this class: what happens
 to the one is a `Changes`, and `Catalog.update` makes the other the same.
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fabric.core.cards import Specialist
+    from fabric.core.pipelines import Pipeline
     from fabric.core.policies import Policy
     from fabric.core.replicas import Replica, Status
     from fabric.core.routes import Route
@@ -36,6 +37,7 @@ class Catalog:
         self.statuses: dict[str, Status] = {}
         """By `name:version`."""
         self.routes: dict[str, Route] = {}
+        self.pipelines: dict[str, Pipeline] = {}
         self.replicas: dict[str, Replica] = {}
         """By id."""
         self.policies: dict[str, tuple[Policy, ...]] = {}
@@ -71,6 +73,8 @@ class Catalog:
         known: Iterable[str] = ()
         if key.kind is Kind.ROUTE:
             found, known = self.routes.get(key.name), self.routes
+        elif key.kind is Kind.PIPELINE:
+            found, known = self.pipelines.get(key.name), self.pipelines
         elif key.kind is Kind.REPLICA:
             found, known = self.replicas.get(key.name), self.replicas
         elif key.kind is Kind.POLICY:
@@ -88,6 +92,8 @@ class Catalog:
         """All resources of a kind, by name, and of one specialist or route the latest first."""
         if kind is Kind.ROUTE:
             return [self.routes[name] for name in sorted(self.routes)]
+        if kind is Kind.PIPELINE:
+            return [self.pipelines[name] for name in sorted(self.pipelines)]
         if kind is Kind.REPLICA:
             return sorted(self.replicas.values(), key=lambda r: (r.specialist_key, r.id))
         if kind is Kind.POLICY:
@@ -106,19 +112,22 @@ class Catalog:
             routes=tuple(self.routes.values()),
             replicas=tuple(self.replicas.values()),
             policies=tuple(self._all_policies()),
+            pipelines=tuple(self.pipelines.values()),
         )
 
     def update(self, changes: Changes) -> None:
         """Takes *changes* in; afterwards the catalog is the one they were made from."""
         if changes.snapshot:
-            for held in (self.specialists, self.statuses, self.routes, self.replicas):
+            for held in (self.specialists, self.statuses, self.routes, self.pipelines):
                 held.clear()
-            for index in (self.policies, self._versions, self._replicas):
+            for index in (self.replicas, self.policies, self._versions, self._replicas):
                 index.clear()
         for hosted in changes.specialists:
             self._put(hosted)
         for route in changes.routes:
             self.routes[route.name] = route
+        for pipeline in changes.pipelines:
+            self.pipelines[pipeline.name] = pipeline
         for replica in changes.replicas:
             self._drop_replica(replica.id)
             self.replicas[replica.id] = replica
@@ -143,6 +152,8 @@ class Catalog:
     def _remove(self, key: Key) -> None:
         if key.kind is Kind.ROUTE:
             self.routes.pop(key.name, None)
+        elif key.kind is Kind.PIPELINE:
+            self.pipelines.pop(key.name, None)
         elif key.kind is Kind.REPLICA:
             self._drop_replica(key.name)
         elif key.kind is Kind.POLICY:

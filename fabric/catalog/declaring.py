@@ -1,23 +1,23 @@
-"""What changes when specialists and routes are declared: decided and checked as a whole."""
+"""What changes when specialists, routes and pipelines are declared: decided and checked whole."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
-from functools import cached_property
-from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from fabric.catalog.catalog import suggestion
-from fabric.core.cards import Specialist
+from fabric.catalog.declared import Declared, check
 from fabric.core.changes import Key, Kind
-from fabric.core.errors import Conflict, InvalidRequest, NotFound
-from fabric.core.routes import ChainEntry, Route
+from fabric.core.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from fabric.core.cards import Specialist
+    from fabric.core.pipelines import Pipeline
+    from fabric.core.routes import Route
 
 REPLACING = (
     "card.signature",
@@ -56,20 +56,6 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Declared:
-    """All that is declared, as it was said."""
-
-    specialists: Mapping[str, Specialist] = field(default_factory=dict)
-    """By `name:version`."""
-    routes: Mapping[str, Route] = field(default_factory=dict)
-
-    @cached_property
-    def names(self) -> set[str]:
-        """Everything that a chain may name."""
-        return {s.card.name for s in self.specialists.values()} | self.routes.keys()
-
-
-@dataclass(frozen=True)
 class Decision:
     """What is declared afterwards, and how that differs from before."""
 
@@ -78,25 +64,33 @@ class Decision:
 
 
 def decide(
-    before: Declared, specialists: Sequence[Specialist], routes: Sequence[Route], prune: bool
+    before: Declared,
+    specialists: Sequence[Specialist],
+    routes: Sequence[Route],
+    pipelines: Sequence[Pipeline] = (),
+    *,
+    prune: bool = False,
 ) -> Decision:
-    """What declaring *specialists* and *routes* changes; *prune* takes out all that is not said.
+    """What declaring all these changes; *prune* takes out what is not among them.
 
     Raises:
-        InvalidRequest: a duplicate, a name used twice, a chain that names nothing, or a cycle.
-        Conflict: a route that stays names what would go.
+        InvalidRequest: a duplicate.
+        FabricError: what `check` raises.
     """
     _check_duplicates([f"specialist {s.key}" for s in specialists])
     _check_duplicates([f"route {route.name}" for route in routes])
+    _check_duplicates([f"pipeline {pipeline.name}" for pipeline in pipelines])
     kept = Declared() if prune else before
     after = Declared(
         {**kept.specialists, **{s.key: s for s in specialists}},
         {**kept.routes, **{route.name: route for route in routes}},
+        {**kept.pipelines, **{pipeline.name: pipeline for pipeline in pipelines}},
     )
     check(after, before)
     changes = (
         *(_change(Kind.SPECIALIST, s.key, before.specialists.get(s.key), s) for s in specialists),
         *(_change(Kind.ROUTE, r.name, before.routes.get(r.name), r) for r in routes),
+        *(_change(Kind.PIPELINE, p.name, before.pipelines.get(p.name), p) for p in pipelines),
         *_deletions(before, after),
     )
     return Decision(after, changes)
@@ -107,48 +101,32 @@ def without(before: Declared, key: Key) -> Decision:
 
     Raises:
         NotFound: nothing is declared under that name.
-        Conflict: a route that stays names it.
-        InvalidRequest: it is neither a specialist nor a route.
+        InvalidRequest: it is of a kind that is not declared.
+        Conflict: a route or a pipeline that stays names it.
     """
     if key.kind is Kind.REPLICA:
         raise InvalidRequest("replicas are not declared: change `replicas` of their specialist")
     if key.kind is Kind.POLICY:
         raise InvalidRequest("policies are not declared: say which by `learning.policy` of a route")
     specialists, routes = dict(before.specialists), dict(before.routes)
+    pipelines = dict(before.pipelines)
+    known: Iterable[str] = before.specialists
     if key.kind is Kind.ROUTE:
+        known = before.routes
         routes.pop(key.name, None)
+    elif key.kind is Kind.PIPELINE:
+        known = before.pipelines
+        pipelines.pop(key.name, None)
     else:
         gone = [k for k, s in specialists.items() if key.name in (k, s.card.name)]
         for each in gone:
             del specialists[each]
-    after = Declared(specialists, routes)
+    after = Declared(specialists, routes, pipelines)
     changes = tuple(_deletions(before, after))
     if not changes:
-        known = before.routes if key.kind is Kind.ROUTE else before.specialists
         raise NotFound(f"no {key}{suggestion(key.name, known)}")
     check(after, before)
     return Decision(after, changes)
-
-
-def check(after: Declared, before: Declared | None = None) -> None:
-    """Raises InvalidRequest or Conflict, as `decide` does, unless *after* holds together."""
-    specialists = {s.card.name for s in after.specialists.values()}
-    if shared := sorted(specialists & after.routes.keys()):
-        raise InvalidRequest(
-            f"{shared[0]!r} is the name of a specialist and of a route: rename one of them"
-        )
-    for route in after.routes.values():
-        for entry in leading(route):
-            _check_entry(route, entry, after, before or Declared())
-    _check_cycles(after.routes)
-
-
-def leading(route: Route) -> tuple[ChainEntry, ...]:
-    """What *route* leads to: its chain, and who reads its requests for it."""
-    named = tuple(entry for entry in route.chain if entry.name)
-    if route.content is None or not route.content.encoder:
-        return named
-    return (*named, ChainEntry(name=route.content.encoder))
 
 
 def differences(old: object, new: object, path: str = "") -> tuple[str, ...]:
@@ -161,7 +139,10 @@ def differences(old: object, new: object, path: str = "") -> tuple[str, ...]:
 
 
 def _change(
-    kind: Kind, name: str, old: Specialist | Route | None, new: Specialist | Route
+    kind: Kind,
+    name: str,
+    old: Specialist | Route | Pipeline | None,
+    new: Specialist | Route | Pipeline,
 ) -> Change:
     key = Key(kind, name)
     if old is None:
@@ -177,46 +158,11 @@ def _deletions(before: Declared, after: Declared) -> Iterable[Change]:
         yield Change(Key(Kind.SPECIALIST, key), Action.DELETE)
     for name in before.routes.keys() - after.routes.keys():
         yield Change(Key(Kind.ROUTE, name), Action.DELETE)
+    for name in before.pipelines.keys() - after.pipelines.keys():
+        yield Change(Key(Kind.PIPELINE, name), Action.DELETE)
 
 
 def _check_duplicates(names: Iterable[str]) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise InvalidRequest(f"{twice[0]} is declared more than once")
-
-
-def _check_entry(route: Route, entry: ChainEntry, after: Declared, before: Declared) -> None:
-    if entry.name in after.routes:
-        if entry.version:
-            raise InvalidRequest(
-                f"route {route.name!r} names version {entry.version!r} of {entry.name!r}, "
-                "which is a route and has no versions"
-            )
-        return
-    if not entry.version:
-        if entry.name in after.names:
-            return
-        if entry.name in before.names:
-            raise Conflict(f"route {route.name!r} names {entry.name!r}: change the route first")
-        raise InvalidRequest(
-            f"route {route.name!r} names {entry.name!r}, which is neither a specialist nor a route"
-            + suggestion(entry.name, after.names - {route.name})
-        )
-    key = f"{entry.name}:{entry.version}"
-    if key in after.specialists:
-        return
-    if key in before.specialists:
-        raise Conflict(f"route {route.name!r} names {key!r}: change the route first")
-    raise InvalidRequest(
-        f"route {route.name!r} names {key!r}, which is no specialist"
-        + suggestion(key, after.specialists)
-    )
-
-
-def _check_cycles(routes: Mapping[str, Route]) -> None:
-    named = {name: [entry.name for entry in leading(route)] for name, route in routes.items()}
-    try:
-        TopologicalSorter(named).prepare()
-    except CycleError as error:
-        cycle = " -> ".join(reversed(error.args[1]))
-        raise InvalidRequest(f"routes name each other in a cycle: {cycle}") from None

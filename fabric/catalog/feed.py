@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 EPOCH_BITS = 32
 _MOST_BYTES = 1 << 26
-"""Of the policies in the changes that are kept."""
+"""Of the policies and pipelines in the changes that are kept."""
+_STEP_BYTES = 1 << 11
+"""Of a pipeline, about."""
 
 
 def first_revision(epoch: int) -> int:
@@ -85,4 +87,6 @@ class Feed:
 
 def _size(changes: Changes) -> int:
     """Bytes of what may be large."""
-    return sum(len(policy.data) + len(policy.report) for policy in changes.policies)
+    policies = sum(len(policy.data) + len(policy.report) for policy in changes.policies)
+    steps = sum(1 for pipeline in changes.pipelines for _ in pipeline.all_steps)
+    return policies + steps * _STEP_BYTES

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from fabric.catalog.catalog import Catalog
-    from fabric.catalog.declaring import Declared
+    from fabric.catalog.declared import Declared
 
 RETIRING = "no longer declared; serves until another version is ready"
 
@@ -30,9 +30,11 @@ class Report:
     """What has to happen elsewhere before the host can do anything."""
 
 
-def status(ready: int, report: Report, declared: bool, loaded: bool = True) -> Status:
-    """How a specialist fares with *ready* replicas under a lease."""
-    why = report.failure or report.waiting
+def status(
+    ready: int, report: Report, declared: bool, loaded: bool = True, leaving: str = ""
+) -> Status:
+    """How a specialist fares with *ready* replicas under a lease; *leaving* is why others drain."""
+    why = leaving or report.failure or report.waiting
     if not loaded:
         return Status(state=State.UNLOADED, reason="unloaded")
     if ready == 0:

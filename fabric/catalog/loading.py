@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fabric.catalog.catalog import latest_first
-from fabric.catalog.declaring import leading
+from fabric.catalog.declared import leading
 from fabric.core.cards import Model, Specialist
 from fabric.core.errors import InvalidRequest, NotFound
+from fabric.core.pipelines import Pipeline
 from fabric.core.routes import Route
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fabric.catalog.declaring import Declared
+    from fabric.catalog.declared import Declared
 
 Override = Callable[[Specialist | None, Model | None], Specialist]
 """From a specialist, None for a new one, and the model to run instead of its own, None for that
@@ -24,10 +25,11 @@ one, to the specialist with another configuration."""
 
 @dataclass(frozen=True)
 class Selection:
-    """Specialists and routes as they are to be declared; all others stay as they are."""
+    """What is to be declared; all else stays as it is."""
 
     specialists: tuple[Specialist, ...] = ()
     routes: tuple[Route, ...] = ()
+    pipelines: tuple[Pipeline, ...] = ()
 
 
 def loaded(
@@ -36,21 +38,24 @@ def loaded(
     override: Override | None = None,
     models: Mapping[str, Model] | None = None,
 ) -> Selection:
-    """*name* with all its versions, or a route with all that it leads to, is to be loaded.
+    """*name* with all its versions, or a route or a pipeline with all that it leads to, is to be
+    loaded.
 
     With *models*, by version, those are the versions that are loaded, and the others are not.
 
     Raises:
         NotFound: nothing of that name is declared, and there are no *models*.
-        InvalidRequest: a route is given a configuration or models, or the configuration leaves out
-            all versions.
+        InvalidRequest: a route or a pipeline is given a configuration or models, or the
+            configuration leaves out all versions.
     """
-    if name in declared.routes:
+    for kind, virtual in (("route", declared.routes), ("pipeline", declared.pipelines)):
+        if name not in virtual:
+            continue
         if override or models:
             raise InvalidRequest(
-                f"failed to load '{name}': it is a route, which has no configuration and no files"
+                f"failed to load '{name}': it is a {kind}, which has no configuration and no files"
             )
-        return _all_of(declared, name, True)
+        return _virtual(declared, name, True, True)
     versions = _versions(declared, name)
     if models:
         return Selection(_replaced(versions, override or _with_model, models))
@@ -66,15 +71,14 @@ def loaded(
 
 
 def unloaded(declared: Declared, name: str, dependents: bool) -> Selection:
-    """*name* with all its versions is to be unloaded; of a route with *dependents* its chain, too.
+    """*name* with all its versions is to be unloaded; with *dependents* also all that a route or a
+    pipeline leads to.
 
     Raises:
         NotFound: nothing of that name is declared.
     """
-    if name in declared.routes:
-        if dependents:
-            return _all_of(declared, name, False)
-        return Selection(routes=(replace(declared.routes[name], loaded=False),))
+    if name in declared.routes or name in declared.pipelines:
+        return _virtual(declared, name, False, dependents)
     versions = _versions(declared, name)
     if not versions:
         raise NotFound(f"failed to unload '{name}': there is no such model")
@@ -85,21 +89,27 @@ def _versions(declared: Declared, name: str) -> tuple[Specialist, ...]:
     return latest_first(s for s in declared.specialists.values() if s.card.name == name)
 
 
-def _all_of(declared: Declared, name: str, loaded: bool) -> Selection:
-    """The route *name*, and all that it leads to."""
+def _virtual(declared: Declared, name: str, loaded: bool, dependents: bool) -> Selection:
+    """The route or pipeline *name*; with *dependents* also all that it leads to."""
     routes: dict[str, Route] = {}
+    pipelines: dict[str, Pipeline] = {}
     specialists: dict[str, Specialist] = {}
-    waiting = [(name, "")]
+    waiting = [name]
     while waiting:
-        name, version = waiting.pop()
+        name, _, version = waiting.pop().partition(":")
+        if name in routes or name in pipelines:
+            continue
         if (route := declared.routes.get(name)) is not None:
             routes[name] = replace(route, loaded=loaded)
-            waiting += [(entry.name, entry.version) for entry in leading(route)]
-            continue
-        for each in _versions(declared, name):
-            if version in ("", each.card.version):
-                specialists[each.key] = _marked(each, loaded)
-    return Selection(tuple(specialists.values()), tuple(routes.values()))
+            waiting += [str(entry) for entry in leading(route)] if dependents else []
+        elif (pipeline := declared.pipelines.get(name)) is not None:
+            pipelines[name] = replace(pipeline, loaded=loaded)
+            waiting += pipeline.calls if dependents else []
+        else:
+            for each in _versions(declared, name):
+                if version in ("", each.card.version):
+                    specialists[each.key] = _marked(each, loaded)
+    return Selection(tuple(specialists.values()), tuple(routes.values()), tuple(pipelines.values()))
 
 
 def _replaced(

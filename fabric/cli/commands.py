@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ from fabric.cli.output import Output, OutputOption, ServerOption, connected, rep
 
 if TYPE_CHECKING:
     from fabric.client import Client
+    from fabric.core.runs import PipelineRun
 
 app = typer.Typer(
     name="fabric",
@@ -33,14 +35,26 @@ class Resources(StrEnum):
     SPECIALISTS = "specialists"
     REPLICAS = "replicas"
     ROUTES = "routes"
+    PIPELINES = "pipelines"
+    PIPELINE = "pipeline"
     POLICIES = "policies"
     POLICY = "policy"
     HEALTH = "health"
 
 
+class Shown(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+    DOT = "dot"
+    SVG = "svg"
+    PYTHON = "python"
+
+
 class Declarable(StrEnum):
     SPECIALIST = "specialist"
     ROUTE = "route"
+    PIPELINE = "pipeline"
 
 
 class Host(StrEnum):
@@ -136,8 +150,9 @@ def apply(
 
     with connected(server) as client:
         portfolio = load(file, known=() if prune else _known(client))
-        declared = (portfolio.specialists, portfolio.routes)
-        planned = client.apply(*declared, prune=prune, dry_run=True)
+        declared = (portfolio.specialists, portfolio.routes, portfolio.pipelines)
+        with portfolio.located():
+            planned = client.apply(*declared, prune=prune, dry_run=True)
         changing = [change for change in planned.changes if change.action is not Action.NONE]
         if output is Output.TABLE:
             _show_changes(changing)
@@ -153,8 +168,8 @@ def apply(
 
 def _known(client: Client) -> list[str]:
     specialists: Any = client.list("specialist")
-    routes: Any = client.list("route")
-    return [*(s.specialist.key for s in specialists), *(route.name for route in routes)]
+    others: Any = (*client.list("route"), *client.list("pipeline"))
+    return [*(s.specialist.key for s in specialists), *(each.name for each in others)]
 
 
 def _confirm(yes: bool, deletes: bool) -> None:
@@ -181,7 +196,7 @@ def delete(
     server: ServerOption = _SERVER,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Take a specialist (all its versions, unless one is named) or a route out."""
+    """Take a specialist (all its versions, unless one is named), a route or a pipeline out."""
     with connected(server) as client:
         applied = client.delete(kind.value, name)
     if output is Output.TABLE:
@@ -192,7 +207,9 @@ def delete(
 
 @app.command()
 def load(
-    name: Annotated[str, typer.Argument(help="A specialist, or a route with all it leads to.")],
+    name: Annotated[
+        str, typer.Argument(help="A specialist; or a route or a pipeline with all it leads to.")
+    ],
     config: Annotated[
         str, typer.Option(help="What is to be otherwise: a model configuration in Triton's JSON.")
     ] = "",
@@ -207,12 +224,16 @@ def load(
 
 @app.command()
 def unload(
-    name: Annotated[str, typer.Argument(help="A specialist, all its versions, or a route.")],
-    dependents: Annotated[bool, typer.Option(help="Of a route: all that it leads to.")] = False,
+    name: Annotated[
+        str, typer.Argument(help="A specialist, all its versions, a route, or a pipeline.")
+    ],
+    dependents: Annotated[
+        bool, typer.Option(help="Of a route or a pipeline: all that it leads to.")
+    ] = False,
     server: ServerOption = _SERVER,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Drain and stop the replicas of a specialist, or a route; it stays declared."""
+    """Drain and stop the replicas of a specialist, a route, or a pipeline; it stays declared."""
     with connected(server) as client:
         client.unload(name, dependents=dependents)
     _show_loaded(name, "unloaded", output)
@@ -235,39 +256,55 @@ def get(
         Path | None, typer.Option(help="Write the policy `route:N` here, as an ONNX model.")
     ] = None,
     server: ServerOption = _SERVER,
-    output: OutputOption = Output.TABLE,
+    output: Annotated[
+        Shown,
+        typer.Option(
+            "--output",
+            "-o",
+            help="How results are printed; dot, svg and python are for a pipeline.",
+        ),
+    ] = Shown.TABLE,
 ) -> None:
-    """Show specialists, replicas, routes or policies, or one of them; or the health of all
-    specialists or of one, as a gateway sees it."""
+    """Show specialists, replicas, routes, pipelines or policies, or one of them; or the health of
+    all specialists or of one, as a gateway sees it."""
     from fabric.cli import views
 
+    singular = kind.value.removesuffix("s")
+    if output in (Shown.DOT, Shown.SVG, Shown.PYTHON) and not (singular == "pipeline" and name):
+        raise typer.BadParameter(f"-o {output} is for one pipeline: `fabric get pipeline NAME`")
+    if singular == "pipeline" and output not in (Shown.TABLE, Shown.JSON):
+        from fabric.cli import pipelines
+
+        with connected(server) as client:
+            pipelines.show((client.get(singular, name),) if name else client.list(singular), output)
+        return
+    plain = Output(output.value)
     if kind is Resources.HEALTH:
         with connected(server) as client:
             health = client.health(name)
-        if output is Output.TABLE:
+        if plain is Output.TABLE:
             out.table(*views.health(health))
         else:
-            out.write(health, output)
+            out.write(health, plain)
         return
     if kind in (Resources.POLICIES, Resources.POLICY):
         with connected(server) as client:
-            learning.show(client, name, output, onnx)
+            learning.show(client, name, plain, onnx)
         return
     if onnx is not None:
         raise typer.BadParameter("--onnx is for policies")
-    singular = kind.value.removesuffix("s")
     with connected(server) as client:
         found = (client.get(singular, name),) if name else client.list(singular)
-    if output is Output.TABLE:
-        out.table(*getattr(views, kind.value)(found))
+    if plain is Output.TABLE:
+        out.table(*getattr(views, f"{singular}s")(found))
     else:
-        out.write(found[0] if name else found, output)
+        out.write(found[0] if name else found, plain)
 
 
 # ------------------------------------------------------------------ asking
 @app.command()
 def infer(
-    name: Annotated[str, typer.Argument(help="A specialist or a route.")],
+    name: Annotated[str, typer.Argument(help="A specialist, a route or a pipeline.")],
     input: Annotated[
         list[str],
         typer.Option("--input", "-i", metavar="NAME=FILE.npy|JSON", help="One tensor; repeat."),
@@ -325,6 +362,9 @@ def explain(
     name: Annotated[
         str, typer.Argument(help="A specialist, a route, or the id of a request: `fabric_request`.")
     ],
+    svg: Annotated[
+        Path | None, typer.Option(help="Of a pipeline's run: draw its timeline into this file.")
+    ] = None,
     version: Annotated[str, typer.Option(help="Of the specialist.")] = "",
     require: RequireOption = None,
     server: ServerOption = _SERVER,
@@ -336,6 +376,9 @@ def explain(
 
     with connected(server) as client:
         if _REQUEST.fullmatch(name):
+            if (run := _run_of(client, name)) is not None:
+                _show_run(run, svg, output)
+                return
             plan = client.explain(request=name)
         else:
             plan = client.explain(name, version=version, requirements=_pairs(require, "--require"))
@@ -348,6 +391,45 @@ def explain(
                 out.console(sys.stdout).print(views.feedback(said), markup=False)
     else:
         out.write(plan, output)
+
+
+def _run_of(client: Client, request: str) -> PipelineRun | None:
+    from fabric.core.errors import NotFound, Unimplemented
+
+    with suppress(NotFound, Unimplemented):  # it is not a pipeline's, or the server knows none
+        return client.run_of(request)
+    return None
+
+
+def _show_run(run: PipelineRun, svg: Path | None, output: Output) -> None:
+    from fabric.cli import timelines
+
+    if svg is not None:
+        svg.write_text(timelines.svg(run))
+    if output is Output.TABLE:
+        failed = f", failed: {run.error}" if run.error else ""
+        out.console(sys.stdout).print(f"{run.pipeline}: {run.seconds * 1e3:.2f} ms{failed}")
+        out.table(*timelines.timeline(run))
+    else:
+        out.write(run, output)
+
+
+@app.command()
+def profile(
+    name: Annotated[str, typer.Argument(help="A pipeline.")],
+    server: ServerOption = _SERVER,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show where the time of a pipeline goes, its critical path, and what to scale."""
+    from fabric.cli import timelines
+
+    with connected(server) as client:
+        found = client.profile(name)
+    if output is Output.TABLE:
+        out.table(*timelines.profile(found))
+        out.console(sys.stdout).print(timelines.summary(found), markup=False)
+    else:
+        out.write(found, output)
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, str]:

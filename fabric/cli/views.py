@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fabric.config.triton import Finding
     from fabric.core.changes import Hosted
     from fabric.core.decisions import Decision, Feedback, Outcome
+    from fabric.core.pipelines import Pipeline
     from fabric.core.policies import Policy
     from fabric.core.replicas import Replica
     from fabric.core.routes import Requirements, Route
@@ -44,7 +45,7 @@ def replicas(found: Iterable[Replica]) -> View:
         (
             *(replica.id, replica.specialist, replica.version, replica.node, replica.pid),
             *(replica.address, replica.load.running, replica.load.queued),
-            "draining" if replica.draining else "",
+            f"draining: {replica.why}" if replica.why else "draining" if replica.draining else "",
         )
         for replica in found
     )
@@ -62,6 +63,22 @@ def routes(found: Iterable[Route]) -> View:
             route.description,
         )
         for route in found
+    )
+
+
+def pipelines(found: Iterable[Pipeline]) -> View:
+    columns = ("name", "inputs", "outputs", "steps", "calls", "timeout", "description")
+    return columns, (
+        (
+            pipeline.name,
+            ", ".join(each.name for each in pipeline.inputs),
+            ", ".join(each.name for each in pipeline.outputs),
+            sum(1 for _ in pipeline.all_steps),
+            ", ".join(pipeline.calls),
+            f"{pipeline.timeout:g} s",
+            pipeline.description,
+        )
+        for pipeline in found
     )
 
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
 
 from fabric.client import calls
+from fabric.client.conducting import ServerCalls, conduct
+from fabric.client.retrying import Retries
 from fabric.client.transport import OPTIONS, error_of, metadata_of
+from fabric.wire.status import is_lost
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+
+    from numpy.typing import ArrayLike
 
     from fabric.client.calls import Call
     from fabric.core.changes import Changes
     from fabric.core.decisions import Feedback
+    from fabric.core.pipelines import Pipeline
+    from fabric.core.tensors import Tensors
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,7 +43,8 @@ class AsyncClient:
     """A fabric, as seen through its gateway at `host:port`. Belongs to one event loop.
 
     One client carries any number of calls at once over one connection, which is made with the first
-    call and again whenever it is lost. A cancelled call is cancelled at the gateway too.
+    call and again whenever it is lost. An inference that was lost with it is sent again, within its
+    timeout, unless it is not `idempotent`. A cancelled call is cancelled at the gateway too.
 
     A *tenant* says who asks: nobody else gets answers that were made for it.
     """
@@ -49,6 +58,7 @@ class AsyncClient:
     ) -> None:
         self.server = server
         self.tenant = tenant
+        self._retries = Retries()
         self._channel = (
             grpc.aio.secure_channel(server, credentials, options=OPTIONS)
             if credentials
@@ -71,6 +81,8 @@ class AsyncClient:
     ready = _method(calls.ready)
     explain = _method(calls.explain)
     health = _method(calls.health)
+    run_of = _method(calls.run_of)
+    profile = _method(calls.profile)
     feedback = _method(calls.feedback)
     decisions = _method(calls.decisions)
     train = _method(calls.train)
@@ -84,6 +96,22 @@ class AsyncClient:
     async def feedback_many(self, feedback: Iterable[Feedback]) -> int:
         """Says many things; returns how many of them are about requests that are not known yet."""
         return sum([await self._perform(call) for call in calls.feedback_many(feedback)])
+
+    async def run(
+        self, pipeline: Pipeline, inputs: Mapping[str, ArrayLike], *, timeout: float | None = None
+    ) -> Tensors:
+        """The outputs of *pipeline*, by name, without those that are missing.
+
+        It is run here: each of its calls is a call of the server, which need not know the pipeline.
+
+        Args:
+            timeout: Seconds for all of it; that of the pipeline itself holds, too.
+
+        Raises:
+            InvalidRequest: it has no such input, or lacks one; or values do not fit together.
+            FabricError: of the step that failed.
+        """
+        return await conduct(pipeline, inputs, ServerCalls(self.infer), timeout)
 
     async def watch(self, *, after: int = 0) -> AsyncGenerator[Changes]:
         """The catalog, then what changes in it, for as long as the control plane is there.
@@ -109,12 +137,17 @@ class AsyncClient:
         method = self._channel.unary_unary(
             call.method, response_deserializer=call.response.FromString
         )
-        try:
-            response = await method(
-                call.request.SerializeToString(),
-                timeout=call.timeout,
-                metadata=metadata_of(self.tenant),
-            )
-        except grpc.aio.AioRpcError as error:
-            raise error_of(self.server, error) from None
-        return call.read(response)
+        payload, attempts = call.request.SerializeToString(), self._retries.begin(call)
+        while True:
+            try:
+                response = await method(
+                    payload, timeout=attempts.left(), metadata=metadata_of(self.tenant)
+                )
+            except grpc.aio.AioRpcError as error:
+                failure = error_of(self.server, error)
+                pause = attempts.pause(failure, lost=is_lost(error))
+                if pause is None:
+                    raise failure from None
+            else:
+                return call.read(response)
+            await asyncio.sleep(pause)

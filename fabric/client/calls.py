@@ -17,6 +17,7 @@ from fabric.api.catalog.v1 import card_pb2
 from fabric.api.catalog.v1 import catalog_service_pb2 as catalog_pb2
 from fabric.api.inference.v2 import extensions_pb2
 from fabric.api.inference.v2 import open_inference_pb2 as oip
+from fabric.api.pipelines.v1 import pipeline_pb2, pipelines_service_pb2
 from fabric.api.routing.v1 import learning_service_pb2 as learning_pb2
 from fabric.api.routing.v1 import route_pb2, routing_service_pb2
 from fabric.catalog.declaring import Action, Change
@@ -33,16 +34,19 @@ from fabric.core.decisions import Feedback, Record
 from fabric.core.errors import InvalidRequest
 from fabric.core.health import SpecialistHealth
 from fabric.core.routes import Requirements, Route
+from fabric.core.runs import PipelineRun, Profile
 from fabric.core.tensors import TensorSpec
 from fabric.wire import parameters as names
 from fabric.wire.cards import from_message, to_message
 from fabric.wire.changes import from_key, from_resource, from_watch, to_key
+from fabric.wire.reserved import SEQUENCE_ID
 from fabric.wire.tensors import decode_outputs, encode_inputs
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from fabric.core.cards import Specialist
+    from fabric.core.pipelines import Pipeline
     from fabric.core.requests import Parameter
 
 M = TypeVar("M", bound=Message)
@@ -51,6 +55,7 @@ T = TypeVar("T")
 _OIP = "/inference.GRPCInferenceService/"
 _CATALOG = "/fabric.api.catalog.v1.CatalogService/"
 _ROUTING = "/fabric.api.routing.v1.RoutingService/"
+_PIPELINES = "/fabric.api.pipelines.v1.PipelinesService/"
 _LEARNING = "/fabric.api.routing.v1.LearningService/"
 _TOGETHER = 1_000
 _WHO_ANSWERED = (
@@ -60,6 +65,8 @@ _WHO_ANSWERED = (
     names.REPLICA,
     names.CONFIDENCE,
     names.MIXTURE,
+    names.PIPELINE,
+    names.STEPS,
     names.ATTEMPTS,
     names.FALLBACK,
     names.CACHED,
@@ -78,6 +85,8 @@ class Call(Generic[M, T]):
     response: type[M]
     read: Callable[[M], T]
     timeout: float | None = 30.0
+    again: bool = False
+    """Whether it may be made again where it is not known what became of it."""
 
 
 # ------------------------------------------------------------------ inference
@@ -104,7 +113,8 @@ def infer(
         timeout: Seconds; without one the route's or the specialist's own holds.
         substitute: Whether another candidate than the first may answer.
         idempotent: Whether nothing is lost if it is answered twice; if not, it is not asked again
-            where a model may have begun.
+            where a model may have begun, nor sent again where the gateway was lost. Requests of
+            sequences are not sent again either.
         parameters: Passed on to the specialist.
         outputs: Names of those wanted; none for all.
 
@@ -121,7 +131,8 @@ def infer(
     for output in outputs:
         request.outputs.add(name=output)
     encode_inputs(request, {key: np.asarray(value) for key, value in inputs.items()})
-    return Call(_OIP + "ModelInfer", request, oip.ModelInferResponse, _answer, timeout)
+    again = not {names.IDEMPOTENT, SEQUENCE_ID} & request.parameters.keys()
+    return Call(_OIP + "ModelInfer", request, oip.ModelInferResponse, _answer, timeout, again)
 
 
 def _answer(response: oip.ModelInferResponse) -> Answer:
@@ -129,6 +140,8 @@ def _answer(response: oip.ModelInferResponse) -> Answer:
     who: dict[str, Any] = {
         name.removeprefix(names.PREFIX): said.pop(name) for name in _WHO_ANSWERED if name in said
     }
+    if "steps" in who:
+        who["steps"] = dict(each.split("=", 1) for each in who["steps"].split(",") if "=" in each)
     if "mixture" in who:
         who["mixture"] = tuple(who["mixture"].split(","))
     return Answer(
@@ -209,6 +222,33 @@ def explain(
     )
     response = routing_service_pb2.ExplainResponse
     return Call(_ROUTING + "Explain", asked, response, lambda r: from_message(r, Explanation))
+
+
+def run_of(request: str) -> Call[pipelines_service_pb2.GetRunResponse, PipelineRun]:
+    """How the run of a pipeline went, if the gateway that is asked remembers it.
+
+    Args:
+        request: `Answer.request` of its answer.
+
+    Raises:
+        NotFound: nothing is remembered under that id.
+    """
+    asked = pipelines_service_pb2.GetRunRequest(request_id=request)
+    response = pipelines_service_pb2.GetRunResponse
+    return Call(_PIPELINES + "GetRun", asked, response, lambda r: from_message(r.run, PipelineRun))
+
+
+def profile(name: str) -> Call[pipelines_service_pb2.GetProfileResponse, Profile]:
+    """Where the time of a pipeline goes, as the gateway that is asked has run it.
+
+    Raises:
+        NotFound: there is no such pipeline.
+    """
+    asked = pipelines_service_pb2.GetProfileRequest(name=name)
+    response = pipelines_service_pb2.GetProfileResponse
+    return Call(
+        _PIPELINES + "GetProfile", asked, response, lambda r: from_message(r.profile, Profile)
+    )
 
 
 def health(
@@ -319,11 +359,12 @@ def train(route: str) -> Call[learning_pb2.TrainResponse, Trained]:
 def apply(
     specialists: Iterable[Specialist] = (),
     routes: Iterable[Route] = (),
+    pipelines: Iterable[Pipeline] = (),
     *,
     prune: bool = False,
     dry_run: bool = False,
 ) -> Call[catalog_pb2.ApplyResponse, Applied]:
-    """Declares specialists and routes, all of them or, when one is refused, none.
+    """Declares specialists, routes and pipelines, all of them or, when one is refused, none.
 
     Args:
         prune: Also take out what is not among them.
@@ -335,6 +376,7 @@ def apply(
     request = catalog_pb2.ApplyRequest(
         specialists=[to_message(s, card_pb2.Specialist) for s in specialists],
         routes=[to_message(r, route_pb2.Route) for r in routes],
+        pipelines=[to_message(p, pipeline_pb2.Pipeline) for p in pipelines],
         prune=prune,
         dry_run=dry_run,
     )
@@ -342,7 +384,8 @@ def apply(
 
 
 def get(kind: str, name: str) -> Call[catalog_pb2.GetResponse, Resource]:
-    """One specialist or policy (the latest, unless `name:version`), route, or replica (by id).
+    """One specialist or policy (the latest, unless `name:version`), route, pipeline, or replica (by
+    id).
 
     Raises:
         NotFound: there is none of that name.
@@ -353,18 +396,19 @@ def get(kind: str, name: str) -> Call[catalog_pb2.GetResponse, Resource]:
 
 
 def list_(kind: str) -> Call[catalog_pb2.ListResponse, tuple[Resource, ...]]:
-    """All specialists, routes, replicas or policies, by name; policies without their data."""
+    """All specialists, routes, pipelines, replicas or policies, by name; policies without their
+    data."""
     request = catalog_pb2.ListRequest(kind=to_key(_key(kind)).kind)
     response = catalog_pb2.ListResponse
     return Call(_CATALOG + "List", request, response, _resources)
 
 
 def delete(kind: str, name: str) -> Call[catalog_pb2.DeleteResponse, Applied]:
-    """Takes a specialist (all its versions, unless `name:version`) or a route out.
+    """Takes a specialist (all its versions, unless `name:version`), a route or a pipeline out.
 
     Raises:
         NotFound: there is none of that name.
-        Conflict: a route still leads to it.
+        Conflict: a route still leads to it, or a pipeline.
     """
     request = catalog_pb2.DeleteRequest(key=to_key(_key(kind, name)))
     return Call(_CATALOG + "Delete", request, catalog_pb2.DeleteResponse, _applied)
@@ -373,7 +417,8 @@ def delete(kind: str, name: str) -> Call[catalog_pb2.DeleteResponse, Applied]:
 def load(
     name: str, *, config: str = "", models: Mapping[str, bytes] | None = None
 ) -> Call[extensions_pb2.RepositoryModelLoadResponse, None]:
-    """Loads a specialist, or a route with all that it leads to; returns when it can be asked.
+    """Loads a specialist, or a route or a pipeline with all that it leads to; returns when it can
+    be asked.
 
     Args:
         config: What is to be otherwise than declared, a model configuration in Triton's JSON.
@@ -395,10 +440,11 @@ def load(
 def unload(
     name: str, *, dependents: bool = False
 ) -> Call[extensions_pb2.RepositoryModelUnloadResponse, None]:
-    """Unloads a specialist or a route, which stays declared; its replicas finish what they have.
+    """Unloads a specialist, a route or a pipeline, which stays declared; its replicas finish what
+    they have.
 
     Args:
-        dependents: Of a route: also all that it leads to.
+        dependents: Of a route or a pipeline: also all that it leads to.
 
     Raises:
         NotFound: there is none of that name.

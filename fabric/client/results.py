@@ -32,6 +32,10 @@ class Answer(Mapping[str, "NDArray[Any]"]):
     """How sure a cascade is of it, from 0 to 1."""
     mixture: tuple[str, ...] = ()
     """`name:version` of those who made it together, the heaviest first."""
+    pipeline: str = ""
+    """Where a pipeline has answered, which,"""
+    steps: Mapping[str, str] = field(default_factory=dict)
+    """and `name:version` of who answered each of its calls."""
     attempts: int = 1
     fallback: bool = False
     """Whether a candidate other than the first answered."""

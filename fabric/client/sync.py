@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
 
 from fabric.client import calls
+from fabric.client.conducting import ServerCalls, conduct
+from fabric.client.retrying import Retries
 from fabric.client.transport import OPTIONS, error_of, metadata_of
+from fabric.wire.status import is_lost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Mapping
+
+    from numpy.typing import ArrayLike
 
     from fabric.client.calls import Call
+    from fabric.client.results import Answer
     from fabric.core.changes import Changes
     from fabric.core.decisions import Feedback
+    from fabric.core.pipelines import Pipeline
+    from fabric.core.tensors import Tensors
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,6 +42,9 @@ def _method(make: Callable[P, Call[Any, T]]) -> Callable[Concatenate[Client, P],
 class Client:
     """A fabric, as seen through its gateway at `host:port`. Any thread may use it at any time.
 
+    An inference that was lost with its connection is sent again, within its timeout, unless it is
+    not `idempotent`.
+
     A *tenant* says who asks: nobody else gets answers that were made for it.
     """
 
@@ -44,6 +57,7 @@ class Client:
     ) -> None:
         self.server = server
         self.tenant = tenant
+        self._retries = Retries()
         self._channel = (
             grpc.secure_channel(server, credentials, options=OPTIONS)
             if credentials
@@ -66,6 +80,8 @@ class Client:
     ready = _method(calls.ready)
     explain = _method(calls.explain)
     health = _method(calls.health)
+    run_of = _method(calls.run_of)
+    profile = _method(calls.profile)
     feedback = _method(calls.feedback)
     decisions = _method(calls.decisions)
     train = _method(calls.train)
@@ -79,6 +95,17 @@ class Client:
     def feedback_many(self, feedback: Iterable[Feedback]) -> int:
         """Says many things; returns how many of them are about requests that are not known yet."""
         return sum([self._perform(call) for call in calls.feedback_many(feedback)])
+
+    def run(
+        self, pipeline: Pipeline, inputs: Mapping[str, ArrayLike], *, timeout: float | None = None
+    ) -> Tensors:
+        """The outputs of *pipeline*; see `AsyncClient.run`. Calls that need not wait for each other
+        are made by threads."""
+
+        async def infer(*given: Any, **said: Any) -> Answer:
+            return await asyncio.to_thread(self.infer, *given, **said)
+
+        return asyncio.run(conduct(pipeline, inputs, ServerCalls(infer), timeout))
 
     def watch(self, *, after: int = 0) -> Generator[Changes]:
         """The catalog, then what changes in it, for as long as the control plane is there.
@@ -102,12 +129,17 @@ class Client:
         method = self._channel.unary_unary(
             call.method, response_deserializer=call.response.FromString
         )
-        try:
-            response = method(
-                call.request.SerializeToString(),
-                timeout=call.timeout,
-                metadata=metadata_of(self.tenant),
-            )
-        except grpc.RpcError as error:
-            raise error_of(self.server, error) from None
-        return call.read(response)
+        payload, attempts = call.request.SerializeToString(), self._retries.begin(call)
+        while True:
+            try:
+                response = method(
+                    payload, timeout=attempts.left(), metadata=metadata_of(self.tenant)
+                )
+            except grpc.RpcError as error:
+                failure = error_of(self.server, error)
+                pause = attempts.pause(failure, lost=is_lost(error))
+                if pause is None:
+                    raise failure from None
+            else:
+                return call.read(response)
+            time.sleep(pause)

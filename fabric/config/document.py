@@ -6,6 +6,7 @@ that `version: 1.10` and `owner: no` are what they look like.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ class PortfolioError(InvalidRequest):
     """All that is wrong with one portfolio file, one mistake a line."""
 
     def __init__(self, file: Path, mistakes: Collection[Mistake]) -> None:
-        ordered = sorted(set(mistakes), key=lambda mistake: (mistake.line, mistake.key))
+        ordered = sorted(dict.fromkeys(mistakes), key=lambda mistake: (mistake.line, mistake.key))
         places = ((f"{file}:{m.line}: {m.key and m.key + ': '}", m.text) for m in ordered)
         super().__init__("\n".join(place + text for place, text in places))
         self.mistakes = tuple(ordered)
@@ -56,6 +57,7 @@ class Document:
             raise PortfolioError(file, [Mistake(1, "", f"not YAML: {error}")]) from error
         if node is None:
             raise PortfolioError(file, [Mistake(1, "", "declares no specialists and no routes")])
+        self._root = node
         self.value = self._read(node, (), ())
 
     def _read(self, node: yaml.Node, at: Location, above: tuple[yaml.Node, ...]) -> Any:
@@ -90,7 +92,39 @@ class Document:
             if isinstance(entry, dict):
                 yield (kind, index), entry
 
-    def refuse(self, at: Location, text: str, line: int = 0) -> None:
+    def line(self, at: Location) -> int:
+        """Where the value at *at* begins, or what it is in, if it is not said itself."""
         known = next(at[:end] for end in range(len(at), -1, -1) if at[:end] in self._lines)
+        return self._lines[known]
+
+    def native(self, at: Location) -> Any:
+        """The value at *at*, with the numbers and truths that YAML takes its scalars for."""
+        node = self._root
+        for part in at:
+            if isinstance(node, yaml.MappingNode):
+                node = next(item for key, item in node.value if str(key.value) == part)
+            else:
+                node = node.value[part]
+        return _native(node)
+
+    def refuse(self, at: Location, text: str, line: int = 0) -> None:
         key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in at)
-        self.mistakes.append(Mistake(line or self._lines[known], key.removeprefix("."), text))
+        self.mistakes.append(Mistake(line or self.line(at), key.removeprefix("."), text))
+
+
+def _native(node: yaml.Node) -> Any:
+    if isinstance(node, yaml.SequenceNode):
+        return [_native(item) for item in node.value]
+    if isinstance(node, yaml.MappingNode):
+        return {str(key.value): _native(item) for key, item in node.value}
+    kind, text = node.tag.rpartition(":")[2], node.value
+    if kind == "int" and _WHOLE.fullmatch(text):
+        return int(text)
+    if kind == "float" and _NUMBER.fullmatch(text):
+        return float(text)
+    return text == "true" if kind == "bool" and text in ("true", "false") else text
+
+
+_WHOLE = re.compile(r"[-+]?(0|[1-9]\d*)")
+"""Without what YAML has beside it: octal 017, and 1:30, which is ninety."""
+_NUMBER = re.compile(r"[-+]?\d*\.\d*([eE][-+]\d+)?")

@@ -8,46 +8,72 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import typing
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import unquote, urlsplit
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
+from fabric.config import pipelines as piped
 from fabric.config.document import Document, Location, Mistake, PortfolioError
+from fabric.config.names import (
+    chain_entry,
+    check_expressions,
+    check_names,
+    did_you_mean,
+    locate_files,
+)
 from fabric.core.cards import Card, Hosting, Model, Specialist
 from fabric.core.errors import InvalidRequest
+from fabric.core.pipelines import Pipeline
 from fabric.core.routes import ChainEntry, Route
-from fabric.routing.expressions import compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
     from pydantic_core import ErrorDetails
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+_NAMED = re.compile(r"pipeline '(?P<pipeline>[^']+)'(?:[:,] step '(?P<step>[^']+)')?")
+"""What a refusal begins with."""
+
+
 @dataclass(frozen=True)
 class Portfolio:
     specialists: tuple[Specialist, ...] = ()
     routes: tuple[Route, ...] = ()
+    pipelines: tuple[Pipeline, ...] = ()
+    lines: Mapping[str, Mapping[str, str]] = field(default_factory=dict, compare=False)
+    """Of each pipeline, by name, the lines of its steps, by name, as `file:line`; its own one under
+    an empty name."""
+
+    @contextmanager
+    def located(self) -> Iterator[None]:
+        """A refusal of its pipelines inside says on which lines their steps are."""
+        try:
+            yield
+        except InvalidRequest as error:
+            raise InvalidRequest("\n".join(map(self._placed, error.message.split("\n")))) from error
+
+    def _placed(self, text: str) -> str:
+        named = _NAMED.match(text)
+        lines = self.lines.get(named["pipeline"], {}) if named else {}
+        line = lines.get(named["step"] or "") if named else None
+        return f"{line}: {text}" if line else text
 
 
 # ------------------------------------------------------------------ what may be written
 def _model(value: object) -> object:
     return {"uri": value} if isinstance(value, str) else value
-
-
-def _chain_entry(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    name, colon, version = value.partition(":")
-    return {"name": name, "version": version} if colon else {"name": name}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +98,7 @@ class SpecialistEntry(Hosting, Card):
 
 
 _ChainEntry = Annotated[
-    ChainEntry, BeforeValidator(_chain_entry, json_schema_input_type=str | ChainEntry)
+    ChainEntry, BeforeValidator(chain_entry, json_schema_input_type=str | ChainEntry)
 ]
 
 
@@ -91,11 +117,12 @@ class RouteEntry(Route):
 
 @dataclass(frozen=True, kw_only=True)
 class PortfolioFile:
-    """The specialists and routes of a fabric."""
+    """The specialists, routes and pipelines of a fabric."""
 
     __pydantic_config__ = _STRICT
     specialists: tuple[SpecialistEntry, ...] = ()
     routes: tuple[RouteEntry, ...] = ()
+    pipelines: tuple[Pipeline, ...] = ()
 
 
 @cache
@@ -127,6 +154,7 @@ def schema() -> dict[str, Any]:
         for name, said in ((n, p) for base in bases for n, p in parts[base]["properties"].items()):
             if "description" in said:
                 properties[name].setdefault("description", said["description"])
+    piped.describe(made)
     return {"$schema": _Schema.schema_dialect, **made, "title": "fabric portfolio"}
 
 
@@ -134,7 +162,8 @@ def schema() -> dict[str, Any]:
 def load(file: str | Path, known: Collection[str] = ()) -> Portfolio:
     """The portfolio that *file* declares, with local model paths made absolute.
 
-    Chains may also name what *known* names: `name:version` of specialists, names of routes.
+    Chains and calls may also name what *known* names: `name:version` of specialists, names of
+    routes and pipelines.
 
     Raises:
         PortfolioError: with all mistakes of the file.
@@ -146,25 +175,34 @@ def load(file: str | Path, known: Collection[str] = ()) -> Portfolio:
         what = getattr(error, "strerror", None) or str(error)
         raise PortfolioError(file, [Mistake(0, "", f"cannot be read: {what}")]) from error
     document = Document(file, text)
-    _locate_files(document)
+    locate_files(document)
+    lines = {**piped.lines(document), **piped.trace(document)}
+    piped.complete(document)
     declared: PortfolioFile | None = None
     try:
         declared = _adapter().validate_python(document.value)
     except ValidationError as error:
         for details in error.errors(include_url=False):
-            _explain(document, details)
-    _check_names(document, known)
-    _check_expressions(document)
+            if not piped.is_in_python(document, details["loc"]):
+                _explain(document, details)
+    check_names(document, known)
+    check_expressions(document)
+    if declared is not None:
+        portfolio = Portfolio(
+            specialists=tuple(entry.specialist() for entry in declared.specialists),
+            routes=tuple(entry.route() for entry in declared.routes),
+            pipelines=declared.pipelines,
+            lines=lines,
+        )
+        piped.check(document, portfolio, known)
     if document.mistakes or declared is None:
         raise PortfolioError(file, document.mistakes)
-    return Portfolio(
-        specialists=tuple(entry.specialist() for entry in declared.specialists),
-        routes=tuple(entry.route() for entry in declared.routes),
-    )
+    return portfolio
 
 
 # ------------------------------------------------------------------ explaining
 _WANTED = {
+    "bool": "true or false",
     "float": "a number",
     "int": "a whole number",
     "finite_number": "a finite number",
@@ -200,130 +238,15 @@ def _keys_at(at: Location) -> tuple[str, ...]:
     """The keys that the mapping at *at* may have."""
     hint: Any = PortfolioFile
     for part in at:
-        if not isinstance(part, int):
-            hint = typing.get_type_hints(hint)[part]
-        options = (hint, *typing.get_args(hint))
-        hint = next((option for option in options if is_dataclass(option)), hint)
+        if is_dataclass(hint):
+            hint = typing.get_type_hints(hint)[str(part)]
+        else:  # an element of a list, or of a mapping, and not its keys
+            hint = typing.get_args(hint)[0 if isinstance(part, int) else 1]
+        while typing.get_origin(hint) in (Annotated, Union, UnionType):
+            hint = typing.get_args(hint)[0]  # others are what it may be short for, or nothing
     return tuple(field.name for field in fields(hint)) if is_dataclass(hint) else ()
 
 
 def _nearest(name: str, names: Collection[str]) -> str:
     near = difflib.get_close_matches(name, names, 1, cutoff=0.5)
-    return _did_you_mean(near) or f"; use one of {', '.join(names)}"
-
-
-def _did_you_mean(near: Collection[str]) -> str:
-    return "".join(f"; did you mean '{name}'?" for name in near)
-
-
-# ------------------------------------------------------------------ models and names
-def _locate_files(document: Document) -> None:
-    """Makes local paths of models and classes absolute, and refuses those where no file is."""
-    for at, entry in document.entries("specialists"):
-        model, classes = entry.get("model"), entry.get("classes")
-        if isinstance(model, dict):
-            _locate(document, model, "uri", (*at, "model"))
-        else:
-            _locate(document, entry, "model", at)
-        if isinstance(classes, dict):
-            for output in classes:
-                _locate(document, classes, output, (*at, "classes"))
-
-
-def _locate(document: Document, holder: dict[str, Any], key: str, place: Location) -> None:
-    uri = holder.get(key)
-    if not isinstance(uri, str) or ("://" in uri and not uri.startswith("file://")):
-        return
-    path = Path(unquote(urlsplit(uri).path) if "://" in uri else uri).expanduser()
-    path = (document.file.parent / path).resolve()
-    holder[key] = str(path)
-    if not path.is_file():
-        files = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, files, 1)
-        document.refuse((*place, key), f"no file {path}" + _did_you_mean(near))
-
-
-def _check_names(document: Document, known: Collection[str]) -> None:
-    """Refuses names given twice, chains to nowhere, and routes that lead back to themselves."""
-    keys: set[str] = set()
-    chains: dict[str, list[str]] = {}
-    for at, entry in document.entries("specialists"):
-        key = f"{entry.get('name', '')}:{entry.get('version', Card.version)}"
-        if key in keys:
-            document.refuse((*at, "name"), f"'{key}' is declared twice")
-        keys.add(key)
-    specialists = {key.partition(":")[0] for key in keys}
-    for at, entry in document.entries("routes"):
-        name = str(entry.get("name", ""))
-        if name in specialists:
-            document.refuse((*at, "name"), f"'{name}' is a specialist already")
-        elif name in chains:
-            document.refuse((*at, "name"), f"'{name}' is declared twice")
-        chains[name] = [target for _, target in _targets(at, entry)]
-    names = {*specialists, *chains, *(key.partition(":")[0] for key in known), *keys, *known}
-    for at, entry in document.entries("routes"):
-        for place, target in (*_targets(at, entry), *_named(at, entry)):
-            if target not in names:
-                near = difflib.get_close_matches(target, names, 1, cutoff=0.5)
-                document.refuse(place, f"nothing is named '{target}'" + _did_you_mean(near))
-        if circle := _circle(str(entry.get("name", "")), chains):
-            document.refuse((*at, "chain"), f"goes in a circle: {' -> '.join(circle)}")
-
-
-def _targets(at: Location, route: dict[str, Any]) -> Iterator[tuple[Location, str]]:
-    """What a route's chain and its content lead to, as `name` or `name:version`, and where."""
-    for index, entry in enumerate(_list(route.get("chain"))):
-        link = _chain_entry(entry)
-        if isinstance(link, dict) and "name" in link:
-            version = link.get("version")
-            target = f"{link['name']}:{version}" if version else str(link["name"])
-            yield (*at, "chain", index), target
-    encoder = _mapping(route.get("content")).get("encoder")
-    if encoder and isinstance(encoder, str):
-        yield (*at, "content", "encoder"), encoder
-
-
-def _named(at: Location, route: dict[str, Any]) -> Iterator[tuple[Location, str]]:
-    """The specialists that a route says something of, and where."""
-    cascade = _mapping(route.get("cascade"))
-    for index, entry in enumerate(_list(cascade.get("calibrations"))):
-        if "specialist" in (said := _mapping(entry)):
-            place = (*at, "cascade", "calibrations", index, "specialist")
-            yield place, str(said["specialist"])
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _check_expressions(document: Document) -> None:
-    """Refuses what is no expression, with its position in the text."""
-    for at, entry in document.entries("routes"):
-        wanted: list[tuple[Location, Any]] = [((*at, "requirements"), entry.get("requirements"))]
-        for index, link in enumerate(_list(entry.get("chain"))):
-            wanted.append(((*at, "chain", index, "select"), _mapping(link).get("select")))
-        for place, requirements in wanted:
-            expression = _mapping(requirements).get("expression")
-            if expression and isinstance(expression, str):
-                try:
-                    compiled(expression)
-                except InvalidRequest as error:
-                    document.refuse((*place, "expression"), error.message)
-
-
-def _circle(start: str, chains: dict[str, list[str]]) -> list[str]:
-    """The shortest way from *start* back to itself; empty if there is none."""
-    ways = [[start]]
-    seen = {start}
-    for way in ways:
-        for target in chains.get(way[-1], ()):
-            if target == start:
-                return [*way, start]
-            if target not in seen:
-                seen.add(target)
-                ways.append([*way, target])
-    return []
+    return did_you_mean(near) or f"; use one of {', '.join(names)}"

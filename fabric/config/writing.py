@@ -8,9 +8,12 @@ from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fabric.pipelines.tracing.symbols import ONLY
+
 if TYPE_CHECKING:
     from fabric.config.portfolio import Portfolio
     from fabric.core.cards import Hosting, Specialist
+    from fabric.core.pipelines import Body, Pipeline, PipelineInput, Step
     from fabric.core.routes import ChainEntry, Route
 
 
@@ -21,7 +24,8 @@ def written(portfolio: Portfolio, folder: Path | None = None) -> dict[str, Any]:
     """
     specialists = [_specialist(each, folder) for each in portfolio.specialists]
     routes = [_route(each) for each in portfolio.routes]
-    named = {"specialists": specialists, "routes": routes}
+    pipelines = [pipeline(each) for each in portfolio.pipelines]
+    named = {"specialists": specialists, "routes": routes, "pipelines": pipelines}
     return {kind: entries for kind, entries in named.items() if entries}
 
 
@@ -52,6 +56,61 @@ def _chain_entry(entry: ChainEntry) -> Any:
     if said.keys() <= {"name", "version"}:
         return ":".join(said.values())
     return said
+
+
+# ------------------------------------------------------------------ pipelines
+def pipeline(given: Pipeline) -> dict[str, Any]:
+    """What a portfolio file says of a pipeline."""
+    said: dict[str, Any] = _said(given)
+    if given.inputs:
+        said["inputs"] = [_input(each) for each in given.inputs]
+    if given.steps:
+        said["steps"] = [_step(each) for each in given.steps]
+    if len({each.name for each in given.outputs if not each.optional}) == len(given.outputs):
+        said["outputs"] = {each.name: each.source for each in given.outputs}
+    return said
+
+
+def _input(given: PipelineInput) -> Any:
+    said = _said(given)
+    if said.keys() == {"name"}:
+        return given.name
+    if given.shape:
+        said["shape"] = [int(s) if s == str(_whole(s)) else s for s in given.shape]
+    return said
+
+
+def _whole(size: str) -> int | None:
+    return int(size) if size.lstrip("-").isdigit() else None
+
+
+def _step(step: Step) -> dict[str, Any]:
+    said: dict[str, Any] = _said(step)
+    if step.inputs:
+        said["inputs"] = {
+            name: list(source.values) if source.is_list else source.values[0]
+            for name, source in step.inputs.items()
+        }
+    if step.constant is not None and step.constant.name == ONLY:
+        del said["constant"]["name"]
+    if step.branch is not None:
+        said["branch"]["cases"] = {case: _body(b) for case, b in step.branch.cases.items()}
+        if step.branch.otherwise is not None:
+            said["branch"]["otherwise"] = _body(step.branch.otherwise)
+    if step.first is not None:
+        said["first"]["bodies"] = [_body(body) for body in step.first.bodies]
+    if inner := step.each or step.loop:
+        said[step.kind]["body"] = _body(inner.body)
+    return said
+
+
+def _body(body: Body) -> Any:
+    only = body.outputs.get(ONLY) if len(body.outputs) == 1 else None
+    if only is not None and not body.steps:
+        return only
+    outputs = only if only is not None else dict(body.outputs)
+    steps = {"steps": [_step(step) for step in body.steps]} if body.steps else {}
+    return {**steps, "outputs": outputs}
 
 
 def _said(value: Any) -> Any:

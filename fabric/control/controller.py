@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fabric.catalog.declaring import Action, Change, decide, without
 from fabric.catalog.feed import Feed
 from fabric.catalog.leases import Leases
+from fabric.control.fitting import check_pipelines
 from fabric.control.ledger import Ledger
 from fabric.core.changes import Kind
 from fabric.core.errors import FabricError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from fabric.catalog.catalog import Catalog
-    from fabric.catalog.declaring import Declared
+    from fabric.catalog.declared import Declared
     from fabric.catalog.health import Report
     from fabric.catalog.loading import Selection
     from fabric.control.ledger import Step
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from fabric.core.cards import Specialist
     from fabric.core.changes import Key, Resource
     from fabric.core.deadlines import Clock
+    from fabric.core.pipelines import Pipeline
     from fabric.core.policies import Policy
     from fabric.core.replicas import Load
     from fabric.core.routes import Route
@@ -113,15 +115,19 @@ class Controller:
         self,
         specialists: Sequence[Specialist],
         routes: Sequence[Route],
+        pipelines: Sequence[Pipeline] = (),
+        *,
         prune: bool = False,
         dry_run: bool = False,
     ) -> Applied:
-        """Declares *specialists* and *routes*, all or nothing; raises what `decide` raises, and
-        `Ledger.check_pinned`."""
+        """Declares *specialists*, *routes* and *pipelines*, all or nothing; raises what `decide`
+        raises, `Ledger.check_pinned` and `check_pipelines`."""
 
         async def work() -> Applied:
-            decision = decide(self._ledger.declared, specialists, routes, prune)
+            declared = self._ledger.declared
+            decision = decide(declared, specialists, routes, pipelines, prune=prune)
             self._ledger.check_pinned(decision)
+            await asyncio.to_thread(check_pipelines, declared, decision, self._ledger.entries)
             if not dry_run:
                 await self._make(self._ledger.declaring(decision))
             return Applied(decision.changes, self.catalog.revision)
@@ -134,7 +140,9 @@ class Controller:
         async def work() -> Applied:
             declared = self._ledger.declared
             selection = select(declared)
-            decision = decide(declared, selection.specialists, selection.routes, prune=False)
+            decision = decide(
+                declared, selection.specialists, selection.routes, selection.pipelines
+            )
             await self._make(self._ledger.declaring(decision))
             return Applied(decision.changes, self.catalog.revision)
 
@@ -197,11 +205,11 @@ class Controller:
         self.leases.lost(replica_id, stream)
         self._lease_cut.set()
 
-    async def withdraw(self, replica_id: str, draining: bool = False) -> None:
+    async def withdraw(self, replica_id: str, draining: bool = False, why: str = "") -> None:
         """The replica is out of the catalog; *draining*, it stays in it until its lease ends."""
 
         async def work() -> None:
-            await self._make(self._ledger.withdrawing((replica_id,), draining))
+            await self._make(self._ledger.withdrawing((replica_id,), draining, why))
             if not draining:
                 self.leases.end(replica_id)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fabric.catalog.catalog import Catalog, suggestion
-from fabric.catalog.declaring import Action, Declared
+from fabric.catalog.declared import Declared
+from fabric.catalog.declaring import Action
 from fabric.catalog.feed import first_revision
 from fabric.catalog.health import Report, outlived, status
 from fabric.control.store import Entry, Writes
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fabric.catalog.declaring import Change, Decision
     from fabric.control.store import Stored
     from fabric.core.cards import Specialist
+    from fabric.core.pipelines import Pipeline
     from fabric.core.policies import Policy
     from fabric.core.replicas import Replica
     from fabric.core.routes import Route
@@ -73,6 +75,7 @@ class Ledger:
             routes=stored.routes,
             replicas=stored.replicas,
             policies=stored.policies,
+            pipelines=stored.pipelines,
         )
         self.catalog.update(restored)
         hosted = tuple(self._hosted(key, entry, {}, {}) for key, entry in self.entries.items())
@@ -81,7 +84,7 @@ class Ledger:
     @property
     def declared(self) -> Declared:
         kept = {key: entry.specialist for key, entry in self.entries.items() if entry.declared}
-        return Declared(kept, dict(self.catalog.routes))
+        return Declared(kept, dict(self.catalog.routes), dict(self.catalog.pipelines))
 
     def take(self, step: Step) -> None:
         """Makes *step* so, but for the catalog, which is the feed's to change."""
@@ -118,6 +121,7 @@ class Ledger:
         """What is declared becomes what *decision* says."""
         entries: dict[str, Entry | None] = {}
         routes: dict[str, Route | None] = {}
+        pipelines: dict[str, Pipeline | None] = {}
         reports: dict[str, Report] = {}
         after, leaving = decision.declared, set()
         for change in decision.changes:
@@ -126,6 +130,8 @@ class Ledger:
                 continue
             if change.key.kind is Kind.ROUTE:
                 routes[name] = None if deleted else after.routes[name]
+            elif change.key.kind is Kind.PIPELINE:
+                pipelines[name] = None if deleted else after.pipelines[name]
             elif deleted:
                 leaving.add(name)
                 entries[name] = replace(self.entries[name], declared=False)
@@ -139,7 +145,7 @@ class Ledger:
             if route is None
             for policy in self.catalog.policies.get(name, ())
         }
-        return self._step(entries, routes, {}, reports, frozenset(reports), forgotten)
+        return self._step(entries, routes, {}, reports, frozenset(reports), forgotten, pipelines)
 
     def dismissing(self, key: str) -> Step:
         """A specialist that is no longer declared is gone, whoever needs it."""
@@ -167,13 +173,16 @@ class Ledger:
             {} if known else {replica.id: replica},
         )
 
-    def withdrawing(self, replica_ids: Iterable[str], draining: bool = False) -> Step:
+    def withdrawing(
+        self, replica_ids: Iterable[str], draining: bool = False, why: str = ""
+    ) -> Step:
         """The replicas are out of the catalog; *draining*, they are still in it as such."""
         replicas: dict[str, Replica | None] = {}
         for replica_id in replica_ids:
             replica = self.catalog.replicas.get(replica_id)
             if replica is not None and not (draining and replica.draining):
-                replicas[replica_id] = replace(replica, draining=True) if draining else None
+                left = replace(replica, draining=True, why=why) if draining else None
+                replicas[replica_id] = left
         return self._step({}, {}, replicas)
 
     def hearing(self, revision: int, reports: Mapping[str, Report]) -> Step:
@@ -227,8 +236,9 @@ class Ledger:
         reports: Mapping[str, Report] | None = None,
         restarted: frozenset[str] = frozenset(),
         policies: Mapping[str, Policy | None] | None = None,
+        pipelines: Mapping[str, Pipeline | None] | None = None,
     ) -> Step:
-        reports, policies = reports or {}, policies or {}
+        reports, policies, pipelines = reports or {}, policies or {}, pipelines or {}
         moved = (replica or self.catalog.replicas[id_] for id_, replica in replicas.items())
         touched = {*entries, *reports, *(replica.specialist_key for replica in moved)}
         hosted = tuple(
@@ -242,14 +252,22 @@ class Ledger:
             routes=tuple(route for route in routes.values() if route is not None),
             replicas=tuple(replica for replica in replicas.values() if replica is not None),
             policies=tuple(policy for policy in policies.values() if policy is not None),
+            pipelines=tuple(each for each in pipelines.values() if each is not None),
             removed=(
                 *_removed(Kind.SPECIALIST, entries),
                 *_removed(Kind.ROUTE, routes),
                 *_removed(Kind.REPLICA, replicas),
                 *_removed(Kind.POLICY, policies),
+                *_removed(Kind.PIPELINE, pipelines),
             ),
         )
-        writes = Writes(specialists=entries, routes=routes, replicas=replicas, policies=policies)
+        writes = Writes(
+            specialists=entries,
+            routes=routes,
+            replicas=replicas,
+            policies=policies,
+            pipelines=pipelines,
+        )
         return Step(writes=writes, reports=reports, restarted=restarted, changes=changes)
 
     def _hosted(
@@ -262,11 +280,13 @@ class Ledger:
         """The specialist, and how it fares once *replicas* and *reports* are taken in."""
         held: dict[str, Replica | None] = {r.id: r for r in self.catalog.replicas_of(key)}
         held |= {id_: r for id_, r in replicas.items() if r is None or r.specialist_key == key}
-        ready = sum(replica is not None and not replica.draining for replica in held.values())
+        there = [replica for replica in held.values() if replica is not None]
+        ready = sum(not replica.draining for replica in there)
+        leaving = next((replica.why for replica in there if replica.why), "")
         minimum = Report(wanted=entry.specialist.hosting.replicas.min)
         report = reports.get(key) or self._reports.get(key) or minimum
         loaded = entry.specialist.hosting.loaded
-        return Hosted(entry.signed, status(ready, report, entry.declared, loaded))
+        return Hosted(entry.signed, status(ready, report, entry.declared, loaded, leaving))
 
     def _known(self, key: str) -> Hosted | None:
         specialist = self.catalog.specialists.get(key)

@@ -18,6 +18,7 @@ from fabric.control.checks import check_feedback, check_recorded, limit_of
 from fabric.core.cards import Specialist
 from fabric.core.changes import Key, Kind
 from fabric.core.errors import InvalidRequest, NotFound, Unavailable
+from fabric.core.pipelines import Pipeline
 from fabric.core.policies import Policy
 from fabric.core.replicas import Load, Replica
 from fabric.core.routes import Route
@@ -66,8 +67,9 @@ class CatalogServicer(CatalogServiceServicer):
         outcome = await self._controller.apply(
             [_read(each, Specialist) for each in request.specialists],
             [_checked(_read(each, Route)) for each in request.routes],
-            request.prune,
-            request.dry_run,
+            [_read(each, Pipeline) for each in request.pipelines],
+            prune=request.prune,
+            dry_run=request.dry_run,
         )
         return pb.ApplyResponse(changes=_changes(outcome.changes), revision=outcome.revision)
 
@@ -135,7 +137,7 @@ class CatalogServicer(CatalogServiceServicer):
                 self._controller.lost(replica_id, context)
 
     async def Withdraw(self, request: pb.WithdrawRequest, _context: Any) -> pb.WithdrawResponse:
-        await self._controller.withdraw(request.replica_id, request.draining)
+        await self._controller.withdraw(request.replica_id, request.draining, request.why)
         return pb.WithdrawResponse()
 
     async def Watch(self, request: pb.WatchRequest, context: grpc.aio.ServicerContext) -> None:

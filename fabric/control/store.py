@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Table, delete, event, insert, select, update
@@ -16,11 +16,13 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from fabric.api.catalog.v1 import card_pb2
+from fabric.api.pipelines.v1 import pipeline_pb2
 from fabric.api.routing.v1 import policy_pb2, route_pb2
 from fabric.control.tables import (
     FABRIC,
     FEEDBACK,
     METADATA,
+    PIPELINES,
     POLICIES,
     REPLICAS,
     REQUESTS,
@@ -29,6 +31,7 @@ from fabric.control.tables import (
 )
 from fabric.core.cards import Specialist
 from fabric.core.errors import FabricError, Unavailable
+from fabric.core.pipelines import Pipeline
 from fabric.core.policies import Policy
 from fabric.core.replicas import Replica
 from fabric.core.routes import Route
@@ -74,6 +77,7 @@ class Stored:
     routes: tuple[Route, ...]
     replicas: tuple[Replica, ...]
     policies: tuple[Policy, ...] = ()
+    pipelines: tuple[Pipeline, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +88,10 @@ class Writes:
     routes: Mapping[str, Route | None] = field(default_factory=dict)
     replicas: Mapping[str, Replica | None] = field(default_factory=dict)
     policies: Mapping[str, Policy | None] = field(default_factory=dict)
+    pipelines: Mapping[str, Pipeline | None] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.specialists or self.routes or self.replicas or self.policies)
+        return any(getattr(self, each.name) for each in fields(self))
 
 
 class Superseded(FabricError):
@@ -120,6 +125,7 @@ class Store:
                 await _bodies(connection, ROUTES, route_pb2.Route, Route),
                 await _bodies(connection, REPLICAS, card_pb2.Replica, Replica),
                 await _bodies(connection, POLICIES, policy_pb2.Policy, Policy),
+                await _bodies(connection, PIPELINES, pipeline_pb2.Pipeline, Pipeline),
             )
 
     async def write(self, writes: Writes) -> None:
@@ -135,6 +141,7 @@ class Store:
                 (ROUTES, writes.routes, _route_row),
                 (REPLICAS, writes.replicas, _replica_row),
                 (POLICIES, writes.policies, _policy_row),
+                (PIPELINES, writes.pipelines, _pipeline_row),
             ):
                 await _replace(connection, table, values, row)
             gone = [name for name, route in writes.routes.items() if route is None]
@@ -269,6 +276,10 @@ def _replica_row(replica: Replica) -> dict[str, Any]:
 
 def _policy_row(policy: Policy) -> dict[str, Any]:
     return {"body": _body(policy, policy_pb2.Policy)}
+
+
+def _pipeline_row(pipeline: Pipeline) -> dict[str, Any]:
+    return {"body": _body(pipeline, pipeline_pb2.Pipeline)}
 
 
 def _entry_row(entry: Entry) -> dict[str, Any]:

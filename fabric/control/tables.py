@@ -38,6 +38,7 @@ SPECIALISTS = _keyed(
 ROUTES = _keyed("routes")
 REPLICAS = _keyed("replicas")
 POLICIES = _keyed("policies")
+PIPELINES = _keyed("pipelines")
 REQUESTS = Table(
     "requests",
     METADATA,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fabric.core.cards import Model
-from fabric.core.errors import Conflict
+from fabric.core.errors import Conflict, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +30,7 @@ class Uploads:
 
         Raises:
             Conflict: no folder is set.
+            Unavailable: it cannot be written there.
         """
         if self._folder is None:
             raise Conflict(
@@ -38,18 +39,12 @@ class Uploads:
             )
         digest = hashlib.sha256(content).hexdigest()
         path = self._folder / f"{digest}.onnx"
-        if not path.exists():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            descriptor, part = tempfile.mkstemp(prefix=_PART, dir=self._folder)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(part).chmod(0o644)  # replicas may be another user's
-                Path(part).replace(path)
-            finally:
-                Path(part).unlink(missing_ok=True)
+        try:
+            if not path.exists():
+                _write(path, content)
+        except OSError as error:
+            why = f"the model cannot be kept in {self._folder}: {error.strerror}"
+            raise Unavailable(why) from error
         return Model(uri=str(path), sha256=digest)
 
     def clear(self, models: Iterable[Model]) -> None:
@@ -60,3 +55,18 @@ class Uploads:
         for path in self._folder.iterdir():
             if _OURS.fullmatch(path.name) and path.name not in needed:
                 path.unlink(missing_ok=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """All of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, part = tempfile.mkstemp(prefix=_PART, dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(part).chmod(0o644)  # replicas may be another user's
+        Path(part).replace(path)
+    finally:
+        Path(part).unlink(missing_ok=True)

@@ -152,9 +152,11 @@ class Resources:
 
     cpus: float = 0.5
     gpus: float = 0.0
+    memory: int = 0
+    """Bytes. A replica whose process holds more is replaced; 0 reserves none and has no limit."""
 
     def __post_init__(self) -> None:
-        if self.cpus < 0 or self.gpus < 0:
+        if min(self.cpus, self.gpus, self.memory) < 0:
             raise ValueError("resources cannot be negative")
 
 
@@ -174,6 +176,10 @@ class Replicas:
             raise ValueError("target_load must be above zero")
 
 
+RESERVED = 0.2
+"""Of the room for requests that wait, so much is not for the lowest level of priority."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Batching:
     """Requests are stacked along the first dimension, which then is any size in the signature."""
@@ -188,7 +194,8 @@ class Batching:
     """Seconds until a request that names no `timeout` of its own is run at the latest, or refused;
     0 for as long as it has."""
     priorities: int = 0
-    """Levels of priority, of which 1 is served first; 0 for none."""
+    """Levels of priority, of which 1 is served first; 0 for none. A fifth of the room for requests
+    is kept from the lowest, and less from those above it."""
     default_priority: int = 0
     """The level of requests that name none; 0 for the lowest."""
 
@@ -202,6 +209,21 @@ class Batching:
                 f"default_priority is {self.default_priority}, "
                 f"it must be from 0 to priorities, which is {self.priorities}"
             )
+
+    def level(self, priority: int) -> int:
+        """The level of a request that names *priority*: the default one if there is no such."""
+        if 1 <= priority <= self.priorities:
+            return priority
+        return self.default_priority or self.priorities
+
+    def share(self, priority: int) -> float:
+        """How much of the room for requests may be taken where one of *priority* is let in.
+
+        Some is kept for those above it: nobody who waits makes room for them.
+        """
+        if self.priorities < 2:
+            return 1.0
+        return 1.0 - RESERVED * (self.level(priority) - 1) / (self.priorities - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +246,55 @@ class Concurrency:
             )
         if self.tolerance < 1:
             raise ValueError(f"tolerance is {self.tolerance}, it is at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Breaking:
+    """When a gateway stops asking a replica, and asks it again. Seconds, and shares from 0 to 1.
+
+    Failures in a row, growing times, and the limits on ejection are those of Envoy's outlier
+    detection (https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/outlier),
+    with shorter times, since a probe costs one request and not all; the error rate is Hystrix's
+    (https://github.com/Netflix/Hystrix/wiki/Configuration).
+    """
+
+    consecutive: int = 5
+    """Failures in a row that open its breaker; 0 for no number of them."""
+    failing: float = 0.5
+    """The share of all requests that fail and open it, 0 for none,"""
+    least: int = 20
+    """of so many at least,"""
+    window: float = 10.0
+    """within this time or a little longer."""
+    slower: float = 4.0
+    """A replica is too slow that takes so many times what the others take, 0 for none,"""
+    margin: float = 0.02
+    """and that much longer."""
+    first: float = 1.0
+    """How long it is open the first time, and twice as long each time that follows soon,"""
+    longest: float = 30.0
+    """and at most. What was closed for as long begins anew."""
+    ejected: float = 0.5
+    """The share of a specialist's replicas that may be ejected, but one may in any case."""
+    panic: float = 0.5
+    """If the share of them that are well is less, all are asked: few cannot do the work of all."""
+
+    def __post_init__(self) -> None:
+        for name in ("consecutive", "margin"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, it cannot be negative")
+        for name in ("failing", "ejected", "panic"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, it is a share from 0 to 1")
+        if self.least < 1:
+            raise ValueError(f"least is {self.least}, it is at least 1")
+        if self.slower and self.slower <= 1:
+            raise ValueError(f"slower is {self.slower}, it is above 1, or 0 for none")
+        for name in ("window", "first"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be above zero")
+        if self.longest < self.first:
+            raise ValueError(f"longest is {self.longest}, it cannot be below first, {self.first}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,6 +419,7 @@ class Hosting:
     batching: Batching = Batching()
     concurrency: Concurrency | None = None
     """Set for a limit that follows latency; without one it is what may wait at the replicas."""
+    breaker: Breaking = Breaking()
     onnxruntime: OnnxRuntime = OnnxRuntime()
     timeouts: Timeouts = Timeouts()
     sequences: Sequences | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fabric.core.cards import Specialist
+from fabric.core.pipelines import Pipeline
 from fabric.core.policies import Policy
 from fabric.core.replicas import Replica, Status
 from fabric.core.routes import Route
@@ -16,12 +17,13 @@ class Kind(StrEnum):
     ROUTE = "route"
     REPLICA = "replica"
     POLICY = "policy"
+    PIPELINE = "pipeline"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Key:
-    """Names a resource: `name:version` of a specialist, name of a route, id of a replica,
-    `route:version` of a policy."""
+    """Names a resource: `name:version` of a specialist, name of a route or a pipeline, id of a
+    replica, `route:version` of a policy."""
 
     kind: Kind
     name: str
@@ -38,7 +40,7 @@ class Hosted:
     status: Status
 
 
-Resource = Hosted | Route | Replica | Policy
+Resource = Hosted | Route | Replica | Policy | Pipeline
 """What a catalog holds."""
 
 
@@ -53,4 +55,5 @@ class Changes:
     routes: tuple[Route, ...] = ()
     replicas: tuple[Replica, ...] = ()
     policies: tuple[Policy, ...] = ()
+    pipelines: tuple[Pipeline, ...] = ()
     removed: tuple[Key, ...] = ()

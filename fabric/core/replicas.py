@@ -31,6 +31,8 @@ class Replica:
     draining: bool = False
     """It finishes what it has and takes nothing new."""
     load: Load = field(default_factory=Load)
+    why: str = ""
+    """Why it drains, where it was not told to."""
 
     @property
     def specialist_key(self) -> str:

@@ -67,6 +67,10 @@ class InferRequest:
     """`name:version` of the candidate that is given it too, after somebody else has answered."""
     tenant: str = ""
     """Who asks; empty where nobody says."""
+    keep: float = 0.0
+    """Seconds for which its answer may be given again, also where the card says nothing of it."""
+    priority: int = 0
+    """1 goes first; 0 if the caller names none."""
     content: Content | None = None
     """Read where its answer may be kept, see `fabric.wire.digests`."""
 

@@ -1,4 +1,4 @@
-"""Scores of classes as probabilities, whatever a model gives."""
+"""Scores of classes as probabilities, whatever a model gives, and what they say."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 _SUM_TO_ONE = 0.01
@@ -39,6 +41,45 @@ def are_probabilities(scores: NDArray[Any]) -> bool:
     """Whether each row of *scores* has several classes, from 0 to 1, that sum to 1."""
     rows = _rows(scores)
     return rows.shape[1] > 1 and _are_shares(rows) and _sum_to_one(rows.sum(axis=1))
+
+
+def margin(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each row, by how much the likeliest class is ahead of the next."""
+    largest = np.partition(probabilities, -2, axis=1)
+    return np.asarray(largest[:, -1] - largest[:, -2])
+
+
+def entropy(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each row, 1 less its entropy over the largest there is: 0 where all classes are alike."""
+    logs = np.log(probabilities, out=np.zeros_like(probabilities), where=probabilities > 0)
+    spread = -np.sum(probabilities * logs, axis=1)
+    return np.asarray(np.clip(1 - spread / np.log(probabilities.shape[1]), 0, 1))
+
+
+def classes(output: NDArray[Any]) -> NDArray[Any]:
+    """The class of each row: where the largest of its scores is, or what it says if it is no
+    floating-point number; of one score alone whether it is for "yes"."""
+    if not np.issubdtype(output.dtype, np.floating):
+        return output.reshape(-1)
+    return np.asarray(np.argmax(probabilities(output), axis=1))
+
+
+def voted(arrays: Sequence[NDArray[Any]], weights: NDArray[np.float64]) -> NDArray[Any]:
+    """For each row the class that most of *arrays* give, of as many the one with the larger sum of
+    *weights*, in the numbers of the first who gives it.
+
+    They have one shape, and weights sum to 1.
+    """
+    if not arrays[0].size:
+        return arrays[0]
+    ballots = np.stack([classes(array) for array in arrays])  # [parts, rows]
+    agree = ballots[:, None] == ballots[None]
+    # A vote more counts for more than all weights, which sum to 1.
+    support = np.einsum("ijr,j->ir", agree, 1 + weights / 2)
+    chosen = np.argmax(support, axis=0)  # the heaviest of those who gave the class
+    rows = np.stack([array.reshape(ballots.shape[1], -1) for array in arrays])
+    picked = rows[chosen, np.arange(ballots.shape[1])]
+    return np.asarray(picked.reshape(arrays[0].shape))
 
 
 def _are_shares(rows: NDArray[np.float64]) -> bool:

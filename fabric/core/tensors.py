@@ -57,12 +57,20 @@ class TensorSpec:
     """Sizes of the dimensions; -1 where any size is accepted."""
     optional: bool = False
     """Requests may leave it out."""
+    symbols: tuple[str, ...] = ()
+    """Names of the dimensions, of all or none: those of one name have one size in a request and
+    its answer. Empty for a dimension without one."""
 
     def __post_init__(self) -> None:
         if self.datatype not in DTYPES:
             raise ValueError(f"unknown datatype {self.datatype!r}; use one of {', '.join(DTYPES)}")
         if any(size < -1 for size in self.shape):
             raise ValueError(f"sizes are -1 (any) or more, got {list(self.shape)}")
+        if len(self.symbols) not in (0, len(self.shape)):
+            raise ValueError(
+                f"'{self.name}' has {len(self.symbols)} symbols for {len(self.shape)} dimensions: "
+                "name all of them, an empty text for those without a name"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

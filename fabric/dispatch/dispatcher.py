@@ -116,7 +116,9 @@ class Dispatcher:
             if has_others and candidate.card.key in self._invoker.ill:
                 objection = self._invoker.objection(candidate.card)
             seconds = candidate.seconds(left)
-            if not objection and self._invoker.promises(candidate.card, seconds, request.tenant):
+            if not objection and self._invoker.promises(
+                candidate.card, seconds, request.tenant, request.priority
+            ):
                 request.plan, request.place = plan, place
                 request.passed = passed_over
                 return
@@ -202,9 +204,10 @@ class Dispatcher:
                 self.shadows.follow(plan, request, answer, started)
             return answer
         self.budgets.asked(first.card.key, plan.retry.budget)
+        beside: list[Attempt] = []
         try:
             if plan.hedging is not None and self._may_hedge(ask, request):
-                answer = await self._hedged(plan.hedging, plan, place, request, deadline)
+                answer = await self._hedged(plan.hedging, plan, place, request, deadline, beside)
             else:
                 response = await self._attempt(ask, first, request, deadline)
                 answer = Answer(
@@ -214,6 +217,8 @@ class Dispatcher:
                 )
         except FabricError as error:
             walk = Walk(plan, request, self.budgets, place, failed=passed(request))
+            for attempt in beside:
+                walk.beside(attempt)
             falling = self._fall_back(ask, walk, deadline, error, started)
             answer = await (self._counted(plan.route, started, falling) if plan.route else falling)
         else:
@@ -235,9 +240,15 @@ class Dispatcher:
         return request.idempotent and not request.sequence and ask == self._invoker.infer
 
     async def _hedged(
-        self, hedging: Hedging, plan: Plan, place: int, request: InferRequest, deadline: Deadline
+        self,
+        hedging: Hedging,
+        plan: Plan,
+        place: int,
+        request: InferRequest,
+        deadline: Deadline,
+        beside: list[Attempt],
     ) -> Answer:
-        found = await self._hedges.infer(hedging, plan, place, request, deadline)
+        found = await self._hedges.infer(hedging, plan, place, request, deadline, beside)
         attempts = passed(request)
         if found.overtaken is not None:
             attempts.append(found.overtaken)

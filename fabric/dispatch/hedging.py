@@ -47,13 +47,20 @@ class Hedges:
         self._clock = clock
 
     async def infer(
-        self, hedging: Hedging, plan: Plan, place: int, request: InferRequest, deadline: Deadline
+        self,
+        hedging: Hedging,
+        plan: Plan,
+        place: int,
+        request: InferRequest,
+        deadline: Deadline,
+        beside: list[Attempt],
     ) -> Hedged:
         """The answer of the candidate at *place*, or of who is asked beside it: another replica of
         the same specialist, or the next candidate that is tried on one that is late.
 
         Raises:
-            FabricError: how the candidate failed; who was asked beside it has failed, too.
+            FabricError: how the candidate failed; if anybody was asked beside it, how that one did
+                is in *beside* then.
         """
         candidate = plan.candidates[place]
         usual = self._invoker.usual(candidate.card, hedging.quantile)
@@ -73,6 +80,8 @@ class Hedges:
                 overtaken = failed(candidate, first, seconds)
             return Hedged(other, second, overtaken)
         assert first is not None  # noqa: S101 - nobody has answered, so it has ended
+        if second is not None:
+            beside.append(failed(other, second, seconds - patience))
         try:
             raise first
         finally:

@@ -27,7 +27,7 @@ class Invoker(Protocol):
     def ill(self) -> Container[str]:
         """The keys of specialists that there may be an objection to."""
 
-    def promises(self, card: Card, seconds: float, tenant: str = "") -> bool:
+    def promises(self, card: Card, seconds: float, tenant: str = "", priority: int = 0) -> bool:
         """Whether the specialist with *card* may answer a further request of *tenant* within
         *seconds*, which then comes in this turn of the event loop or the next."""
 

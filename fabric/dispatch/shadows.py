@@ -75,7 +75,9 @@ class Shadows:
         started = self._clock()
         deadline = NEVER.within(candidate.timeout, since)
         patience = deadline.remaining(started) * _PATIENCE
-        if patience <= 0.0 or not self._invoker.promises(candidate.card, patience, request.tenant):
+        if patience <= 0.0 or not self._invoker.promises(
+            candidate.card, patience, request.tenant, request.priority
+        ):
             self.skipped += 1
             return
         response = error = None

@@ -182,7 +182,7 @@ class Together:
         if left < SHORTEST:
             return False
         seconds = candidate.seconds(left)
-        return self._invoker.promises(candidate.card, seconds, request.tenant)
+        return self._invoker.promises(candidate.card, seconds, request.tenant, request.priority)
 
     async def _mix(
         self, mixture: Mixture, plan: Plan, request: InferRequest, deadline: Deadline

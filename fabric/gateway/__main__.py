@@ -12,7 +12,7 @@ from fabric import telemetry
 from fabric.gateway.application import opened
 from fabric.gateway.server import Server
 from fabric.gateway.settings import GatewaySettings
-from fabric.processes import from_environ, until_told_to_stop
+from fabric.processes import beating, from_environ, until_told_to_stop
 
 log = logging.getLogger(__name__)
 
@@ -25,16 +25,17 @@ async def run(settings: GatewaySettings) -> None:
     """
     host, _, port = settings.listen.rpartition(":")
     shares = settings.shares_port
-    async with (
-        opened(settings) as application,
-        Server(
-            application, host, int(port), patience=settings.patience, shares_port=shares
-        ) as server,
-    ):
-        gc.collect()
-        gc.freeze()  # what is there now stays, and need not be looked at again and again
-        await until_told_to_stop()
-        await server.drain(settings.drain)
+    with beating():
+        async with (
+            opened(settings) as application,
+            Server(
+                application, host, int(port), patience=settings.patience, shares_port=shares
+            ) as server,
+        ):
+            gc.collect()
+            gc.freeze()  # what is there now stays, and need not be looked at again and again
+            await until_told_to_stop()
+            await server.drain(settings.drain)
 
 
 def main() -> int:

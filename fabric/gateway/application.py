@@ -23,6 +23,7 @@ from fabric.gateway.inference import Inference
 from fabric.gateway.intake import SMALL, Disconnected, Intake
 from fabric.gateway.mirror import channel_to, follow
 from fabric.gateway.observing import Logs, Tracing
+from fabric.gateway.profiles import Profiles
 from fabric.gateway.queries import Queries
 from fabric.gateway.records import reported
 from fabric.gateway.reflection import Reflection
@@ -138,7 +139,7 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Application]:
     """An application with links to replicas and a watch of the control plane while it is used."""
     control = channel_to(settings.control)
     async with control, ReplicaPool() as pool, asyncio.TaskGroup() as tasks:
-        view, stub = View(pool, settings.region, settings.cache), CatalogServiceStub(control)
+        view, stub = _view(pool, settings), CatalogServiceStub(control)
         learning = LearningServiceStub(control)
         kept = (
             follow(stub, view.catalog, view.changed),
@@ -162,6 +163,10 @@ async def opened(settings: GatewaySettings) -> AsyncIterator[Application]:
             await view.close()
 
 
+def _view(pool: ReplicaPool, settings: GatewaySettings) -> View:
+    return View(pool, settings.region, settings.cache, settings.max_held_bytes)
+
+
 def _handlers(
     view: View,
     stub: CatalogServiceStub,
@@ -181,6 +186,7 @@ def _handlers(
         ModelStatistics(view),
         memory,
         Routing(view, learning),
+        Profiles(view),
         health,
         tracing,
         Logs(),

@@ -22,7 +22,7 @@ from fabric.wire.digests import content_of
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Container, Coroutine
 
-    from fabric.core.cards import Caching, Card
+    from fabric.core.cards import Card
     from fabric.core.deadlines import Clock, Deadline
     from fabric.core.requests import InferRequest
     from fabric.gateway.kept import Entry
@@ -70,10 +70,10 @@ class Cache:
         self._models: dict[str, str] = {}
         """What the replicas of each specialist ran when that was last known."""
 
-    def promises(self, card: Card, seconds: float, tenant: str = "") -> bool:
+    def promises(self, card: Card, seconds: float, tenant: str = "", priority: int = 0) -> bool:
         """Where answers are kept, whether it takes a replica is not known before it is looked."""
         if card.cache is None:
-            return self._pool.promises(card, seconds, tenant)
+            return self._pool.promises(card, seconds, tenant, priority)
         return seconds > 0.0
 
     def objection(self, card: Card) -> str:
@@ -88,9 +88,9 @@ class Cache:
         Raises also:
             Overloaded: none is kept, and all replicas are busy for longer than *deadline* allows.
         """
-        if card.cache is None:
+        if card.cache is None and not request.keep:
             return self._pool.infer(card, request, deadline)
-        return self._infer(card.cache, card, request, deadline)
+        return self._infer(card, request, deadline)
 
     def stream(
         self, card: Card, request: InferRequest, deadline: Deadline
@@ -133,20 +133,18 @@ class Cache:
         """Returns when no call is left."""
         await self._sharing.close()
 
-    async def _infer(
-        self, caching: Caching, card: Card, request: InferRequest, deadline: Deadline
-    ) -> InferResponse:
+    async def _infer(self, card: Card, request: InferRequest, deadline: Deadline) -> InferResponse:
         begun, key = self._clock(), None
         if self._may_keep(card, request):
             if request.content is None and len(request.payload) >= _LARGE:
                 request.content = await asyncio.to_thread(content_of, request.payload)
             key = self._key(card, request, self._model(card.key))
         if key is None:
-            self._admit(card, deadline, request.tenant)
+            self._admit(card, deadline, request)
             return await self._pool.infer(card, request, deadline)
         entry = self.kept.get(key)
         now = self._clock()
-        if entry is not None and now - entry.at <= caching.ttl:
+        if entry is not None and now - entry.at <= _ttl(card, request):
             self._hit(card, begun)
             return _given(entry, request, now)
         return await self._shared(key, card, request, deadline, begun)
@@ -164,7 +162,7 @@ class Cache:
             self._hit(card, begun)
             how = Reused(0.0, content.id)
             return InferResponse(response.payload, response.replica, reused=how)
-        self._admit(card, deadline, request.tenant)
+        self._admit(card, deadline, request)
         self._uses(card.key).misses.add(self._clock() - begun)
         _note("miss")
         call = self._sharing.begin(alike, card, request, deadline)
@@ -184,7 +182,7 @@ class Cache:
     # ------------------------------------------------------------------ what a request is like
     def _may_keep(self, card: Card, request: InferRequest) -> bool:
         """Whether equal requests have equal answers, and none of them need be asked for."""
-        if card.cache is None or request.sequence or not request.idempotent:
+        if not _ttl(card, request) or request.sequence or not request.idempotent:
             return False
         return self.kept.most > 0 and not (card.signature and card.signature.random)
 
@@ -204,10 +202,12 @@ class Cache:
             (self._models[key],) = models
         return self._models.get(key) if len(models) < 2 else None
 
-    def _admit(self, card: Card, deadline: Deadline, tenant: str) -> None:
+    def _admit(self, card: Card, deadline: Deadline, request: InferRequest) -> None:
         """Raises Overloaded as a dispatcher would that had asked the pool what it promises."""
         left = deadline.remaining(self._clock())
-        if left > 0.0 and not self._pool.promises(card, left, tenant):
+        if left <= 0.0:
+            return
+        if not self._pool.promises(card, left, request.tenant, request.priority):
             raise Overloaded("it is busy for longer than the deadline allows")
 
     def _uses(self, key: str) -> Uses:
@@ -219,6 +219,11 @@ class Cache:
     def _hit(self, card: Card, begun: float) -> None:
         self._uses(card.key).hits.add(self._clock() - begun)
         _note("hit")
+
+
+def _ttl(card: Card, request: InferRequest) -> float:
+    """Seconds for which an answer is given again; 0 where none is."""
+    return request.keep or (card.cache.ttl if card.cache is not None else 0.0)
 
 
 def _given(entry: Entry, request: InferRequest, now: float) -> InferResponse:

@@ -18,8 +18,8 @@ from fabric.resilience.breakers import Breaker, Circuit, Standing, ejected, slow
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from fabric.core.cards import Batching, Breaking
     from fabric.core.requests import InferRequest
-    from fabric.resilience.breakers import Breaking
 
 
 @dataclass(slots=True, eq=False)
@@ -52,12 +52,21 @@ class Member:
 class Group:
     """The *members* that can be sent requests, one at least, as they are now: if a breaker opens or
     closes, or one falls silent or is heard again, there is another group. *known* is how many there
-    should be, *room* what may wait at each."""
+    should be, *batching* what may wait at each."""
 
-    __slots__ = ("admission", "is_ill", "is_well", "members", "room", "serving", "tripped")
+    __slots__ = (
+        "admission",
+        "is_ill",
+        "is_well",
+        "levels",
+        "members",
+        "room",
+        "serving",
+        "tripped",
+    )
 
     def __init__(
-        self, members: Sequence[Member], known: int, breaking: Breaking, room: int
+        self, members: Sequence[Member], known: int, breaking: Breaking, batching: Batching
     ) -> None:
         heard = [member for member in members if not member.link.is_silent]
         out = ejected([member.breaker for member in heard], known, breaking)
@@ -65,8 +74,10 @@ class Group:
         self.serving = [member for member in heard if member.breaker not in out] or members
         """Who is given requests."""
         self.admission = members[0].admission
-        self.room = room * len(self.serving)
+        self.room = batching.max_queue * len(self.serving)
         """Requests that may wait at them."""
+        self.levels = batching if batching.priorities > 1 else None
+        """Of their priority, where there are any."""
         self.tripped = [member for member in heard if member.breaker.is_tripped]
         """Who is given probes."""
         self.is_well = len(heard) == len(members) and not self.tripped

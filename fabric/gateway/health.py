@@ -45,11 +45,12 @@ class Health:
         return _response(self._status(decoded(pb.HealthCheckRequest, payload).service))
 
     async def list(self, payload: bytes, scope: Scope) -> Parts:
-        """The gateway, and all specialists and routes by name."""
+        """The gateway, and all specialists, routes and pipelines by name."""
         catalog = self._view.catalog
         names = {specialist.card.name for specialist in catalog.specialists.values()}
         response = self._list_response()
-        for name in ("", *sorted(names | catalog.routes.keys())):
+        names |= catalog.routes.keys() | catalog.pipelines.keys()
+        for name in ("", *sorted(names)):
             response.statuses[name].status = self._status(name)
         return (response.SerializeToString(),)
 

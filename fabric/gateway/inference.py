@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from fabric import telemetry
@@ -59,9 +59,12 @@ class Inference:
         if not message.raw_input_contents and self._wants_typed(message, scope):
             payload += WANTS_TYPED
         request = request_of(message, payload, trace, tenant)
-        if request.model in self._view.deciding and not request.sequence:
-            self._view.dispatcher.admit(request, deadline)
-            return self._decided(request, deadline)
+        if request.model in self._view.apart:
+            if request.model not in self._view.deciding:
+                return self._conducted(request, deadline)
+            if not request.sequence:
+                self._view.dispatcher.admit(request, deadline)
+                return self._decided(request, deadline)
         if self._leaves_spans(request):
             return self._recorded(request, deadline)
         self._view.dispatcher.admit(request, deadline)
@@ -88,6 +91,17 @@ class Inference:
             answer = await self._view.decisions.infer(request, deadline)
         return answer.response.payload, self._whose(request, answer)
 
+    def _conducted(self, request: InferRequest, deadline: Deadline) -> Coroutine[Any, Any, Parts]:
+        if self._leaves_spans(request):
+            return self._conducted_and_recorded(request, deadline)
+        return self._view.pipelines.infer(request, deadline)
+
+    async def _conducted_and_recorded(self, request: InferRequest, deadline: Deadline) -> Parts:
+        with self._span(request) as span:
+            parts = await self._view.pipelines.infer(request, deadline)
+            span.set_attribute(telemetry.REQUEST, request.request)
+        return parts
+
     def _wants_typed(self, message: ModelInferRequest, scope: Scope) -> bool:
         """Servers of MLServer's dialect answer typed whom asks typed."""
         dialect = header(scope, DIALECT).decode("latin-1") or self._dialect
@@ -97,6 +111,11 @@ class Inference:
         self, request: InferRequest, deadline: Deadline
     ) -> AsyncGenerator[tuple[Answer, bytes], None]:
         """All answers to *request* as they come, each with who gave it, encoded."""
+        if request.model in self._view.catalog.pipelines:
+            async with aclosing(self._conducting(request, deadline)) as given:
+                async for each in given:
+                    yield each
+            return
         is_decided = request.model in self._view.deciding and not request.sequence
         dispatcher = self._view.decisions if is_decided else self._view.dispatcher
         async with aclosing(dispatcher.stream(request, deadline)) as answers:
@@ -108,6 +127,15 @@ class Inference:
                 async for answer in answers:
                     _describe(span, answer)
                     yield answer, self._whose(request, answer)
+
+    async def _conducting(
+        self, request: InferRequest, deadline: Deadline
+    ) -> AsyncGenerator[tuple[Answer, bytes], None]:
+        span = self._span(request) if self._leaves_spans(request) else nullcontext()
+        with span:
+            async with aclosing(self._view.pipelines.stream(request, deadline)) as given:
+                async for each in given:
+                    yield each
 
     def _leaves_spans(self, request: InferRequest) -> bool:
         """Whether *request* is recorded; if not, its context says so to all behind it."""

@@ -30,7 +30,8 @@ class Disconnected(Exception):
 
 
 class Room:
-    """Bytes that may be held at once, given out in the order of asking.
+    """Bytes that may be held at once, given out in the order of asking: of what waits nothing has
+    been read, and so nobody knows its priority.
 
     Room is free again when nobody refers to what took it. Errors refer to the frames that they went
     through, and those often to the errors, so that garbage may hold room until Python looks for

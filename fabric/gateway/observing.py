@@ -103,7 +103,8 @@ class Tracing:
 
     def _change(self, model: str, given: Mapping[str, tuple[str, ...]]) -> None:
         known = self._view.catalog
-        names = {s.card.name for s in known.specialists.values()} | known.routes.keys() | {""}
+        names = {s.card.name for s in known.specialists.values()} | known.routes.keys()
+        names |= known.pipelines.keys() | {""}
         for gone in self._settings.keys() - names:
             del self._settings[gone], self._samplers[gone]
         settings = self._settings.setdefault(model, {})

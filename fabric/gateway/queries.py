@@ -12,7 +12,7 @@ from fabric.core.cards import Specialist
 from fabric.core.errors import NotFound, Unavailable
 from fabric.core.tensors import Signature
 from fabric.gateway.grpc import SERVICE, decoded
-from fabric.wire.model_config import ROUTE, platform, to_config, to_route_config
+from fabric.wire.model_config import PIPELINE, ROUTE, platform, to_config, to_virtual_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,7 +60,7 @@ class Queries:
         return (pb.ServerLiveResponse(live=True).SerializeToString(),)
 
     async def server_ready(self, payload: bytes, scope: Scope) -> Parts:
-        """True once the catalog has arrived, and under `strict` while every model is ready."""
+        """True once every model could be asked (`View.is_ready`), under `strict` while it can."""
         ready = self._view.is_ready_for(self._settings.strict)
         return (pb.ServerReadyResponse(ready=ready).SerializeToString(),)
 
@@ -78,12 +78,11 @@ class Queries:
     async def model_metadata(self, payload: bytes, scope: Scope) -> Parts:
         request = decoded(pb.ModelMetadataRequest, payload)
         described = self._described(request.name, request.version)
-        catalog = self._view.catalog
-        versions = () if described.is_route else catalog.versions(request.name)
+        versions = self._view.catalog.versions(request.name)
         message = pb.ModelMetadataResponse(
             name=request.name,
             versions=[specialist.card.version for specialist in versions],
-            platform=ROUTE if described.is_route else platform(described.specialist),
+            platform=described.platform,
             inputs=_tensors(described.signature.inputs),
             outputs=_tensors(described.signature.outputs),
         )
@@ -92,10 +91,11 @@ class Queries:
     async def model_config(self, payload: bytes, scope: Scope) -> Parts:
         request = decoded(extensions_pb2.ModelConfigRequest, payload)
         described = self._described(request.name, request.version)
-        if described.is_route:
-            config = to_route_config(request.name, described.specialist, described.signature)
+        signature, specialist = described.signature, described.specialist
+        if specialist is None or described.platform == ROUTE:
+            config = to_virtual_config(request.name, described.platform, signature, specialist)
         else:
-            config = to_config(described.specialist, described.signature)
+            config = to_config(specialist, signature)
         return (extensions_pb2.ModelConfigResponse(config=config).SerializeToString(),)
 
     def _described(self, name: str, version: str) -> _Described:
@@ -104,7 +104,11 @@ class Queries:
         Raises:
             NotFound: there is no such model or version.
             Unavailable: nobody knows yet what it takes and gives.
+            InvalidRequest: it is a pipeline, and what it calls does not fit together.
         """
+        if name in self._view.catalog.pipelines:
+            self._view.check_unversioned(name, version)
+            return _Described(self._view.prepared(name).signature, PIPELINE)
         plan = self._view.planner.plan(name, version, None)
         for candidate in plan.candidates:
             card = candidate.card
@@ -113,17 +117,17 @@ class Queries:
             specialist = self._view.catalog.find(card.name, card.version)
             if specialist is None:
                 raise NotFound(f"Request for unknown model: '{name}' is not found")
-            return _Described(specialist, card.signature, bool(plan.route))
+            which = ROUTE if plan.route else platform(specialist)
+            return _Described(card.signature, which, specialist)
         raise Unavailable(f"'{name}' is not ready: its signature is not known yet")
 
 
 @dataclass(frozen=True, slots=True)
 class _Described:
-    """A specialist, or the first of a route's that has a signature."""
-
-    specialist: Specialist
     signature: Signature
-    is_route: bool
+    platform: str
+    specialist: Specialist | None = None
+    """Who has it; the first of a route's that has one, and none of a pipeline."""
 
 
 def _tensors(specs: Iterable[TensorSpec]) -> list[pb.ModelMetadataResponse.TensorMetadata]:

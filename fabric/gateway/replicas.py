@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from fabric.core.cards import Batching
 from fabric.core.errors import FabricError, Unavailable
 from fabric.core.health import SpecialistHealth
 from fabric.core.requests import InferResponse
@@ -22,11 +23,10 @@ from fabric.resilience.breakers import DEFAULT, Breaker, is_fault
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Container, Iterator, Mapping, Sequence
 
-    from fabric.core.cards import Card, Specialist
+    from fabric.core.cards import Breaking, Card, Specialist
     from fabric.core.deadlines import Deadline
     from fabric.core.replicas import Replica
     from fabric.core.requests import InferRequest
-    from fabric.resilience.breakers import Breaking
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ _FIRST_WAIT = 0.05
 _LONGEST_WAIT = 2.0
 _USUAL = 1.0
 _MOST_USUAL = 1024
-_ROOM = 1024
-"""What may wait at a replica of a specialist that is not in the catalog any more."""
+_BATCHING = Batching()
+"""Of a specialist that is not in the catalog any more."""
 
 
 class ReplicaPool:
@@ -44,8 +44,7 @@ class ReplicaPool:
     An `Invoker`. Use it with `async with`: the links live as long as the block.
     """
 
-    def __init__(self, breaking: Breaking = DEFAULT) -> None:
-        self._breaking = breaking
+    def __init__(self) -> None:
         self._tasks = asyncio.TaskGroup()
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._known: Counter[str] = Counter()
@@ -55,8 +54,12 @@ class ReplicaPool:
         self.on_change: Callable[[], None] = lambda: None
         """Called when other links than before can be sent requests."""
         self._admissions: dict[str, Admission] = {}
-        self._rooms: dict[str, int] = {}
-        """What may wait at one replica, both by the specialist's key."""
+        self._batching: dict[str, Batching] = {}
+        """What may wait at one replica,"""
+        self._breakings: dict[str, Breaking] = {}
+        """and when it is ejected, all by the specialist's key."""
+        self._failed_last: Counter[str] = Counter()
+        """Replicas that failed before they ended, and have no successor yet."""
         self.ill: set[str] = set()
         """The keys of specialists none of whose replicas is well."""
         self._groups: dict[str, Group] = {}
@@ -84,9 +87,14 @@ class ReplicaPool:
         """From now on as many are let in as *specialists* say, by key."""
         for gone in self._admissions.keys() - specialists.keys():
             del self._admissions[gone]
-        self._rooms = {key: each.hosting.batching.max_queue for key, each in specialists.items()}
+        self._batching = {key: each.hosting.batching for key, each in specialists.items()}
+        for gone in self._failed_last.keys() - specialists.keys():
+            del self._failed_last[gone]
+        self._breakings = {key: each.hosting.breaker for key, each in specialists.items()}
         for key, each in specialists.items():
             self._admission(key).reconfigure(each.hosting.concurrency)
+        for member in self._members.values():
+            member.breaker.policy = self._breaking(member.key)
         self._choose()
 
     def count(self, key: str) -> int:
@@ -127,7 +135,7 @@ class ReplicaPool:
         """Ejects the replicas that take far longer than others of their specialist. To be called
         now and then, and not for each request."""
         for key, group in tuple(self._groups.items()):
-            if len(group.serving) > 1 and group.trip_slow(self._breaking):
+            if len(group.serving) > 1 and group.trip_slow(self._breaking(key)):
                 self._sort(key)
 
     def holds(self, replica: str) -> bool:
@@ -139,7 +147,7 @@ class ReplicaPool:
         group = self._groups.get(key)
         return "" if group is None else group.nearest(sequence).replica
 
-    def promises(self, card: Card, seconds: float, tenant: str = "") -> bool:
+    def promises(self, card: Card, seconds: float, tenant: str = "", priority: int = 0) -> bool:
         """Whether a replica of *card* may answer *tenant* within *seconds*; also where there is
         none.
 
@@ -148,7 +156,12 @@ class ReplicaPool:
         group = self._groups.get(card.key)
         if group is None:
             return True
-        if not group.admission.admits(tenant, group.room):
+        share = 1.0
+        if (levels := group.levels) is not None:
+            share = levels.share(priority)
+            if levels.level(priority) < levels.priorities:  # its replica knows who is ahead of it
+                return seconds > 0.0 and group.admission.admits(tenant, group.room, share)
+        if not group.admission.admits(tenant, group.room, share):
             return False
         if len(group.serving) == 1:
             return group.serving[0].link.promises(seconds)
@@ -329,7 +342,11 @@ class ReplicaPool:
             (self.ill.add if group.is_ill else self.ill.discard)(key)
 
     def _group(self, key: str, members: Sequence[Member]) -> Group:
-        return Group(members, self._known[key], self._breaking, self._rooms.get(key, _ROOM))
+        batching = self._batching.get(key, _BATCHING)
+        return Group(members, self._known[key], self._breaking(key), batching)
+
+    def _breaking(self, key: str) -> Breaking:
+        return self._breakings.get(key, DEFAULT)
 
     def _admission(self, key: str) -> Admission:
         if (found := self._admissions.get(key)) is None:
@@ -337,8 +354,21 @@ class ReplicaPool:
         return found
 
     async def _keep(self, replica: Replica) -> None:
-        """Holds a link to *replica*, anew whenever it is lost, until cancelled."""
-        breaker = Breaker(self._breaking)
+        """Holds a link to *replica*, anew whenever it is lost, until cancelled.
+
+        One that comes in the place of a replica that has failed is tried with a single request.
+        """
+        key = replica.specialist_key
+        breaker = Breaker(self._breaking(key))
+        if self._failed_last[key]:
+            self._failed_last[key] -= 1
+            breaker.doubt("the replica before it has failed")
+        try:
+            await self._link(replica, breaker)
+        finally:
+            self._failed_last[key] += breaker.is_failing
+
+    async def _link(self, replica: Replica, breaker: Breaker) -> None:
         wait = _FIRST_WAIT
         while True:
             try:
@@ -353,6 +383,7 @@ class ReplicaPool:
                 continue
             wait = _FIRST_WAIT
             key = replica.specialist_key
+            breaker.policy = self._breaking(key)
             await self._hold(Member(key, link, breaker, self._admission(key)))
 
     async def _hold(self, member: Member) -> None:

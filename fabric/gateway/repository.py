@@ -41,7 +41,7 @@ _STATES = {State.PENDING: "LOADING", State.READY: "READY", State.DEGRADED: "READ
 
 
 class Repository:
-    """Specialists and routes as the models of a repository."""
+    """Specialists, routes and pipelines as the models of a repository."""
 
     def __init__(self, view: View, stub: CatalogServiceStub) -> None:
         self._view = view
@@ -55,7 +55,7 @@ class Repository:
         }
 
     async def index(self, payload: bytes, scope: Scope) -> Parts:
-        """All versions of all specialists, and the routes, which have none."""
+        """All versions of all specialists, and the routes and pipelines, which have none."""
         request = decoded(pb.RepositoryIndexRequest, payload)
         if request.repository_name:
             raise Unimplemented("'repository_name' specification is not supported")
@@ -82,6 +82,13 @@ class Repository:
                 name=name,
                 state="READY" if ready else "UNAVAILABLE",
                 reason="" if ready else "no candidate is ready" if route.loaded else "unloaded",
+            )
+        for name, pipeline in sorted(held.pipelines.items()):
+            reason = self._view.why_not(name)
+            yield pb.RepositoryIndexResponse.ModelIndex(
+                name=name,
+                state="UNAVAILABLE" if reason else "READY",
+                reason=reason if pipeline.loaded else "unloaded",
             )
 
     async def load(self, payload: bytes, scope: Scope) -> Parts:
@@ -141,6 +148,7 @@ class Repository:
 
         Raises:
             SpecialistFailed: a replica cannot start.
+            InvalidRequest: it is a pipeline, and what it calls does not fit together.
             DeadlineExceeded: it takes longer than it may.
         """
         held = self._view.catalog
@@ -153,6 +161,8 @@ class Repository:
         while missing := [each for each in waited if not self._is_ready(name, each)]:
             reason = held.statuses[missing[0].key].reason or "no replica is ready yet"
             await self._change(deadline, reason)
+        if name in held.pipelines:
+            self._view.prepared(name)
 
     def _is_ready(self, name: str, specialist: Specialist) -> bool:
         status = self._view.catalog.statuses.get(specialist.key)

@@ -22,7 +22,7 @@ class GatewaySettings:
     """Where it runs: specialists of the same region are near to it."""
     strict: bool = False
     """Whether the server is ready only while every model that is to be loaded is; else it is from
-    its first catalog on."""
+    when each could be asked, or has failed, for the first time."""
     dialect: str = "triton"
     """Where a call names none by the metadata `fabric-dialect`: `triton`, or `mlserver`, in which
     typed requests have typed answers, and ModelStreamInfer sends answers bare and ends with the

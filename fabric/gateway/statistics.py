@@ -1,4 +1,4 @@
-"""What models have done: specialists as their replicas tell it, routes as this gateway saw them."""
+"""What models have done: specialists as their replicas tell it, others as this gateway saw them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from google.protobuf.message import DecodeError
 
 from fabric.api.inference.v2 import extensions_pb2 as pb
 from fabric.core.deadlines import Deadline
-from fabric.core.errors import NotFound
+from fabric.core.errors import FabricError, NotFound
+from fabric.dispatch import Tally
 from fabric.gateway.grpc import SERVICE, decoded
 from fabric.routing.planner import unknown
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fabric.core.cards import Specialist
-    from fabric.dispatch import Tally
     from fabric.gateway.cache import Count, Uses
     from fabric.gateway.grpc import Handler, Parts, Scope
     from fabric.gateway.view import View
@@ -47,7 +47,7 @@ class ModelStatistics:
         """
         request = decoded(pb.ModelStatisticsRequest, payload)
         self._view.check_ready()
-        specialists, routes = self._asked(request.name, request.version)
+        specialists, virtual = self._asked(request.name, request.version)
         told = await self._view.pool.statistics(
             {specialist.key for specialist in specialists}, Deadline.after(_PATIENCE)
         )
@@ -59,15 +59,33 @@ class ModelStatistics:
             )
             for each in specialists
         )
-        tallies = self._view.tallies
-        of_routes = (of_route(route, tallies.get(route)) for route in routes)
-        response = pb.ModelStatisticsResponse(model_stats=[*of_specialists, *of_routes])
+        of_others = (of_virtual(each, self._tally(each)) for each in virtual)
+        response = pb.ModelStatisticsResponse(model_stats=[*of_specialists, *of_others])
         return (response.SerializeToString(),)
+
+    def _tally(self, name: str) -> Tally | None:
+        """Of a route or a pipeline."""
+        if name not in self._view.catalog.pipelines:
+            return self._view.tallies.get(name)
+        try:
+            whole = self._view.prepared(name).tally.whole
+        except FabricError:
+            return None  # it cannot be run
+        return Tally(
+            answers=whole.runs - whole.failures,
+            answering=whole.seconds - whole.failing,
+            failures=whole.failures,
+            failing=whole.failing,
+            last=whole.last,
+        )
 
     def _asked(self, name: str, version: str) -> tuple[Iterable[Specialist], Iterable[str]]:
         catalog = self._view.catalog
         if not name:
-            return tuple(catalog.specialists.values()), tuple(catalog.routes)
+            return tuple(catalog.specialists.values()), (*catalog.routes, *catalog.pipelines)
+        if name in catalog.pipelines:
+            self._view.check_unversioned(name, version)
+            return (), (name,)
         if name in catalog.routes and not version:
             return (), (name,)
         found = catalog.find(name, version)
@@ -109,8 +127,8 @@ def with_uses(total: pb.ModelStatistics, uses: Uses | None) -> pb.ModelStatistic
     return total
 
 
-def of_route(name: str, tally: Tally | None) -> pb.ModelStatistics:
-    """A route's own numbers; what its candidates did is in theirs."""
+def of_virtual(name: str, tally: Tally | None) -> pb.ModelStatistics:
+    """The own numbers of a route or a pipeline; what others did for it is in theirs."""
     total = pb.ModelStatistics(name=name)
     total.inference_stats.SetInParent()
     if tally is None:

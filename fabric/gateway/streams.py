@@ -144,6 +144,8 @@ class _Exchange:
 
     def _is_decoupled(self, message: ModelInferRequest) -> bool:
         """Whether its answers have no place in the order of the others."""
+        if (pipeline := self._view.catalog.pipelines.get(message.model_name)) is not None:
+            return pipeline.streams
         try:
             plan = self._view.planner.plan(message.model_name, message.model_version, None)
         except FabricError:

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 _SLACK = 3.0
 """So many times what pings took of late are waited for: a replica whose model holds up its loop is
 slow to answer them, and not dead."""
-_FORGOTTEN = 0.9
-"""Of the slowest, with each ping that took less."""
+_HALVED = 10.0
+"""Seconds in which that is half forgotten: a process that was stopped once may be so for good."""
 _FIRST = 1.0
 """Seconds that a peer which has answered nothing so far has at least: first runs take long."""
 
@@ -27,7 +27,7 @@ class Hearing:
     It is looked at as long as there are calls in flight, or the peer is silent.
     """
 
-    __slots__ = ("_asked", "_due", "_is_doubted", "_limits", "_slowest", "is_silent")
+    __slots__ = ("_asked", "_due", "_is_doubted", "_limits", "_since", "_slowest", "is_silent")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -38,7 +38,9 @@ class Hearing:
         self._is_doubted = False
         """It has had its time."""
         self._slowest = 0.0
-        """Seconds that pings took, the slowest of late."""
+        """Seconds that the slowest ping took,"""
+        self._since = 0.0
+        """as of then."""
         self.is_silent = False
         """It was asked, and has said nothing."""
 
@@ -58,9 +60,9 @@ class Hearing:
             asks = now - heard > self._limits.quiet - _EARLY
             if asks:
                 self._asked = now
-            seconds = self._patience(is_known) if asks else heard + self._limits.quiet - now
+            seconds = self._patience(now, is_known) if asks else heard + self._limits.quiet - now
         else:
-            asks, seconds = False, self._waited(now, self._patience(is_known))
+            asks, seconds = False, self._waited(now, self._patience(self._asked, is_known))
         self._due = now + seconds
         return asks, seconds
 
@@ -83,8 +85,12 @@ class Hearing:
     def ponged(self, now: float) -> None:
         """A ping was answered."""
         if self._asked is not None:
-            self._slowest = max(now - self._asked, self._slowest * _FORGOTTEN)
+            self._slowest, self._since = max(now - self._asked, self._slowest_of_late(now)), now
 
-    def _patience(self, is_known: bool) -> float:
+    def _slowest_of_late(self, now: float) -> float:
+        return float(self._slowest * 0.5 ** ((now - self._since) / _HALVED))
+
+    def _patience(self, now: float, is_known: bool) -> float:
         least = self._limits.patience if is_known else max(self._limits.patience, _FIRST)
-        return min(max(least, self._slowest * _SLACK), max(least, self._limits.silence / 2))
+        longest = max(least, self._limits.silence / 2)
+        return min(max(least, self._slowest_of_late(now) * _SLACK), longest)

@@ -76,7 +76,8 @@ class Admission:
     """Who of those who ask one specialist is let in.
 
     Half of the limit is anybody's. From there on each tenant that has asked lately has an equal
-    share of it, so that nobody is kept out by one who asks for more than that. Whoever is let in
+    share of it, so that nobody is kept out by one who asks for more than that. Whoever has but a
+    *share*, as those of lower priority do, meets a limit that is so much lower. Whoever is let in
     is to be told of by `entered`, and then by `left`.
     """
 
@@ -111,10 +112,10 @@ class Admission:
         """Requests in flight at most, of which there is *room* for at the replicas."""
         return room if self._gradient is None else min(self._gradient.limit, room)
 
-    def admits(self, tenant: str, room: float = math.inf) -> bool:
+    def admits(self, tenant: str, room: float = math.inf, share: float = 1.0) -> bool:
         """Whether one more request of *tenant* is let in."""
         self._asking.add(tenant)
-        limit = room if self._gradient is None else self.limit(room)
+        limit = share * (room if self._gradient is None else self.limit(room))
         if self.in_flight < _ANYBODYS * limit:
             return True
         self._turn(tenant)

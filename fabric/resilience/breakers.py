@@ -16,6 +16,7 @@ from enum import StrEnum
 from statistics import median_low
 from typing import TYPE_CHECKING
 
+from fabric.core.cards import Breaking
 from fabric.core.errors import (
     DeadlineExceeded,
     FabricError,
@@ -32,38 +33,6 @@ if TYPE_CHECKING:
 
 _IN_TIME = 2.0
 """Who had so many times what answers usually take, and gave none, has failed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Breaking:
-    """When breakers open and close. Seconds, and shares from 0 to 1.
-
-    Failures in a row, growing times, and the limits on ejection are those of Envoy's outlier
-    detection (https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/outlier),
-    with shorter times, since a probe costs one request and not all; the error rate is Hystrix's
-    (https://github.com/Netflix/Hystrix/wiki/Configuration).
-    """
-
-    consecutive: int = 5
-    """Failures in a row that open it,"""
-    failing: float = 0.5
-    """or the share of all requests that fail,"""
-    least: int = 20
-    """of so many at least,"""
-    window: float = 10.0
-    """within this time or a little longer."""
-    slower: float = 4.0
-    """A replica is too slow that takes so many times what the others take,"""
-    margin: float = 0.02
-    """and that much longer."""
-    first: float = 1.0
-    """How long it is open the first time,"""
-    longest: float = 30.0
-    """and at most. What was closed for as long begins anew."""
-    ejected: float = 0.5
-    """The share of a specialist's replicas that may be ejected, but one may in any case."""
-    panic: float = 0.5
-    """If the share of them that are well is less, all are asked: few cannot do the work of all."""
 
 
 DEFAULT = Breaking()
@@ -111,7 +80,6 @@ class Breaker:
         "_closed",
         "_errors",
         "_openings",
-        "_policy",
         "_probe",
         "_row",
         "_since",
@@ -119,11 +87,12 @@ class Breaker:
         "_within",
         "failures",
         "is_tripped",
+        "policy",
         "why",
     )
 
     def __init__(self, policy: Breaking = DEFAULT, clock: Clock = time.monotonic) -> None:
-        self._policy = policy
+        self.policy = policy
         self._clock = clock
         self.is_tripped = False
         """It is open or half-open,"""
@@ -214,34 +183,43 @@ class Breaker:
         if self._probe is call:
             self._probe = None
 
+    @property
+    def is_failing(self) -> bool:
+        """It is open or half-open, or has failed and has not answered since."""
+        return self.is_tripped or self._row > 0
+
+    def doubt(self, why: str) -> None:
+        """Makes it half-open, so that the first request is a probe."""
+        self.is_tripped, self.why = True, why
+
     def trip(self, why: str, within: float = math.inf) -> None:
         """Opens it, if it is closed, until a probe is answered *within* some seconds."""
         if not self.is_tripped:
             self._open(self._clock(), why, within)
 
     def _too_much(self) -> str:
-        policy = self._policy
-        if self._row >= policy.consecutive:
+        policy = self.policy
+        if 0 < policy.consecutive <= self._row:
             return f"{self._row} failures in a row"
         answers, errors = self._before
         errors += self._errors
         total = answers + self._answers + errors
-        if total >= policy.least and errors >= policy.failing * total:
+        if policy.failing and total >= policy.least and errors >= policy.failing * total:
             return f"{errors} of {total} requests failed"
         return ""
 
     def _turn(self, now: float) -> None:
         """Lets what is too long ago go. Only failures call it, so it costs answers nothing."""
         age = now - self._since
-        if age < self._policy.window / 2:
+        if age < self.policy.window / 2:
             return
-        is_recent = age < self._policy.window
+        is_recent = age < self.policy.window
         self._before = (self._answers, self._errors) if is_recent else (0, 0)
         self._answers = self._errors = 0
         self._since = now
 
     def _open(self, now: float, why: str, within: float = math.inf) -> None:
-        policy = self._policy
+        policy = self.policy
         if not self.is_tripped and now - self._closed >= policy.longest:
             self._openings = 0
         seconds = min(policy.first * 2.0**self._openings, policy.longest)
@@ -274,6 +252,8 @@ def slow(
 ) -> Iterator[tuple[int, float]]:
     """The places of those whose *seconds* are far more than the others', with how many would not
     have been; None is what nobody knows."""
+    if not policy.slower:
+        return
     for place, own in enumerate(seconds):
         others = [each for at, each in enumerate(seconds) if each is not None and at != place]
         if own is None or not others:

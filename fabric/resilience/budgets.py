@@ -30,7 +30,7 @@ class Budgets:
             if left < _BURST:
                 self._left[key] = left
             else:
-                del self._left[key]
+                self._left.pop(key, None)  # threads of a client may do so at once
 
     def spend(self, key: str) -> bool:
         """Whether there may be a further attempt, which then counts."""

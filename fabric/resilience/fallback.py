@@ -58,6 +58,13 @@ class Walk:
                 return self.plan.candidates[self.place]
         return self._next(error.condition)
 
+    def beside(self, attempt: Attempt) -> None:
+        """*attempt* was made beside the one that is tried, and has failed, too."""
+        self.failed.append(attempt)
+        if attempt.replica:
+            self.avoid |= {attempt.replica}
+            self._made += 1
+
     def past(
         self, attempt: Attempt, condition: str = "unsure", *, is_made: bool = True
     ) -> Candidate | None:

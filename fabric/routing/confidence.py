@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fabric.core.scores import probabilities
+from fabric.core.scores import classes, entropy, margin, probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,27 +69,6 @@ def named(outputs: Tensors, name: str) -> NDArray[Any]:
     if name not in outputs:
         raise LookupError(f"no output '{name}', only {', '.join(outputs) or 'none'}")
     return outputs[name]
-
-
-def margin(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each row, by how much the likeliest class is ahead of the next."""
-    largest = np.partition(probabilities, -2, axis=1)
-    return np.asarray(largest[:, -1] - largest[:, -2])
-
-
-def entropy(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each row, 1 less its entropy over the largest there is: 0 where all classes are alike."""
-    logs = np.log(probabilities, out=np.zeros_like(probabilities), where=probabilities > 0)
-    spread = -np.sum(probabilities * logs, axis=1)
-    return np.asarray(np.clip(1 - spread / np.log(probabilities.shape[1]), 0, 1))
-
-
-def classes(output: NDArray[Any]) -> NDArray[Any]:
-    """The class of each row: where the largest of its scores is, or what it says if it is no
-    floating-point number; of one score alone whether it is for "yes"."""
-    if not np.issubdtype(output.dtype, np.floating):
-        return output.reshape(-1)
-    return np.asarray(np.argmax(probabilities(output), axis=1))
 
 
 def calibrated(calibrations: Sequence[Calibration], card: Card, raw: float) -> float:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fabric.core.scores import are_probabilities, probabilities
+from fabric.core.scores import are_probabilities, margin, probabilities, voted
 from fabric.core.tensors import Tensors
-from fabric.routing.confidence import classes, margin, named
+from fabric.routing.confidence import named
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,7 +60,7 @@ def mixed(mixture: Mixture, answers: Sequence[Tensors], scores: Sequence[float])
         others = (place for place in parts if place != surest)
         return Mixed((surest, *others), left_out=left_out, confidence=max(sure))
     weights = _weights([scores[place] for place in parts])
-    combined = (_mean if mixture.combine == "mean" else _vote)(stacked, weights)
+    combined = (_mean if mixture.combine == "mean" else voted)(stacked, weights)
     name = mixture.output or next(iter(answers[parts[0]]))
     return Mixed(parts, {name: combined}, left_out)
 
@@ -115,19 +115,6 @@ def _mean(arrays: Sequence[NDArray[Any]], weights: NDArray[np.float64]) -> NDArr
         arrays = [probabilities(array).reshape(shape) for array in arrays]
     numbers = np.stack([array.astype(np.float64) for array in arrays])
     return np.asarray(np.tensordot(weights, numbers, 1).astype(dtype))
-
-
-def _vote(arrays: Sequence[NDArray[Any]], weights: NDArray[np.float64]) -> NDArray[Any]:
-    if not arrays[0].size:
-        return arrays[0]
-    ballots = np.stack([classes(array) for array in arrays])  # [parts, rows]
-    agree = ballots[:, None] == ballots[None]
-    # A vote more counts for more than all weights, which sum to 1.
-    support = np.einsum("ijr,j->ir", agree, 1 + weights / 2)
-    chosen = np.argmax(support, axis=0)  # the heaviest of those who gave the class
-    rows = np.stack([array.reshape(ballots.shape[1], -1) for array in arrays])
-    picked = rows[chosen, np.arange(ballots.shape[1])]
-    return np.asarray(picked.reshape(arrays[0].shape))
 
 
 def _sureness(array: NDArray[Any]) -> float:

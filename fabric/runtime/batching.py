@@ -101,13 +101,12 @@ class Batcher:
     def submit(self, job: Job) -> None:
         if self._is_closed:
             raise Unavailable("the replica is closed")
-        queues = self._queues
-        queue = queues[0]
-        if len(queues) > 1:
+        level = 0
+        if len(self._queues) > 1:
             level = self._level_of(job)
-            self._admit_in_time(job, sum(map(len, queues[: level + 1])))
-            queue = queues[level]
-        queue.append(job)
+            self._admit_by_level(job)
+            self._admit_in_time(job, sum(map(len, self._queues[: level + 1])))
+        self._queues[level].append(job)
         self._largest = max(self._largest, job.size) if self._waiting else job.size
         self.meter.arrived(job.arrived)
         self._waiting += 1
@@ -134,12 +133,24 @@ class Batcher:
         if self._running is not None:
             await asyncio.wait((asyncio.wrap_future(self._running),))
 
-    def _admit_in_bytes(self, job: Job) -> None:
+    def _admit_by_level(self, job: Job) -> None:
+        """Raises Overloaded if what room is left is kept for those above *job*."""
+        share = self._batching.share(job.inputs.priority)
+        if self._waiting >= share * self._batching.max_queue and not self._has_dropped_some():
+            self._turn_away(
+                f"Exceeds maximum queue size: {self._waiting} requests are waiting here already, "
+                "and the rest is kept for those of higher priority"
+            )
+        largest = max(self._largest, job.size)
+        if (self._waiting + 1) * largest > share * self._batching.max_queue_bytes:
+            self._admit_in_bytes(job, share)
+
+    def _admit_in_bytes(self, job: Job, share: float = 1.0) -> None:
         """Raises Overloaded if others wait, and *job* with them is too large."""
         if not self._waiting:
             return
         size = sum(each.size for queue in self._queues for each in queue) + job.size
-        if size > self._batching.max_queue_bytes and not self._has_dropped_some():
+        if size > share * self._batching.max_queue_bytes and not self._has_dropped_some():
             self._turn_away(
                 f"{self._waiting} requests of {size - job.size} bytes are waiting here already"
             )
@@ -162,12 +173,8 @@ class Batcher:
         raise Overloaded(why)
 
     def _level_of(self, job: Job) -> int:
-        """A request that names no level, or one that there is not, has the default level."""
-        levels = self._batching.priorities
-        level = job.inputs.priority
-        if not 1 <= level <= levels:
-            level = self._batching.default_priority or levels
-        return level - 1
+        """Of its queue, from 0 on."""
+        return self._batching.level(job.inputs.priority) - 1
 
     def _schedule(self) -> None:
         self._turn_is_due = True

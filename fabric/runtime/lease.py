@@ -72,10 +72,12 @@ class Lease:
                 # All replicas lose a control plane at once; they do not come back at once.
                 await asyncio.sleep(random.uniform(0.1, 1) * _RETRY_WITHIN)  # noqa: S311 - a pause
 
-    async def withdraw(self, *, draining: bool = False) -> None:
+    async def withdraw(self, *, draining: bool = False, why: str = "") -> None:
         """Leaves the catalog, or stays in it as draining; a control plane that is away is left."""
-        self._replica = replace(self._replica, draining=True)
-        request = WithdrawRequest(replica_id=self._replica.id, draining=draining)
+        self._replica = replace(self._replica, draining=True, why=why or self._replica.why)
+        request = WithdrawRequest(
+            replica_id=self._replica.id, draining=draining, why=self._replica.why
+        )
         try:
             await self._stub.Withdraw(request, timeout=_LAST_WORD)
         except grpc.aio.AioRpcError as error:

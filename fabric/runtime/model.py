@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import tempfile
@@ -15,14 +16,14 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from fabric.core.errors import Conflict, FabricError, NotFound, Unavailable, Unimplemented
+from fabric.processes import MODELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fabric.core.cards import Model
 
-CACHE = "FABRIC_CACHE"
-"""The environment variable with the folder of fetched models."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _PART = ".part-"
 _MOST_LABELS = 16 << 20
 _ABANDONED_AFTER = 24 * 3600.0
@@ -36,8 +37,8 @@ class ModelFile:
 
 
 def cache_folder() -> Path:
-    """Where fetched models are kept: `FABRIC_CACHE`, else in the user's cache folder."""
-    if folder := os.environ.get(CACHE):
+    """Where fetched models are kept: `FABRIC_MODELS`, else in the user's cache folder."""
+    if folder := os.environ.get(MODELS):
         return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fabric" / "models"
 
@@ -50,7 +51,7 @@ def fetch(model: Model, cache: Path, max_bytes: int = 64 << 30) -> ModelFile:
 
     Raises:
         NotFound: there is no such file.
-        Unavailable: it cannot be read now.
+        Unavailable: it cannot be read now, or there is no room for a copy.
         Unimplemented: nothing here reads such URIs.
         Conflict: the file is not the one whose SHA-256 is declared.
     """
@@ -102,6 +103,13 @@ def _copied(model: Model, cache: Path, max_bytes: int) -> ModelFile:
         path = cache / f"{digest.hexdigest()}.onnx"
         file = _checked(ModelFile(path=path, digest=digest.hexdigest()), model)
         part.replace(path)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise Unavailable(
+            f"the model at {model.uri} has no room in {cache}: {os.strerror(error.errno)}; "
+            f"make some, or set {MODELS} to a folder with more"
+        ) from error
     finally:
         part.unlink(missing_ok=True)
     _make_room(cache, path, max_bytes)

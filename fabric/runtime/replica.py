@@ -37,19 +37,23 @@ from fabric.runtime.checks import check_declared, try_canary
 from fabric.runtime.lease import Lease
 from fabric.runtime.load import MeanLoad
 from fabric.runtime.memory import Memory
+from fabric.runtime.resident import excess
 from fabric.runtime.sequences import Sequencer, by_slot
 from fabric.runtime.serving import Serving
 from fabric.runtime.signatures import check_batching, check_classes, kept, without
 from fabric.wire.codec import Codec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
     from fabric.core.cards import Batching, Canary, Model, Sequences, Specialist, Timeouts
     from fabric.core.tensors import Signature
     from fabric.runtime.jobs import Runner
 
 log = logging.getLogger(__name__)
+
+_LOOK = 0.5
+"""Seconds between looks at the memory that is held."""
 
 
 class Replica:
@@ -81,6 +85,8 @@ class Replica:
         self._lease: Lease
         self._keeping: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._unwell = ""
+        """Why it takes nothing new, where it was not told to."""
         self._digest = ""
         self._labels: Mapping[str, Sequence[str]] = {}
 
@@ -119,10 +125,7 @@ class Replica:
             await asyncio.wait((self._watching,))
         if self._keeping is not None:
             await self._lease.withdraw(draining=True)
-            draining = [self._link.drain(self._timeouts.drain)]
-            if self._sequencer is not None:
-                draining.append(self._sequencer.drain(self._timeouts.drain))
-            await asyncio.gather(*draining)
+            await self._drained()
             await self._end_lease(self._keeping)
         await self._exit.aclose()
 
@@ -147,7 +150,7 @@ class Replica:
             error = keeping.exception() if keeping and not keeping.cancelled() else None
             raise Unavailable(f"the lease is not kept any more{f': {error}' if error else ''}")
         if self._watching is not None and self._watching.done():
-            raise Unavailable("it answers its canary wrong")
+            raise Unavailable(self._unwell or "it does not look after itself any more")
 
     async def registered(self, patience: float) -> bool:
         """Whether it is in the catalog within *patience* seconds."""
@@ -159,8 +162,8 @@ class Replica:
         return True
 
     async def failed(self) -> None:
-        """Returns when the lease is kept no more, or the canary is answered wrong, for a reason
-        that is in the log."""
+        """Returns when the lease is kept no more, or this is not well any more, for a reason that
+        is in the log."""
         if tasks := [task for task in (self._keeping, self._watching) if task is not None]:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
@@ -185,27 +188,53 @@ class Replica:
         check_declared(self._signature, checks, hosting.canary, self.specialist.key)
         if hosting.canary is not None:
             await self._try(hosting.canary)
+        limit = hosting.resources.memory
+        if limit and (why := excess(limit)):
+            raise Conflict(f"{self.specialist.key} is open, and {why}")
         await self._serve()
         self._begin_lease()
+        watches: list[Coroutine[Any, Any, str]] = []
         if hosting.canary is not None and hosting.canary.every:
-            self._watching = asyncio.create_task(self._watch(hosting.canary))
+            watches.append(self._watch_answers(hosting.canary))
+        if limit:
+            watches.append(_watch_memory(limit))
+        if watches:
+            self._watching = asyncio.create_task(self._watch(watches))
 
     async def _try(self, canary: Canary) -> None:
         await try_canary(canary, self._codec(), self._runner, self._timeouts.request)
 
-    async def _watch(self, canary: Canary) -> None:
-        """Returns when the answer to *canary* is wrong; nothing new is taken then."""
+    async def _watch(self, watches: Iterable[Coroutine[Any, Any, str]]) -> None:
+        """Returns when one of *watches* has said why this is not well; nothing new is taken then,
+        and what was taken is answered."""
+        tasks = [asyncio.create_task(each) for each in watches]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        self._unwell = done.pop().result()
+        log.error("%s is not well any more: %s", self.specialist.key, self._unwell)
+        await asyncio.gather(self._lease.withdraw(draining=True, why=self._unwell), self._drained())
+
+    async def _watch_answers(self, canary: Canary) -> str:
+        """What is wrong with the answer to *canary*, once it is."""
         while True:
             await asyncio.sleep(canary.every)
             try:
                 await self._try(canary)
             except (InvalidAnswer, SpecialistFailed) as error:
-                log.error("%s is not well any more: %s", self.specialist.key, error)
-                break
+                return f"it answers its canary wrong: {error}"
             except FabricError as error:  # it is busy
                 log.info("no answer to the canary of %s: %s", self.specialist.key, error)
-        drained = self._link.drain(self._timeouts.drain)
-        await asyncio.gather(self._lease.withdraw(draining=True), drained)
+
+    async def _drained(self) -> None:
+        """Returns when all is answered, and all sequences have ended, within the time for it."""
+        draining = [self._link.drain(self._timeouts.drain)]
+        if self._sequencer is not None:
+            draining.append(self._sequencer.drain(self._timeouts.drain))
+        await asyncio.gather(*draining)
 
     async def _open_model(self, model: Model, executor: ThreadPoolExecutor) -> None:
         # Only replicas of models pay for importing ONNX Runtime.
@@ -319,6 +348,13 @@ class Replica:
         await asyncio.wait((keeping,))
         await self._lease.withdraw()
         await self._lease.close()
+
+
+async def _watch_memory(limit: int) -> str:
+    """What is wrong with holding more than *limit* bytes, once it does."""
+    while not (why := excess(limit)):
+        await asyncio.sleep(_LOOK)
+    return why
 
 
 def _likeness(specialist: Specialist, model: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import re
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ _DATATYPES = {
     "bfloat16": "BF16",
     "string": "BYTES",
 }
+_NAME = re.compile(r"(?!unk__\d|None$)[A-Za-z_][\w.]*")
 _LEVELS = {
     "disable": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -194,13 +196,28 @@ def _specs(nodes: Any, kind: str, declared: tuple[TensorSpec, ...]) -> tuple[Ten
         datatype = _DATATYPES.get(node.type.removeprefix("tensor(").removesuffix(")"))
         if datatype is not None:
             shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
-            specs.append(TensorSpec(name=node.name, datatype=datatype, shape=shape))
+            symbols = tuple(map(_symbol, node.shape))
+            specs.append(
+                TensorSpec(
+                    name=node.name,
+                    datatype=datatype,
+                    shape=shape,
+                    symbols=symbols if any(symbols) else (),
+                )
+            )
         elif kind == "input" or not names or node.name in names:
             raise Unimplemented(
                 f"{kind} '{node.name}' of the model is a {node.type}, only tensors are served: "
                 "export the model without it, or declare a signature with the outputs to serve"
             )
     return tuple(specs)
+
+
+def _symbol(size: int | str | None) -> str:
+    """The name of a free dimension, if it is one: exporters write `?` or `None` for each of several
+    that have nothing to do with each other, and `unk__12` where nobody named it."""
+    is_name = isinstance(size, str) and _NAME.fullmatch(size) is not None
+    return str(size) if is_name else ""
 
 
 def _texts(array: NDArray[Any], name: str) -> NDArray[Any]:

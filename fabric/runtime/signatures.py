@@ -147,9 +147,10 @@ def _is_within(declared: TensorSpec, model: TensorSpec) -> bool:
 
 
 def _sized(declared: TensorSpec, model: TensorSpec) -> TensorSpec:
-    """*declared* with the model's sizes where it leaves them open."""
+    """*declared* with the model's sizes where it leaves them open, and its symbols."""
     sizes = zip(declared.shape, model.shape, strict=True)
-    return replace(declared, shape=tuple(b if a == -1 else a for a, b in sizes))
+    shape = tuple(b if a == -1 else a for a, b in sizes)
+    return replace(declared, shape=shape, symbols=declared.symbols or model.symbols)
 
 
 def text(spec: TensorSpec) -> str:

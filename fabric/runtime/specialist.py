@@ -160,7 +160,10 @@ class Tasks:
         return 0
 
     def admit(self, job: Job) -> None:
-        if len(self._tasks) >= self._batching.max_queue:
+        self._admit(self._batching.max_queue)
+
+    def _admit(self, most: float) -> None:
+        if len(self._tasks) >= most:
             self.statistics.failed(1, 0.0)
             raise Overloaded(
                 f"Exceeds maximum queue size: {len(self._tasks)} requests are in progress already"
@@ -169,7 +172,7 @@ class Tasks:
             raise Unavailable("the replica is closed")
 
     def submit(self, job: Job) -> None:
-        self.admit(job)
+        self._admit(self._batching.max_queue * self._batching.share(job.inputs.priority))
         self.meter.arrived(self._clock())
         task = asyncio.create_task(self._answer(job))
         self._tasks.add(task)

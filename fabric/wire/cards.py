@@ -17,8 +17,13 @@ from typing import Any, TypeVar
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
+from fabric.api.pipelines.v1.pipeline_pb2 import Argument
+
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
+
+_ARGUMENTS = {bool: "truth", int: "whole", float: "number", str: "text"}
+"""Fields of `Argument`."""
 
 
 def to_message(value: Any, message: type[M]) -> M:
@@ -59,8 +64,10 @@ def _is_empty_without_default(field: Field[Any], hint: Any) -> bool:
 
 def _empty(hint: Any) -> Any:
     """What a field that does not travel holds; None where it has to."""
-    if typing.get_origin(hint) is tuple:
+    if (origin := typing.get_origin(hint)) is tuple:
         return ()
+    if origin is Mapping:
+        return {}
     return hint() if hint in (int, float) else None
 
 
@@ -84,7 +91,7 @@ def _fill(message: Message, value: Any) -> None:
             target.SetInParent()
             _fill(target, item)
         elif isinstance(item, Mapping):
-            getattr(message, field.name).update(item)
+            _fill_map(getattr(message, field.name), item)
         elif isinstance(item, tuple):
             repeated = getattr(message, field.name)
             for element in item:
@@ -96,7 +103,39 @@ def _fill(message: Message, value: Any) -> None:
             setattr(message, field.name, item.value if isinstance(item, Enum) else item)
 
 
+def _fill_map(made: Any, values: Mapping[Any, Any]) -> None:
+    of_messages = made.GetEntryClass().DESCRIPTOR.fields_by_name["value"].message_type is not None
+    for key, value in values.items():
+        if is_dataclass(value):
+            _fill(made[key], value)
+        elif of_messages:
+            _fill_argument(made[key], value)
+        else:
+            made[key] = value
+
+
+def _fill_argument(message: Argument, value: Any) -> None:
+    if isinstance(value, tuple):
+        message.list.SetInParent()
+        for each in value:
+            _fill_argument(message.list.arguments.add(), each)
+    else:
+        setattr(message, _ARGUMENTS[type(value)], value)
+
+
+def _argument(message: Argument) -> Any:
+    """Raises ValueError when it holds none."""
+    which = message.WhichOneof("argument")
+    if which is None:
+        raise ValueError("an argument is empty")
+    if which == "list":
+        return tuple(map(_argument, message.list.arguments))
+    return getattr(message, which)
+
+
 def _read(value: Any, hint: Any) -> Any:
+    if isinstance(value, Argument):
+        return _argument(value)
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         hint = next(part for part in typing.get_args(hint) if part is not type(None))
@@ -107,5 +146,6 @@ def _read(value: Any, hint: Any) -> Any:
     if isinstance(value, Message):
         return from_message(value, hint)
     if origin is not None:
-        return dict(value)
+        of = typing.get_args(hint)[1]
+        return {key: _read(each, of) for key, each in value.items()}
     return hint(value) if isinstance(hint, type) and issubclass(hint, Enum) else value

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from fabric.api.catalog.v1 import card_pb2
 from fabric.api.catalog.v1 import catalog_service_pb2 as pb
+from fabric.api.pipelines.v1 import pipeline_pb2
 from fabric.api.routing.v1 import policy_pb2, route_pb2
 from fabric.core.cards import Specialist
 from fabric.core.changes import Changes, Hosted, Key, Kind, Resource
+from fabric.core.pipelines import Pipeline
 from fabric.core.policies import Policy
 from fabric.core.replicas import Replica, Status
 from fabric.core.routes import Route
@@ -22,6 +24,7 @@ _KINDS = {
     Kind.ROUTE: pb.KIND_ROUTE,
     Kind.REPLICA: pb.KIND_REPLICA,
     Kind.POLICY: pb.KIND_POLICY,
+    Kind.PIPELINE: pb.KIND_PIPELINE,
 }
 _BY_NUMBER = {number: kind for kind, number in _KINDS.items()}
 
@@ -48,6 +51,8 @@ def to_resource(resource: Resource) -> pb.Resource:
         return pb.Resource(route=to_message(resource, route_pb2.Route))
     if isinstance(resource, Policy):
         return pb.Resource(policy=to_message(resource, policy_pb2.Policy))
+    if isinstance(resource, Pipeline):
+        return pb.Resource(pipeline=to_message(resource, pipeline_pb2.Pipeline))
     return pb.Resource(replica=to_message(resource, card_pb2.Replica))
 
 
@@ -63,6 +68,8 @@ def from_resource(message: pb.Resource) -> Resource:
         return from_message(message.replica, Replica)
     if which == "policy":
         return from_message(message.policy, Policy)
+    if which == "pipeline":
+        return from_message(message.pipeline, Pipeline)
     raise ValueError("the resource is empty")
 
 
@@ -72,6 +79,7 @@ def to_watch(changes: Changes) -> pb.WatchResponse:
         *changes.routes,
         *changes.replicas,
         *changes.policies,
+        *changes.pipelines,
     )
     return pb.WatchResponse(
         revision=changes.revision,
@@ -91,5 +99,6 @@ def from_watch(message: pb.WatchResponse) -> Changes:
         routes=tuple(r for r in resources if isinstance(r, Route)),
         replicas=tuple(r for r in resources if isinstance(r, Replica)),
         policies=tuple(r for r in resources if isinstance(r, Policy)),
+        pipelines=tuple(r for r in resources if isinstance(r, Pipeline)),
         removed=tuple(from_key(key) for key in message.removed),
     )

@@ -1,4 +1,5 @@
-"""Requests in parts: the raw elements, which nobody copies to read them, and all else."""
+"""Requests and responses in parts: the raw elements, which nobody copies to read them, and all
+else."""
 
 from __future__ import annotations
 
@@ -6,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
-from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest
-from fabric.core.errors import InvalidRequest
+from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest, ModelInferResponse
+from fabric.core.errors import Internal, InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 SMALL = 1 << 17
 """Bytes up to which parsing all of a request is cheaper than looking for its parts."""
 _RAW_INPUT = 7
+_RAW_OUTPUT = 6
 _MOST_LENGTHS = 64
 _OF_ONE_LENGTH = 4
 """Heads remembered at most; callers differ in heads of requests of the same length."""
@@ -81,7 +83,7 @@ def parted(
         if len(payload) <= SMALL:
             request = ModelInferRequest.FromString(payload)  # type: ignore[arg-type] # any buffer
             return request, request.raw_input_contents
-        others, raw = _parts(memoryview(payload))
+        others, raw = _parts(memoryview(payload), _RAW_INPUT)
         return ModelInferRequest.FromString(b"".join(others)), raw
     except (DecodeError, IndexError) as error:
         raise InvalidRequest(
@@ -89,8 +91,26 @@ def parted(
         ) from error
 
 
-def _parts(payload: memoryview) -> tuple[list[memoryview], list[memoryview]]:
-    """The fields of the message *payload* but for its raw elements, and those
+def response_parted(
+    payload: bytes | memoryview,
+) -> tuple[ModelInferResponse, Sequence[bytes | memoryview]]:
+    """The response *payload*, and its raw elements, which of a large one it may lack itself.
+
+    Raises:
+        Internal: it is no `ModelInferResponse`.
+    """
+    try:
+        if len(payload) <= SMALL:
+            response = ModelInferResponse.FromString(payload)  # type: ignore[arg-type] # any buffer
+            return response, response.raw_output_contents
+        others, raw = _parts(memoryview(payload), _RAW_OUTPUT)
+        return ModelInferResponse.FromString(b"".join(others)), raw
+    except (DecodeError, IndexError) as error:
+        raise Internal("the response is not valid") from error
+
+
+def _parts(payload: memoryview, elements: int) -> tuple[list[memoryview], list[memoryview]]:
+    """The fields of the message *payload* but for its raw *elements*, a field's number, and those
     (https://protobuf.dev/programming-guides/encoding/)."""
     fields, raw = [], []
     start = kept = 0
@@ -108,7 +128,7 @@ def _parts(payload: memoryview) -> tuple[list[memoryview], list[memoryview]]:
             raise DecodeError("a group")
         if end > len(payload):
             raise DecodeError("a field that is cut off")
-        if number == _RAW_INPUT and kind == _LENGTH:
+        if number == elements and kind == _LENGTH:
             fields.append(payload[kept:start])
             raw.append(payload[at:end])
             kept = end

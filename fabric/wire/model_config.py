@@ -1,4 +1,4 @@
-"""Specialists and routes in the words of Triton's `ModelConfig`, and what its JSON form changes.
+"""Models in the words of Triton's `ModelConfig`, and what its JSON form changes.
 
 `fabric.wire.configured` reads the message; here it is written, and taken from clients.
 """
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 
 ROUTE = "route"
-"""The platform of routes."""
+"""The platform of routes,"""
+PIPELINE = "pipeline"
+"""and of pipelines."""
 
 
 # ------------------------------------------------------------------ written
@@ -53,7 +55,7 @@ def to_config(specialist: Specialist, signature: Signature) -> ModelConfig:
         version_policy=ModelVersionPolicy(all=ModelVersionPolicy.All()),
         instance_group=[_instances(specialist)],
     )
-    _write_tensors(config, specialist, signature)
+    _write_tensors(config, signature, specialist)
     if specialist.card.cache is not None:
         config.response_cache.enable = True
     if hosting.sequences is not None:
@@ -68,16 +70,22 @@ def to_config(specialist: Specialist, signature: Signature) -> ModelConfig:
     return config
 
 
-def to_route_config(name: str, specialist: Specialist, signature: Signature) -> ModelConfig:
-    """The configuration of the route *name*, which takes and gives what *specialist* does."""
-    config = ModelConfig(name=name, platform=ROUTE)
-    _write_tensors(config, specialist, signature)
+def to_virtual_config(
+    name: str, platform: str, signature: Signature, specialist: Specialist | None = None
+) -> ModelConfig:
+    """The configuration of the route or pipeline *name*; *specialist* is the one of a route's that
+    has the signature."""
+    config = ModelConfig(name=name, platform=platform)
+    _write_tensors(config, signature, specialist)
     return config
 
 
-def _write_tensors(config: ModelConfig, specialist: Specialist, signature: Signature) -> None:
+def _write_tensors(
+    config: ModelConfig, signature: Signature, specialist: Specialist | None = None
+) -> None:
     """Writes what goes in and out; `dims` leave out the batch dimension, where there is one."""
-    size = specialist.hosting.batching.max_size
+    size = specialist.hosting.batching.max_size if specialist else 1
+    classes = specialist.hosting.classes if specialist else {}
     batched = size > 1
     config.max_batch_size = size if batched else 0
     for spec in signature.inputs:
@@ -85,7 +93,7 @@ def _write_tensors(config: ModelConfig, specialist: Specialist, signature: Signa
         said.dims.extend(spec.shape[batched:])
         config.input.append(said)
     for spec in signature.outputs:
-        labels = specialist.hosting.classes.get(spec.name, "").rpartition("/")[2]
+        labels = classes.get(spec.name, "").rpartition("/")[2]
         made = ModelOutput(name=spec.name, data_type=_datatype(spec), label_filename=labels)
         made.dims.extend(spec.shape[batched:])
         config.output.append(made)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferResponse
 from fabric.core.errors import Internal
+from fabric.wire.heads import response_parted
 from fabric.wire.tensors import decode_outputs, to_contents, to_raw
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from fabric.core.tensors import Tensors
 
 
@@ -20,7 +23,14 @@ def read(payload: bytes | memoryview) -> Tensors:
     Raises:
         Internal: the response is not valid.
     """
-    return decode_outputs(_parsed(payload))
+    return decode_outputs(*response_parted(payload))
+
+
+def read_typed(payload: bytes | memoryview) -> dict[str, tuple[str, NDArray[Any]]]:
+    """The same with the datatype of each."""
+    message, raw = response_parted(payload)
+    arrays = decode_outputs(message, raw)
+    return {each.name: (each.datatype, arrays[each.name]) for each in message.outputs}
 
 
 def write(payload: bytes | memoryview, tensors: Tensors) -> bytes:
@@ -30,7 +40,10 @@ def write(payload: bytes | memoryview, tensors: Tensors) -> bytes:
     Raises:
         Internal: the response is not valid.
     """
-    message = _parsed(payload)
+    try:
+        message = ModelInferResponse.FromString(payload)  # type: ignore[arg-type] # any buffer
+    except DecodeError as error:
+        raise Internal("the response is not valid") from error
     raw = 0
     for output in message.outputs:
         is_typed = output.HasField("contents")
@@ -42,10 +55,3 @@ def write(payload: bytes | memoryview, tensors: Tensors) -> bytes:
             message.raw_output_contents[raw] = to_raw(array, output.datatype)
         raw += not is_typed
     return bytes(message.SerializeToString())
-
-
-def _parsed(payload: bytes | memoryview) -> ModelInferResponse:
-    try:
-        return ModelInferResponse.FromString(payload)  # type: ignore[arg-type] # any buffer
-    except DecodeError as error:
-        raise Internal("the response is not valid") from error

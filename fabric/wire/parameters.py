@@ -12,6 +12,8 @@ those who were asked before, `fabric_failed` (text); those of a cascade how sure
 ("a:1,b:2", the heaviest first, who is also the `fabric_specialist`), and those that were decided
 one by one the id under which that is remembered, `fabric_request` (text). Those that were made for
 an equal request before say `fabric_cached` (bool) and how many seconds ago, `fabric_age` (double).
+Answers of pipelines say `fabric_pipeline` instead of a specialist, and who answered its steps,
+`fabric_steps` ("detect=text-detector:1,read=text-reader:2").
 """
 
 from __future__ import annotations
@@ -25,11 +27,12 @@ from fabric.api.inference.v2.open_inference_pb2 import InferParameter, ModelInfe
 from fabric.core.errors import InvalidRequest
 from fabric.core.routes import MinQuality, Requirements
 from fabric.wire.heads import varint
-from fabric.wire.reserved import step_of
+from fabric.wire.reserved import priority_of, step_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from fabric.core.errors import FabricError
     from fabric.core.plans import Attempt
     from fabric.core.requests import Answer, InferRequest, Parameter, Reused
 
@@ -46,6 +49,8 @@ FAILED = "fabric_failed"
 REQUEST = "fabric_request"
 CONFIDENCE = "fabric_confidence"
 MIXTURE = "fabric_mixture"
+PIPELINE = "fabric_pipeline"
+STEPS = "fabric_steps"
 CACHED = "fabric_cached"
 AGE = "fabric_age"
 
@@ -88,6 +93,7 @@ def read_into(request: InferRequest, parameters: Mapping[str, InferParameter]) -
     request.requirements, request.substitute, request.idempotent = asked(parameters)
     if (step := step_of(parameters)) is not None:
         request.sequence, request.starts, request.ends = str(step.id), step.starts, step.ends
+    request.priority = priority_of(parameters)
 
 
 class Asked(NamedTuple):
@@ -240,6 +246,23 @@ def provenance(model: str, answer: Answer) -> bytes:
         parameters[CONFIDENCE].double_param = answer.confidence
     if answer.mixture:
         parameters[MIXTURE].string_param = ",".join(answer.mixture)
+    return bytes(message.SerializeToString())
+
+
+def conducted(
+    model: str, who: Sequence[str], attempts: int, fallback: bool, lost: Mapping[str, FabricError]
+) -> bytes:
+    """Who answered the steps of the pipeline *model*, each as `step=name:version`, and why others
+    were *lost*; encoded to be appended as `provenance` is."""
+    message = ModelInferResponse(model_name=model)
+    parameters = message.parameters
+    parameters[PIPELINE].string_param = model
+    parameters[STEPS].string_param = ",".join(who)[:_MOST_SAID]
+    parameters[ATTEMPTS].int64_param = attempts
+    parameters[FALLBACK].bool_param = fallback
+    if lost:
+        why = "; ".join(f"{step} {error.reason}: {error.message}" for step, error in lost.items())
+        parameters[FAILED].string_param = why[:_MOST_SAID]
     return bytes(message.SerializeToString())
 
 

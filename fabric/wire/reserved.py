@@ -80,6 +80,15 @@ def terms_of(parameters: Mapping[str, InferParameter]) -> Terms:
     return Terms(priority, patience, step_of(parameters), binary)
 
 
+def priority_of(parameters: Mapping[str, InferParameter]) -> int:
+    """Which *priority* a request with *parameters* names; 0 for none.
+
+    Raises:
+        InvalidRequest: it is no whole number from 0 on.
+    """
+    return _whole(PRIORITY, parameters[PRIORITY], texts=True) if PRIORITY in parameters else 0
+
+
 def step_of(parameters: Mapping[str, InferParameter]) -> Step | None:
     """Where in a sequence a request with *parameters* stands; None without a `sequence_id`.
 

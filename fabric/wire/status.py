@@ -69,8 +69,14 @@ def from_rpc(error: Any, away: str) -> FabricError:
     trailers = error.trailing_metadata() or ()
     details = next((value for key, value in trailers if key == DETAILS_KEY), None)
     code, message = error.code().value[0], error.details() or ""
-    # All that fabric says has details. A stream whose server dies may be reset on the way.
-    is_lost = code == Code.UNAVAILABLE or (code == Code.INTERNAL and "RST_STREAM" in message)
-    if is_lost and details is None:
+    if is_lost(error):
         return Unavailable(f"{away}: {message}")
     return from_details(code, message, details)
+
+
+def is_lost(error: Any) -> bool:
+    """Whether an `RpcError` of gRPC's is nobody's answer: the way there or back is broken."""
+    code, message = error.code().value[0], error.details() or ""
+    # All that fabric says has details. A stream whose server dies may be reset on the way.
+    broken = code == Code.UNAVAILABLE or (code == Code.INTERNAL and "RST_STREAM" in message)
+    return broken and not any(key == DETAILS_KEY for key, _ in error.trailing_metadata() or ())

@@ -147,14 +147,18 @@ def encode_inputs(message: ModelInferRequest, tensors: Tensors) -> None:
         message.raw_input_contents.append(to_raw(array, datatype))
 
 
-def decode_outputs(response: ModelInferResponse) -> Tensors:
+def decode_outputs(
+    response: ModelInferResponse, contents: Sequence[bytes | memoryview] | None = None
+) -> Tensors:
     """The arrays of *response*, raw or typed, by name; those with raw elements are read-only.
+
+    Its raw elements are *contents*, where it lacks them itself.
 
     Raises:
         Internal: the response contradicts itself.
     """
     tensors: Tensors = {}
-    raw = iter(response.raw_output_contents)
+    raw = iter(response.raw_output_contents if contents is None else contents)
     try:
         for output in response.outputs:
             place = Place(output.name, response.model_name, "output")

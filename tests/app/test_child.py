@@ -12,6 +12,7 @@ import pytest
 
 from fabric.app import child as child_module
 from fabric.app.child import Child, Program
+from fabric.app.pulse import Pulse
 from fabric.core.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ async def make(tmp_path):
             is_ready=is_ready,
             startup=options.get("startup", 10.0),
             keeps_family=options.get("keeps_family", False),
+            beats=options.get("beats", False),
         )
         made.append(Child(program, tmp_path, lifeline=0))
         return made[-1]
@@ -75,6 +77,23 @@ async def test_a_child_that_is_killed_comes_back_without_what_it_started(make, t
     await until(lambda: child.restarts == 1 and child.pid != first)
     assert not runs(family)
     await until(lambda: pids(file)[0] == child.pid)
+
+
+async def test_a_child_comes_back_though_it_cannot_be_told(make, tmp_path):
+    """Whoever is told of a start may have no room to write it down."""
+    file = tmp_path / "ready"
+    child = make(WORKER, str(file))
+    await child.start()
+
+    def told():
+        raise Unavailable("no room")
+
+    child._on_start = told
+    for restarts in (1, 2):
+        before = child.pid
+        os.kill(before, signal.SIGKILL)
+        await until(lambda n=restarts, pid=before: child.restarts == n and child.pid != pid)
+        await until(lambda: str(child.pid) in file.read_text())
 
 
 async def test_a_family_may_be_kept(make, tmp_path):
@@ -124,6 +143,51 @@ async def test_a_child_that_keeps_dying_is_started_ever_less_often(make, monkeyp
 async def _reaches(child, restarts, sleep):
     while child.restarts < restarts:
         await sleep(0.01)
+
+
+BEATING = """
+import asyncio, pathlib, sys
+from fabric.processes import beating
+async def main():
+    with beating():
+        pathlib.Path(sys.argv[1]).touch()
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+async def test_a_child_that_hangs_is_replaced(make, tmp_path, monkeypatch):
+    """One whose event loop turns is not, however often it is looked at."""
+    monkeypatch.setattr("fabric.app.child.LOOK", 0.02)
+    looks = []
+    is_lost = Pulse.is_lost
+    monkeypatch.setattr(Pulse, "is_lost", lambda pulse: looks.append(1) or is_lost(pulse))
+    monkeypatch.setattr("fabric.app.pulse.MISSES", 100)
+    child = make(BEATING, str(tmp_path / "ready"), beats=True)
+    await child.start()
+    first = child.pid
+    await until(lambda: len(looks) > 110)
+    assert child.restarts == 0
+    os.kill(first, signal.SIGSTOP)
+    await until(lambda: child.restarts == 1 and child.pid != first)
+    assert not runs(first)
+    again = len(looks)
+    await until(lambda: len(looks) > again + 10)
+    assert child.restarts == 1
+
+
+def test_a_pulse_is_lost_after_many_looks_without_a_beat():
+    """In a row; before the first it has as long as a start may take."""
+    pulse = Pulse()
+    try:
+        pulse.begin(30.0)
+        assert [pulse.is_lost() for _ in range(30)] == [False] * 29 + [True]
+        for _ in range(2):
+            os.write(pulse.writing, b"..")
+            assert [pulse.is_lost() for _ in range(10)] == [False] * 10
+        assert pulse.is_lost()
+    finally:
+        pulse.close()
 
 
 async def test_stopping_waits_for_what_is_being_finished(make, tmp_path):

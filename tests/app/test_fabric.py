@@ -32,6 +32,13 @@ specialists:
   - {name: triple, model: triple.onnx, domains: [odd]}
 routes:
   - {name: scale, chain: [double, triple]}
+pipelines:
+  - name: both
+    inputs: [{name: x}]
+    steps:
+      - {name: doubled, call: scale, inputs: {x: x}}
+      - {name: tripled, call: triple, inputs: {x: doubled.y}}
+    outputs: {y: tripled.y}
 """
 STATEFUL = """
 specialists:
@@ -92,18 +99,20 @@ async def answer(client, name="scale", **options):
 
 
 async def test_a_portfolio_is_served_and_leaves_only_its_store(settings, portfolio):
-    """Specialists and routes answer; afterwards no process, folder or log is left."""
+    """Specialists, routes and pipelines answer; afterwards no process, folder or log is left."""
     steps = []
     fabric = Fabric(settings, load(portfolio), lambda *step: steps.append(step))
     async with fabric:
         assert await fabric.ready() == {}
         first = await fabric.client.infer("scale", {"x": X})
         odd = await fabric.client.infer("scale", {"x": X}, requirements={"domain": "odd"})
+        both = await fabric.client.infer("both", {"x": X})
         record = read(settings.state)
         assert {*fabric.processes} == {"gateway", "control", "reaper"}
         replicas = await fabric.client.list("replica")
     assert (first["y"].tolist(), first.specialist) == ([[2, 4]], "double")
     assert (odd["y"].tolist(), odd.specialist) == ([[3, 6]], "triple")
+    assert both["y"].tolist() == [[6, 12]]
     assert ("double:1", "ready") in steps
     assert record.ready
     assert record.server == fabric.server
@@ -200,6 +209,17 @@ async def test_what_was_declared_is_there_after_a_restart(settings, portfolio):
     async with Fabric(settings) as fabric:
         assert await fabric.ready() == {}
         assert (await answer(fabric.client, "triple")).specialist == "triple"
+        assert (await answer(fabric.client, "both"))["y"].tolist() == [[6, 12]]
+
+
+async def test_whoever_waits_until_the_server_is_ready_is_answered(settings, portfolio):
+    """By all models, at the first start and at the next one."""
+    for declared in (load(portfolio), None):
+        async with Fabric(settings, declared) as fabric, AsyncClient(fabric.server) as client:
+            while not await client.ready():
+                await asyncio.sleep(0.005)
+            for name in ("double", "triple", "scale"):
+                assert (await client.infer(name, {"x": X})).specialist
 
 
 async def test_replicas_of_an_earlier_fabric_are_forgotten(settings, portfolio):

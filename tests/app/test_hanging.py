@@ -1,4 +1,4 @@
-"""A replica that hangs, in a fabric of real processes."""
+"""What hangs, in a fabric of real processes."""
 
 from __future__ import annotations
 
@@ -51,6 +51,19 @@ async def test_a_replica_that_is_stopped_costs_no_answer(fabric):
     for model, specialist in (("scale", "double"), ("triple", "triple")):
         stopped, pid = next(iter(pids[specialist].items()))
         await goes_on(fabric.client, model, stopped, pid)
+
+
+@pytest.mark.parametrize("name", ["gateway", "control"])
+async def test_what_the_supervisor_started_is_replaced(fabric, monkeypatch, name):
+    """Nobody else would notice, and replicas stay where they are."""
+    monkeypatch.setattr("fabric.app.pulse.MISSES", 4)
+    before = {each.pid for each in await fabric.client.list("replica")}
+    stopped = fabric.processes[name]
+    os.kill(stopped, signal.SIGSTOP)
+    await until(lambda: fabric.processes[name] != stopped)
+    assert await fabric.ready() == {}
+    assert (await fabric.client.infer("scale", {"x": X})).specialist == "double"
+    assert {each.pid for each in await fabric.client.list("replica")} == before
 
 
 async def goes_on(client, model, stopped, pid):

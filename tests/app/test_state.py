@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -73,6 +74,22 @@ def test_what_a_killed_supervisor_left_is_cleared(tmp_path, holder):
     assert not holder.orphan.is_alive
     assert not scratch.exists()
     assert read(tmp_path / "state") is None
+    state.release(keep_logs=False)
+
+
+def test_a_record_without_room_is_named_and_the_one_before_stays(tmp_path, monkeypatch):
+    """Whole: it is what the next supervisor goes by."""
+    state = State(tmp_path)
+    state.record("127.0.0.1:1", Family(), ready=True)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        with pytest.raises(Unavailable, match=r"json.new .* No space"):
+            state.record("127.0.0.1:2", Family(), ready=True)
+    assert read(tmp_path).server == "127.0.0.1:1"
     state.release(keep_logs=False)
 
 

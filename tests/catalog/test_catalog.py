@@ -10,7 +10,7 @@ import pytest
 from fabric.catalog.catalog import Catalog, Changes, Hosted, Key, Kind, rank
 from fabric.core.policies import Policy
 from fabric.core.replicas import State, Status
-from fabric.testing import replica, route, specialist
+from fabric.testing import pipeline, replica, route, specialist
 
 
 def contents(catalog: Catalog) -> object:
@@ -23,6 +23,7 @@ def contents(catalog: Catalog) -> object:
         catalog.routes,
         catalog.replicas,
         catalog.policies,
+        catalog.pipelines,
         {name: catalog.versions(name) for name in names},
         {key: {r.id for r in catalog.replicas_of(key)} for key in keys},
     )
@@ -71,6 +72,7 @@ def test_what_is_removed_leaves_every_index():
             routes=(route("r", "a"),),
             replicas=(replica("x", "a:1"),),
             policies=(policy("r", 1),),
+            pipelines=(pipeline("p", "a"),),
         )
     )
     keys = (
@@ -78,6 +80,7 @@ def test_what_is_removed_leaves_every_index():
         Key(Kind.ROUTE, "r"),
         Key(Kind.REPLICA, "x"),
         Key(Kind.POLICY, "r:1"),
+        Key(Kind.PIPELINE, "p"),
     )
     catalog.update(Changes(revision=2, removed=keys + keys))
 
@@ -128,6 +131,7 @@ def random_changes(random_: random.Random, revision: int) -> Changes:
         Key(Kind.REPLICA, f"r{random_.randrange(5)}"),
         Key(Kind.ROUTE, random_.choice(names)),
         Key(Kind.POLICY, f"{random_.choice(names)}:{random_.randrange(1, 4)}"),
+        Key(Kind.PIPELINE, random_.choice(names)),
     )
     return Changes(
         revision=revision,
@@ -135,6 +139,7 @@ def random_changes(random_: random.Random, revision: int) -> Changes:
         routes=(route(name, version),),
         replicas=(replica(f"r{random_.randrange(5)}", f"{name}:{version}"),),
         policies=(policy(name, random_.randrange(1, 4), bytes([revision])),),
+        pipelines=(pipeline(name, version),),
         removed=tuple(key for key in removed if random_.random() < 0.4),
     )
 

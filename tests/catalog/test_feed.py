@@ -9,7 +9,7 @@ import pytest
 from fabric.catalog.catalog import Catalog, Changes
 from fabric.catalog.feed import Feed, first_revision
 from fabric.core.policies import Policy
-from fabric.testing import route
+from fabric.testing import pipeline, route
 
 START = first_revision(3)
 
@@ -52,6 +52,17 @@ def test_a_watcher_of_another_time_gets_a_snapshot(catalog, feed, revision):
         feed.publish(adding(name))
 
     assert feed.since(revision) == (catalog.snapshot(),)
+
+
+def test_pipelines_are_kept_as_far_as_there_is_room(catalog, feed, monkeypatch):
+    """Those of many steps take more of it."""
+    monkeypatch.setattr("fabric.catalog.feed._MOST_BYTES", 3 << 11)
+    for calls in (("a",), ("a", "b")):
+        feed.publish(Changes(revision=0, pipelines=(pipeline("p", *calls),)))
+    assert not feed.since(START)[0].snapshot
+    feed.publish(Changes(revision=0, pipelines=(pipeline("p", "a"),)))
+    assert feed.since(START)[0].snapshot
+    assert not feed.since(START + 1)[0].snapshot
 
 
 def test_policies_are_kept_as_far_as_there_is_room(catalog, feed, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fabric.catalog.catalog import Catalog
-from fabric.catalog.declaring import Declared
+from fabric.catalog.declared import Declared
 from fabric.catalog.health import RETIRING, Report, outlived, status
 from fabric.core.changes import Changes, Hosted
 from fabric.core.replicas import State, Status
@@ -36,6 +36,13 @@ def test_a_status_says_what_is_and_why(ready, report, state, reason):
     )
 
     assert status(ready, report, declared=True) == expected
+
+
+def test_a_replica_that_leaves_says_why():
+    """While there are fewer than wanted, whatever happened before."""
+    found = status(1, Report(wanted=2, failure="old"), declared=True, leaving="too large")
+    assert found.reason == "1 of 2 replicas are ready: too large"
+    assert status(2, Report(wanted=2), declared=True, leaving="too large").reason == ""
 
 
 def test_what_is_no_longer_declared_says_why_it_is_still_there():

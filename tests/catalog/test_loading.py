@@ -7,21 +7,25 @@ from functools import partial
 
 import pytest
 
-from fabric.catalog.declaring import Declared
+from fabric.catalog.declared import Declared
 from fabric.catalog.loading import loaded, unloaded
 from fabric.core.cards import Batching, Model
 from fabric.core.errors import InvalidRequest, NotFound
 from fabric.core.routes import Content, Route
-from fabric.testing import route, specialist
+from fabric.testing import pipeline, route, specialist
 
 
-def declared(*specialists, routes=()):
-    return Declared({s.key: s for s in specialists}, {r.name: r for r in routes})
+def declared(*specialists, routes=(), pipelines=()):
+    return Declared(
+        {s.key: s for s in specialists},
+        {r.name: r for r in routes},
+        {p.name: p for p in pipelines},
+    )
 
 
 def states(selection):
     return {s.key: s.hosting.loaded for s in selection.specialists} | {
-        r.name: r.loaded for r in selection.routes
+        r.name: r.loaded for r in (*selection.routes, *selection.pipelines)
     }
 
 
@@ -64,6 +68,24 @@ def test_unloading_a_route_leaves_its_chain_unless_dependents_go_too():
 
     assert states(unloaded(known, "r", False)) == {"r": False}
     assert states(unloaded(known, "r", True)) == {"r": False, "a:1": False}
+
+
+def test_loading_a_pipeline_loads_all_that_it_leads_to():
+    """Through routes and pipelines, and of a version that is named only that one."""
+    inner = pipeline("inner", "r", "r", loaded=False)
+    known = declared(
+        specialist("a"),
+        specialist("a", "2"),
+        specialist("b"),
+        specialist("c"),
+        routes=[route("r", "b")],
+        pipelines=[inner, pipeline("outer", "inner", "a:1", "inner")],
+    )
+
+    everything = {"a:1", "b:1", "inner", "outer", "r"}
+    assert states(loaded(known, "outer")) == dict.fromkeys(everything, True)
+    assert states(unloaded(known, "outer", True)) == dict.fromkeys(everything, False)
+    assert states(unloaded(known, "outer", False)) == {"outer": False}
 
 
 def test_an_override_makes_the_specialist_that_is_declared():

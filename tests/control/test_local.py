@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from planes import REPLICA, control_plane, free_port, local_host, until
 
+from fabric.api.catalog.v1 import catalog_service_pb2 as pb
 from fabric.core.cards import Replicas, Timeouts
 from fabric.core.replicas import State
 from fabric.testing import specialist
@@ -68,6 +69,24 @@ async def test_a_replica_that_is_killed_comes_back(sqlite_url):
         await until(controller, lambda: pids(controller, "a:1"))
 
         assert first not in pids(controller, "a:1")
+
+
+async def test_a_replica_that_leaves_has_a_successor_at_once(sqlite_url):
+    """It finishes meanwhile; the status says why it leaves."""
+    async with control_plane(sqlite_url, local_host) as (controller, stub, *_):
+        await controller.apply([specialist("a")], [])
+        await until(controller, state_is(controller, "a:1", State.READY))
+        (first,) = controller.catalog.replicas_of("a:1")
+        leaves = pb.WithdrawRequest(replica_id=first.id, draining=True, why="it is too large")
+        await stub.Withdraw(leaves)
+        await until(controller, lambda: controller.catalog.replicas[first.id].draining)
+        assert controller.catalog.statuses["a:1"].reason == "it is too large"
+        await until(controller, state_is(controller, "a:1", State.READY))
+        assert len(pids(controller, "a:1")) == 2
+        assert is_alive(first.pid)
+        os.kill(first.pid, signal.SIGTERM)
+        await until(controller, lambda: len(pids(controller, "a:1")) == 1)
+        assert controller.catalog.statuses["a:1"].state is State.READY
 
 
 async def test_a_process_that_ended_leaves_no_descriptor(sqlite_url):

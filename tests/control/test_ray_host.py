@@ -8,10 +8,23 @@ import pytest
 from planes import control_plane, until
 from serve_api import ServeApi
 
+from fabric.catalog.declaring import REPLACING
 from fabric.control.hosts.ray import Paces, RayHost
 from fabric.control.hosts.serve import FIXED, SCALING, application, report_of
-from fabric.core.cards import Batching, Replicas, Resources, Timeouts
+from fabric.core.cards import (
+    Batching,
+    Breaking,
+    Canary,
+    Check,
+    Model,
+    OnnxRuntime,
+    Replicas,
+    Resources,
+    Sequences,
+    Timeouts,
+)
 from fabric.core.replicas import State
+from fabric.core.tensors import Signature, TensorValue
 from fabric.testing import replica, specialist
 
 QUICK = Paces(settling=0.01, settled=0.05, retry=0.05, retry_most=0.2, away=0.05)
@@ -153,6 +166,7 @@ async def test_a_refused_configuration_is_told(api, sqlite_url):
     [
         {"batching": Batching(max_size=4)},
         {"timeouts": Timeouts(drain=3.0)},
+        {"breaker": Breaking(consecutive=3)},
         {"replicas": Replicas(min=2, max=3, target_load=4.0)},
         {"cost": 2.0, "domains": ("x",), "description": "new"},
     ],
@@ -162,6 +176,30 @@ def test_what_changes_in_place_is_in_no_argument(change):
     before, after = (application(specialist("a", **c), "h:1") for c in ({}, change))
 
     assert before["args"] == after["args"]
+
+
+TENSOR = TensorValue(name="x", datatype="FP32", shape=(1,), numbers=(1.0,))
+READ_ONCE = {
+    "card.signature": {"signature": Signature()},
+    "card.checks": {"checks": (Check(output="y"),)},
+    "hosting.model": {"model": Model(uri="other.onnx")},
+    "hosting.python": {"python": "a:B"},
+    "hosting.arguments": {"arguments": {"x": "y"}},
+    "hosting.onnxruntime": {"onnxruntime": OnnxRuntime(intra_op_threads=2)},
+    "hosting.resources": {"resources": Resources(cpus=2.0)},
+    "hosting.sequences": {"sequences": Sequences()},
+    "hosting.classes": {"classes": {"y": "labels.txt"}},
+    "hosting.canary": {"canary": Canary(inputs=(TENSOR,), outputs=(TENSOR,))},
+    "hosting.timeouts.startup": {"timeouts": Timeouts(startup=3.0)},
+}
+
+
+@pytest.mark.parametrize("path", REPLACING)
+def test_what_a_replica_reads_when_it_starts_is_in_an_argument(path):
+    """All of it, or else replicas would not know it."""
+    before, after = (application(specialist("a", **c), "h:1") for c in ({}, READ_ONCE[path]))
+
+    assert before["args"] != after["args"]
 
 
 def test_resources_and_limits_reach_ray():
@@ -176,6 +214,14 @@ def test_resources_and_limits_reach_ray():
     assert deployment["ray_actor_options"] == {"num_cpus": 2.0, "num_gpus": 1.0}
     assert deployment["autoscaling_config"]["max_replicas"] == 3
     assert deployment["max_surge_percent"] == 100
+
+
+def test_memory_is_reserved_where_it_is_declared():
+    """In bytes, as Ray has it."""
+    said = specialist("a", resources=Resources(memory=1 << 30))
+    (deployment,) = application(said, "h:1")["deployments"]
+
+    assert deployment["ray_actor_options"]["memory"] == 1 << 30
 
 
 @pytest.mark.parametrize(("most", "interval"), [(1, FIXED), (2, SCALING)])

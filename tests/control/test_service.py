@@ -15,6 +15,7 @@ from planes import control_plane, until
 
 from fabric.api.catalog.v1 import card_pb2
 from fabric.api.catalog.v1 import catalog_service_pb2 as pb
+from fabric.api.pipelines.v1 import pipeline_pb2
 from fabric.api.routing.v1 import route_pb2
 from fabric.catalog.catalog import Catalog
 from fabric.catalog.health import Report
@@ -22,9 +23,9 @@ from fabric.core.errors import Unavailable
 from fabric.core.replicas import Load
 from fabric.core.routes import Requirements, Route
 from fabric.core.tensors import Signature, TensorSpec
-from fabric.testing import replica, route, specialist
+from fabric.testing import pipeline, replica, route, specialist
 from fabric.wire.cards import to_message
-from fabric.wire.changes import from_watch
+from fabric.wire.changes import from_resource, from_watch
 from fabric.wire.status import DETAILS_KEY
 
 SIGNATURE = Signature(inputs=(TensorSpec(name="x", datatype="FP32", shape=(-1, 4)),))
@@ -35,6 +36,8 @@ def applying(*resources: object, **options: bool) -> pb.ApplyRequest:
     for each in resources:
         if hasattr(each, "chain"):
             request.routes.append(to_message(each, route_pb2.Route))
+        elif hasattr(each, "steps"):
+            request.pipelines.append(to_message(each, pipeline_pb2.Pipeline))
         else:
             request.specialists.append(to_message(each, card_pb2.Specialist))
     return request
@@ -90,6 +93,23 @@ async def test_what_is_applied_can_be_read(plane):
     assert listed.revision == applied.revision
     routes = await stub.List(pb.ListRequest(kind=pb.KIND_ROUTE))
     assert [r.route.name for r in routes.resources] == ["r"]
+
+
+async def test_a_pipeline_is_declared_as_specialists_and_routes_are(sqlite_url):
+    """It is applied with what it calls, read, changed, kept over a restart, and deleted."""
+    first, other = pipeline("p", "a", "r"), pipeline("p", "a", timeout=1.0)
+    async with control_plane(sqlite_url) as plane:
+        await plane.stub.Apply(applying(specialist("a"), route("r", "a"), first))
+        read = await plane.stub.Get(pb.GetRequest(key=key("pipeline", "p")))
+        assert from_resource(read.resource) == first
+        applied = await plane.stub.Apply(applying(other))
+        assert [(c.key.name, c.action) for c in applied.changes] == [("p", pb.Change.ACTION_UPDATE)]
+        assert list(applied.changes[0].fields) == ["steps", "outputs", "timeout"]
+    async with control_plane(sqlite_url) as plane:
+        listed = await plane.stub.List(pb.ListRequest(kind=pb.KIND_PIPELINE))
+        assert [from_resource(each) for each in listed.resources] == [other]
+        await plane.stub.Delete(pb.DeleteRequest(key=key("pipeline", "p")))
+        assert plane.controller.catalog.pipelines == {}
 
 
 async def test_a_dry_run_changes_nothing(plane):

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from fabric.control.store import Entry, Stored, Superseded, Writes, opened
+from fabric.control.tables import PIPELINES
 from fabric.core.errors import Unavailable
 from fabric.core.tensors import Signature, TensorSpec
-from fabric.testing import replica, route, specialist
+from fabric.testing import pipeline, replica, route, specialist
 
 SIGNATURE = Signature(inputs=(TensorSpec(name="x", datatype="FP32", shape=(-1, 4)),))
 WRITES = Writes(
@@ -20,6 +21,7 @@ WRITES = Writes(
     },
     routes={"r": route("r", "a")},
     replicas={"x": replica("x", "a:1", pid=7, node="here")},
+    pipelines={"p": pipeline("p", "a", "r")},
 )
 
 
@@ -40,6 +42,7 @@ async def test_what_is_written_is_there_afterwards(store_url):
         tuple(WRITES.specialists.values()),
         tuple(WRITES.routes.values()),
         tuple(WRITES.replicas.values()),
+        pipelines=tuple(WRITES.pipelines.values()),
     )
 
 
@@ -54,6 +57,7 @@ async def test_writing_again_changes_and_takes_out(store_url):
                 specialists={"a:1": None, "never:1": None},
                 routes={"r": None},
                 replicas={"x": changed},
+                pipelines={"p": None},
             )
         )
 
@@ -61,6 +65,7 @@ async def test_writing_again_changes_and_takes_out(store_url):
     assert [entry.specialist.key for entry in stored.specialists] == ["b:1"]
     assert stored.routes == ()
     assert stored.replicas == (changed,)
+    assert stored.pipelines == ()
 
 
 async def test_a_write_that_fails_leaves_nothing_behind(store_url):
@@ -71,6 +76,20 @@ async def test_a_write_that_fails_leaves_nothing_behind(store_url):
             await store.write(Writes(routes={"r": route("r", "a"), None: route("s", "a")}))
 
     assert (await contents(store_url)).routes == ()
+
+
+async def test_a_store_of_before_there_were_pipelines_opens(store_url):
+    """What it has stays, and pipelines are stored from then on."""
+    async with opened(store_url) as store:
+        await store.load()
+        await store.write(WRITES)
+        async with store.transaction() as connection:
+            await connection.run_sync(PIPELINES.drop)
+    async with opened(store_url) as store:
+        assert (await store.load()).routes == tuple(WRITES.routes.values())
+        await store.write(Writes(pipelines=WRITES.pipelines))
+
+    assert (await contents(store_url)).pipelines == tuple(WRITES.pipelines.values())
 
 
 async def test_every_load_begins_a_new_epoch(store_url):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from fabric.control.uploads import Uploads
 from fabric.core.cards import Model
-from fabric.core.errors import Conflict
+from fabric.core.errors import Conflict, Unavailable
 
 
 def test_a_model_is_kept_under_its_digest(tmp_path):
@@ -21,6 +22,18 @@ def test_a_model_is_kept_under_its_digest(tmp_path):
     assert model.sha256.startswith("ba7816bf")
     assert Path(model.uri).read_bytes() == b"abc"
     assert list((tmp_path / "uploads").iterdir()) == [Path(model.uri)]
+
+
+def test_a_disk_without_room_is_named(tmp_path, monkeypatch):
+    """And nothing half written stays."""
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("fabric.control.uploads.os.fsync", full)
+    with pytest.raises(Unavailable, match=rf"cannot be kept in {tmp_path}: No space left"):
+        Uploads(str(tmp_path)).keep(b"abc")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_nobody_needs_is_cleared(tmp_path):

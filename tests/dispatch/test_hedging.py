@@ -9,7 +9,7 @@ import weakref
 import pytest
 
 from fabric.core.deadlines import NEVER
-from fabric.core.errors import SpecialistFailed
+from fabric.core.errors import SpecialistFailed, Unavailable
 from fabric.core.requests import InferRequest
 from fabric.core.routes import ChainEntry, Hedging, Route
 from fabric.dispatch import Dispatcher
@@ -109,6 +109,21 @@ async def test_one_that_fails_leaves_the_other():
     assert (answer.specialist, answer.fallback) == ("b", True)
 
 
+async def test_who_fails_beside_another_is_among_the_attempts():
+    """Nor is its replica asked once more, while another one is there."""
+    slow = never()
+    answers = [slow, SpecialistFailed("nan", replica="a/1"), b"third"]
+    invoker = Slow(3, a=answers)
+    asking = asyncio.create_task(dispatcher(invoker).infer(request(), NEVER))
+    while len(invoker.asked) < 2:
+        await asyncio.sleep(0.001)
+    slow.set_exception(Unavailable("lost", replica="a/0"))
+    answer = await asking
+    assert (answer.response.payload, answer.response.replica) == (b"third", "a/2")
+    failed = [(each.replica, each.error, each.message) for each in answer.attempts]
+    assert failed == [("a/1", "SPECIALIST_FAILED", "nan"), ("a/0", "UNAVAILABLE", "lost")]
+
+
 @pytest.mark.parametrize(
     "asked", [{"idempotent": False}, {"sequence": "s"}, {"substitute": False}], ids=str
 )
@@ -169,7 +184,7 @@ async def test_failures_of_both_hold_nothing():
         while len(invoker.asked) < 2:
             await asyncio.sleep(0.001)
         slow.set_exception(SpecialistFailed("0/0", replica="a/0"))
-        with pytest.raises(SpecialistFailed, match="2 attempts failed"):
+        with pytest.raises(SpecialistFailed, match="3 attempts failed"):
             await asking
         invoker.answers.clear()
         del asking, slow, second

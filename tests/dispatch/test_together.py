@@ -54,7 +54,7 @@ class Slow(FakeInvoker):
         self.clock = clock
         self.promised = []
 
-    def promises(self, card, seconds, tenant=""):
+    def promises(self, card, seconds, tenant="", priority=0):
         self.promised.append((card.name, seconds))
         return super().promises(card, seconds)
 

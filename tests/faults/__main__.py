@@ -25,10 +25,11 @@ BEGIN, END = "<!-- latest -->\n", "<!-- /latest -->\n"
 ALONE = "FAULTS_ALONE"
 OWN_NETWORK = (
     shutil.which("unshare") or "unshare",
-    *("--net", *(("--map-root-user",) if os.geteuid() else ())),
+    *("--net", "--mount", *(("--map-root-user",) if os.geteuid() else ())),
     *("sh", "-c", 'ip link set lo up && exec "$@"', "sh"),
 )
-"""The command of a process whose loopback may lose packets, and nobody else's does."""
+"""The command of a process whose loopback may lose packets and whose disks may be full, and nobody
+else's."""
 ANSWERS = (
     "| fault | right | degraded | refused | lost | longest gap |",
     "|---|---:|---:|---:|---:|---:|",

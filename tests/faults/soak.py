@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -24,6 +25,8 @@ SEED = int(os.environ.get("FAULTS_SEED", "1"))
 WARM = 0.2
 """Of the time, before what there is then counts as what there is always."""
 GROWTH = 1.1
+LONG = 1.0
+"""Seconds without an answer that are worth a line."""
 pytestmark = pytest.mark.timeout(int(60 * MINUTES) + 300)
 
 
@@ -130,13 +133,18 @@ async def test_nothing_grows(on_local, local_client, seen, told, story):
     breaking = Breaking(fabric, local_client, seen)
     measured = {name: fabric.processes[name] for name in ("gateway", "control")}
     begun, steady = time.monotonic(), {}
-    async with traffic_through(local_client, asks_again=True) as traffic:
+    async with traffic_through(local_client, again=True) as traffic:
         while (passed := (time.monotonic() - begun) / (60 * MINUTES)) < 1:
             for fault in random.sample(breaking.faults, len(breaking.faults)):
+                before = max(len(traffic.answers) - 1, 0)
                 try:
                     await fault()
                 except FabricError as error:  # its gateway was killed, or the control plane stopped
                     story(f"{fault.__name__}: {error}")
+                await traffic.until_answered()
+                if (gap := max(traffic.gaps(before), default=0.0)) > LONG:
+                    story(f"{fault.__name__}: no answer for {gap:.1f} s")
+            gc.freeze()  # answers are kept, and need not be looked at again and again
             await until_linked(local_client, "double", 2)
             await traffic.until_answered()
             sizes = {name: Size.of(pid) for name, pid in measured.items()}

@@ -36,10 +36,36 @@ async def test_three_times_the_capacity(local_client, on_local, seen, told):
     assert count.refused
 
 
+async def test_priorities_under_overload(local_client, on_local, seen, told):
+    """Three times what there is room for, nearly all of it of the lower priority: that is what is
+    refused."""
+    room = Batching(max_queue=IN_FLIGHT // 3, priorities=2)
+    sleeper = specialist(
+        "urgent", python="sleeping:Sleeper", arguments={"seconds": "0.05"}, batching=room
+    )
+    await local_client.apply([sleeper])
+    await seen.until_ready("urgent:1")
+    flows = {
+        level: Traffic(local_client, "urgent", in_flight, parameters={"priority": level})
+        for level, in_flight in ((1, 3), (2, IN_FLIGHT - 3))
+    }
+    async with flows[1] as urgent, flows[2]:
+        await urgent.until(lambda: len(urgent.answers) + len(urgent.errors) >= 150)
+    first, second = (
+        told(f"overload at 3 × capacity: priority {level}", flow, factors={"urgent": 2})
+        for level, flow in flows.items()
+    )
+    await local_client.delete("specialist", "urgent")
+    assert first.lost == second.lost == 0
+    assert first.refused <= first.right / 20
+    assert second.refused > second.right
+
+
 async def test_connections_that_come_to_nothing(local_client, on_local, told):
     """Opened and dropped: at once, after a few bytes, in the middle of a request, with a reset."""
     starts = (b"", b"PRI * HT", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"POST /v2/models/double/in")
-    before = descriptors(on_local)
+    await local_client.live()  # its own connection stays
+    before = await descriptors_at_rest(on_local)
     host, _, port = on_local.server.rpartition(":")
 
     async def come_and_go(number: int) -> None:
@@ -57,6 +83,15 @@ async def test_connections_that_come_to_nothing(local_client, on_local, told):
     count = told(f"{CONNECTIONS} connections opened and dropped", traffic)
     assert count.refused == count.lost == count.degraded == 0
     await until(lambda: descriptors(on_local) <= before)
+
+
+async def descriptors_at_rest(fabric) -> int:
+    """When the second gateway, too, has its links to all replicas: as many as a second before."""
+    before, now = 0, descriptors(fabric)
+    while now != before:
+        await asyncio.sleep(1)
+        before, now = now, descriptors(fabric)
+    return now
 
 
 def descriptors(fabric) -> int:

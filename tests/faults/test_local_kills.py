@@ -85,11 +85,11 @@ async def test_stop_of_the_control_plane(on_local, local_client, told):
 
 
 async def test_kill_of_gateways(on_local, local_client, told):
-    """Clients that ask again find another one, or its successor."""
-    async with traffic_through(local_client, asks_again=True) as traffic:
+    """What was lost with one is sent again, to the other one or to its successor."""
+    async with traffic_through(local_client, again=True) as traffic:
         for name in ("gateway", "gateway-2"):
             os.kill(on_local.fabric.processes[name], signal.SIGKILL)
             await traffic.until_answered()
         await until_listening(on_local.server, 2)
-    count = told("kill -9 of two gateways in turn, clients ask again", traffic)
+    count = told("kill -9 of two gateways in turn", traffic)
     assert count.refused == count.lost == 0

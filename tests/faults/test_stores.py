@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sqlite3
 from contextlib import closing, contextmanager
@@ -26,29 +25,18 @@ def locked(on_local):
         other.rollback()
 
 
-@contextmanager
-def full(on_local):
-    """No file of the control plane may grow, nor be written to."""
-    pid = on_local.fabric.processes["control"]
-    soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
-    yield
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.mark.parametrize("broken", [locked, full])
-async def test_a_store_that_takes_nothing(on_local, local_client, seen, told, broken):
+async def test_a_store_that_is_locked(on_local, local_client, seen, told):
     """Even when a replica dies meanwhile, which cannot be written down."""
     pid = on_local.fabric.processes["control"]
     async with traffic_through(local_client) as traffic:
-        with broken(on_local):
+        with locked(on_local):
             dead, process = next(iter(seen.replicas("double:1").items()))
             os.kill(process, signal.SIGKILL)
             with pytest.raises(Unavailable, match="the store did not answer"):
                 await local_client.apply([on_local.scaler("unwritten", 5)])
         await seen.until(lambda: dead not in seen.catalog.replicas)
         await until_linked(local_client, "double", 2)
-    count = told(f"store {broken.__name__} while a replica is killed", traffic)
+    count = told("store locked while a replica is killed", traffic)
     assert count.refused == count.lost == count.degraded == 0
     assert on_local.fabric.processes["control"] == pid
     assert "unwritten:1" not in seen.catalog.specialists

@@ -36,7 +36,7 @@ class Pool:
     def models(self, key):
         return set(self.running)
 
-    def promises(self, card, seconds, tenant=""):
+    def promises(self, card, seconds, tenant="", priority=0):
         return not self.busy
 
     async def infer(self, card, request, deadline):

@@ -8,6 +8,7 @@ import contextlib
 import pytest
 from running import Failing, Held, Saying, until
 
+from fabric.core.cards import Breaking
 from fabric.core.deadlines import NEVER, Deadline
 from fabric.core.errors import (
     DeadlineExceeded,
@@ -245,6 +246,75 @@ async def test_a_replica_that_is_far_slower_than_the_others_is_ejected(clock):
         assert await ask(pool) == ["r0"]
         pool.judge()
         assert pool.count("s:1") == 3
+
+
+async def test_a_specialist_says_what_ejects_its_replicas(clock):
+    """Also for those that there are links to already, and may change its mind."""
+    async with served(Failing(BROKEN), Saying()) as (pool, servers):
+        for breaker, again in ((Breaking(consecutive=2, first=7.0), 7.0), (Breaking(), 2.0)):
+            pool.limit({"s:1": specialist("s", breaker=breaker)})
+            found = await until_ejected(pool)
+            failures = sum(isinstance(each, SpecialistFailed) for each in found)
+            assert (failures, standings(pool)[1]["r0"].again) == (breaker.consecutive, again)
+            clock.advance(again)
+            with saying(servers[0], Saying()):
+                assert await ask(pool) == ["r0"]
+
+
+@contextlib.contextmanager
+def saying(server, handler):
+    """Its one link is served by *handler*."""
+    (peer,) = server.peers
+    before, peer._handler = peer._handler, handler
+    yield
+    peer._handler = before
+
+
+# ------------------------------------------------------------------ successors
+@contextlib.asynccontextmanager
+async def succeeded(*answers):
+    """A pool whose one replica has given *answers*, is gone, and has a successor that holds its
+    requests: the pool, and those."""
+    held = Held()
+    async with served(*answers) as (pool, servers):
+        await ask(pool)
+        for server in servers:
+            await server.close()
+        pool.sync({})
+        hello = Hello(replica="new", specialist="s", version="1")
+        server = LinkServer(hello, held)
+        await server.start()
+        await asyncio.sleep(0)
+        pool.sync({"new": replica("new", "s:1", address=server.address)})
+        await until(lambda: pool.holds("new"))
+        yield pool, held
+        await server.close()
+
+
+async def test_the_successor_of_one_that_failed_is_tried_with_one_request(clock):
+    """If that does not end it others follow; of several successors only so many are doubted."""
+    async with succeeded(Failing(BROKEN)) as (pool, held):
+        assert pool.ill == {"s:1"}
+        probe = asyncio.create_task(pool.infer(S.card, request(), NEVER))
+        call = await held.next()
+        (error,) = await ask(pool)
+        assert error.message == "its breaker is half-open: the replica before it has failed"
+        call.respond(b"well")
+        assert (await probe).replica == "new"
+        assert not pool.ill
+        assert not pool._failed_last["s:1"]
+
+
+async def test_the_successor_of_one_that_answered_is_as_good_as_any(clock):
+    """And so is a specialist's that was taken out in between."""
+    async with succeeded(Saying()) as (pool, _):
+        assert not pool.ill
+    async with served(Failing(BROKEN)) as (pool, _):
+        await ask(pool)
+        pool.sync({})
+        await until(lambda: pool._failed_last["s:1"])
+        pool.limit({})
+        assert not pool._failed_last
 
 
 # ------------------------------------------------------------------ all of them

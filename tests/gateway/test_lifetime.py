@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 
 import numpy as np
 import pytest
@@ -36,8 +37,18 @@ async def own(running, tmp_path):
     with gateway_process(tmp_path, made.port, made.control_port) as made.gateway:
         answering(made.port)
         async with AsyncClient(made.address) as client:
-            await until(client.ready)
+            await until(partial(knows, client))
             yield made, client
+
+
+async def knows(client):
+    """Whether the gateway has the catalog; it is ready only once all of it could be asked."""
+    with suppress(Unavailable):
+        try:
+            await client.ready("nobody")
+        except NotFound:
+            return True
+    return False
 
 
 async def test_a_second_gateway_on_a_port_fails(own, tmp_path):

@@ -9,6 +9,7 @@ import logging
 import pytest
 from running import Held, Saying, until
 
+from fabric.core.cards import Batching
 from fabric.core.deadlines import NEVER
 from fabric.core.errors import Unavailable
 from fabric.core.requests import InferRequest
@@ -123,6 +124,36 @@ async def test_a_draining_replica_is_not_chosen():
         await linked(pool, 1)
         await server.drain(1)
         await linked(pool, 0)
+
+
+async def test_higher_priorities_find_room_where_lower_ones_find_none():
+    """Even where all before them would take longer than they have: their queue is another one."""
+    held = Held()
+    of = specialist("s", batching=Batching(max_queue=40, priorities=2))
+    async with listening("r1", held) as server, ReplicaPool() as pool:
+        pool.limit({"s:1": of})
+        pool.sync(known(server))
+        await linked(pool, 1)
+        calls = []
+
+        async def promised(count, seconds=10.0):
+            """With so many in flight, for priority 1, 2 and none."""
+            while len(calls) < count:
+                asking = asyncio.create_task(pool.infer(of.card, request(), NEVER))
+                calls.append((asking, await held.next()))
+            return [pool.promises(of.card, seconds, "", priority) for priority in (1, 2, 0)]
+
+        first = await promised(20)
+        pool._members["r1"].link._pace.answered(2.0, 19)
+        slow, hopeless = await promised(20, 1.0), await promised(20, 0.0)
+        counts = [await promised(count) for count in (31, 32, 39, 40)]
+        for asking, call in calls:
+            call.respond(b"")
+            await asking
+    assert first == [True, True, True]
+    assert slow == [True, False, False]
+    assert hopeless == [False, False, False]
+    assert counts == [[True] * 3, *[[True, False, False]] * 2, [False] * 3]
 
 
 async def test_the_end_of_the_pool_leaves_nothing():

@@ -9,7 +9,7 @@ import pytest
 from running import Held, Saying, served, unique
 
 from fabric.api.inference.v2 import extensions_pb2 as pb
-from fabric.gateway.statistics import of_route, summed
+from fabric.gateway.statistics import of_virtual, summed
 from fabric.testing import route
 
 
@@ -48,7 +48,7 @@ def test_replicas_are_added_up():
 
 def test_a_route_that_nobody_called_has_done_nothing():
     """But it is there."""
-    total = of_route("r", None)
+    total = of_virtual("r", None)
     assert (total.name, total.inference_count, total.last_inference) == ("r", 0, 0)
     assert total.HasField("inference_stats")
 

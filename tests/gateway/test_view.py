@@ -7,15 +7,17 @@ import asyncio
 import pytest
 from running import until
 
-from fabric.core.cards import Caching, Replicas
+from fabric.core.cards import Caching, Replicas, Timeouts
 from fabric.core.changes import Changes, Hosted, Key, Kind
 from fabric.core.deadlines import NEVER
-from fabric.core.errors import NotFound, Unavailable
+from fabric.core.errors import InvalidRequest, NotFound, Unavailable
+from fabric.core.pipelines import DEEPEST
 from fabric.core.replicas import Status
 from fabric.core.requests import InferRequest
 from fabric.core.routes import Preferences, Route
+from fabric.core.tensors import Signature, TensorSpec
 from fabric.gateway.view import View
-from fabric.testing import FakeInvoker, replica, route, specialist
+from fabric.testing import FakeInvoker, pipeline, replica, route, specialist
 
 
 class Pool(FakeInvoker):
@@ -67,21 +69,61 @@ def change(view, *resources, removed=()):
             specialists=tuple(Hosted(r, Status()) for r in resources if hasattr(r, "hosting")),
             routes=tuple(r for r in resources if hasattr(r, "chain")),
             replicas=tuple(r for r in resources if hasattr(r, "address")),
+            pipelines=tuple(r for r in resources if hasattr(r, "steps")),
             removed=removed,
         )
     )
     view.changed()
 
 
+def typed(name, outputs="FP32"):
+    """A specialist whose `y` is of the datatype *outputs*."""
+    x = TensorSpec(name="x", datatype="FP32", shape=(-1,))
+    y = TensorSpec(name="y", datatype=outputs, shape=(-1,))
+    return specialist(name, signature=Signature(inputs=(x,), outputs=(y,)))
+
+
 def first(view, model):
     return view.planner.plan(model, "", None).candidates[0].card.key
 
 
-def test_a_view_is_ready_once_a_catalog_has_arrived(view):
+def test_a_view_of_nothing_is_ready_once_a_catalog_has_arrived(view):
     """An empty one is one."""
+    assert not view.is_known
     assert not view.is_ready
     change(view)
+    assert view.is_known
     assert view.is_ready
+
+
+def test_a_view_is_ready_once_all_could_be_asked(view):
+    """Whatever becomes of them after that, and whoever else comes."""
+    change(view, specialist("a"), specialist("b"), replica("x", "a:1"))
+    view.pool.unlinked.add("y")
+    change(view, replica("y", "b:1"))
+    assert not view.is_ready
+    change(view, removed=(Key(Kind.REPLICA, "x"),))
+    view.pool.unlinked.clear()
+    view.pool.on_change()
+    assert view.is_ready
+    change(view, specialist("c"), removed=(Key(Kind.REPLICA, "y"),))
+    assert view.is_ready
+    assert not view.is_ready_for(strict=True)
+    change(view, *(replica(f"{name}-again", f"{name}:1") for name in "abc"))
+    assert view.is_ready_for(strict=True)
+
+
+async def test_a_view_looks_whether_time_is_up_for_who_is_waited_for(view, monkeypatch):
+    """Nothing else may happen by then."""
+    monkeypatch.setattr("fabric.gateway.view._REFRESHED", 0.001)
+    late = specialist("late", timeouts=Timeouts(startup=0.005))
+    change(view, late)
+    assert not view.is_ready
+    async with asyncio.timeout(10):
+        following = asyncio.create_task(view.follow_live())
+        while not view.is_ready:
+            await view.news.wait()
+    following.cancel()
 
 
 async def test_a_view_is_linked_once_there_are_links_to_all_replicas(view):
@@ -98,6 +140,16 @@ async def test_a_view_is_linked_once_there_are_links_to_all_replicas(view):
 
     view.pool.unlinked = {"a"}
     await view.linked(0.001)
+
+
+async def test_a_view_is_not_linked_before_its_specialists_have_started(view):
+    """Whoever takes connections is asked for them."""
+    change(view, specialist("double"))
+    linking = asyncio.create_task(view.linked(60))
+    await asyncio.sleep(0)
+    assert not linking.done()
+    change(view, replica("a", "double:1"))
+    await linking
 
 
 def test_nothing_is_unknown_before_a_catalog_has_arrived(view):
@@ -166,6 +218,57 @@ def test_a_model_can_serve_when_one_of_its_candidates_has_a_replica(view):
     for model, version in (("none", ""), ("a", "9")):
         with pytest.raises(NotFound):
             view.can_serve(model, version)
+
+
+def test_a_pipeline_can_be_run_while_all_that_it_calls_can_be_served(view):
+    """Through routes and other pipelines; else it is said who is not there."""
+    change(view, typed("a"), typed("b"), route("r", "b"), pipeline("inner", "r"))
+    change(view, pipeline("p", "a:1", "inner"), replica("x", "a:1"))
+    assert not view.can_serve("p", "")
+    assert view.why_not("p") == "pipeline 'p' is not ready: 'inner' is not"
+    assert view.why_not("inner") == "pipeline 'inner' is not ready: 'r' is not"
+    change(view, replica("y", "b:1"))
+    assert view.can_serve("p", "")
+    assert view.why_not("p") == ""
+    with pytest.raises(NotFound, match="'p' version 1 is not found; it is a pipeline"):
+        view.can_serve("p", "1")
+    change(view, pipeline("p", "a:1", "inner", loaded=False))
+    assert not view.can_serve("p", "")
+
+
+def test_a_pipeline_whose_values_do_not_fit_cannot_be_run(view):
+    """As soon as that is known: before a replica has told its signature anything may fit."""
+    change(view, specialist("a"), typed("b"), pipeline("p", "a", "b"))
+    change(view, replica("x", "a:1"), replica("y", "b:1"))
+    assert "'a' is not known yet" in view.why_not("p")
+    change(view, typed("a", outputs="INT64"))
+    assert not view.can_serve("p", "")
+    assert "step 's1', inputs.x" in view.why_not("p")
+    with pytest.raises(InvalidRequest, match="INT64"):
+        view.prepared("p")
+    change(view, typed("a"))
+    assert view.can_serve("p", "")
+
+
+def test_who_is_called_often_is_looked_at_once(view):
+    """Whether a pipeline can be run is told soon, however many ways lead to whom it calls."""
+    deep = [pipeline(f"p{at}", *[f"p{at + 1}"] * 8) for at in range(DEEPEST - 1)]
+    change(view, typed("a"), *deep, pipeline(f"p{DEEPEST - 1}", "a"))
+    assert not view.can_serve("p0", "")
+    change(view, replica("x", "a:1"))
+    assert view.can_serve("p0", "")
+
+
+def test_every_model_can_be_served_once_every_pipeline_can_be_run(view):
+    """Those that are unloaded count for nothing."""
+    wrong = typed("a", outputs="INT64")
+    change(view, wrong, replica("x", "a:1"), pipeline("p", "a", "a", loaded=False))
+    assert view.is_ready_for(strict=True)
+    change(view, pipeline("p", "a", "a"))
+    assert not view.is_ready_for(strict=True)
+    assert view.is_ready_for(strict=False)
+    change(view, typed("a"))
+    assert view.is_ready_for(strict=True)
 
 
 async def test_plans_follow_how_candidates_fare(view):

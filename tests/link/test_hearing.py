@@ -98,18 +98,26 @@ def test_who_has_answered_nothing_so_far_has_longer():
 
 
 def test_who_was_slow_to_answer_pings_has_longer():
-    """Three times as long, up to half of the silence that ends a link; and it is forgotten."""
+    """Three times as long, up to half of the silence that ends a link."""
     peer = Peer()
     peer.pong(0.25)
-    assert peer.until_silent() == pytest.approx(0.75, abs=0.01)
-    peer = Peer()
-    peer.pong(0.25)
-    for _ in range(10):
-        peer.pong(0.001)
-    assert peer.until_silent() == pytest.approx(0.3, abs=0.01)
+    assert peer.until_silent() == pytest.approx(0.75, abs=0.02)
     peer = Peer()
     peer.pong(2.0)
+    peer.pong(0.001)
     assert peer.until_silent() == pytest.approx(2.5, abs=0.01)
+
+
+def test_a_slow_answer_is_half_forgotten_in_ten_seconds():
+    """So who hung once is soon given up as soon as anybody, though no ping was sent meanwhile."""
+    peer = Peer()
+    peer.pong(0.4)
+    for seconds, longer in ((10, 0.6), (20, 0.3)):
+        peer.heard = peer.due + seconds
+        peer.look(late=seconds)
+        assert not peer.hearing.is_silent
+        assert peer.until_silent() == pytest.approx(longer, abs=0.02)
+        peer.heard = peer.now
 
 
 @pytest.mark.parametrize(("late", "longer"), [(0.05, 0.05), (3.0, 0.3)])

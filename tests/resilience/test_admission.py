@@ -138,6 +138,27 @@ def test_who_asks_no_more_has_no_share():
     assert admission.admits("a", 10)
 
 
+def test_some_room_is_kept_for_a_higher_priority():
+    """Of each tenant's own, too."""
+    admission = Admission(None, ManualClock())
+    for _ in range(8):
+        assert admission.admits("", 10, 0.8)
+        admission.entered("")
+    assert not admission.admits("", 10, 0.8)
+    for _ in range(2):
+        assert admission.admits("", 10)
+        admission.entered("")
+    assert not admission.admits("", 10)
+
+    shared = Admission(None, ManualClock())
+    assert shared.admits("other", 20)
+    for _ in range(8):
+        assert shared.admits("one", 20, 0.8)
+        shared.entered("one")
+    assert not shared.admits("one", 20, 0.8)
+    assert shared.admits("one", 20)
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", "c", ""]), st.booleans()), max_size=200))
 def test_no_more_are_let_in_than_there_is_room_for(steps):

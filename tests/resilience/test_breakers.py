@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from fabric.core.cards import Breaking
 from fabric.core.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -20,7 +21,6 @@ from fabric.core.errors import (
 )
 from fabric.resilience.breakers import (
     Breaker,
-    Breaking,
     Circuit,
     Standing,
     ejected,
@@ -277,6 +277,70 @@ def test_times_start_anew_after_it_was_closed_for_long(breaker, clock):
         clock.advance(closed)
     fail(breaker, 5)
     assert [*seconds, breaker.standing().again] == [1.0, 2.0, 4.0, 1.0]
+
+
+def test_a_policy_may_leave_a_reason_out(clock):
+    """Zero failures in a row, of all, or times as slow open nothing."""
+    never = Breaker(Breaking(consecutive=0, failing=0.0), clock)
+    fail(never, 100)
+    assert not never.is_tripped
+    assert list(slow([0.1, 9.0], Breaking(slower=0.0))) == []
+    row = Breaker(Breaking(consecutive=2, failing=0.0), clock)
+    assert fail(row, 2) == [False, True]
+    share = Breaker(Breaking(consecutive=0, least=2), clock)
+    assert fail(share, 2) == [False, True]
+
+
+def test_another_policy_holds_at_once(breaker):
+    """Also for what has failed before."""
+    fail(breaker, 2)
+    breaker.policy = Breaking(consecutive=3, first=7.0)
+    assert fail(breaker) == [True]
+    assert breaker.standing().again == 7.0
+
+
+def test_who_is_doubted_is_probed_first(breaker):
+    """Its first answer closes the breaker, its first failure opens it for the shortest time."""
+    breaker.doubt("its predecessor failed")
+    assert breaker.state is Circuit.HALF_OPEN
+    probe = object()
+    assert breaker.begins(probe)
+    assert not breaker.admits()
+    assert breaker.failed(probe, "UNAVAILABLE")
+    assert breaker.standing().again == BREAKING.first
+    assert breaker.why == "its predecessor failed"
+
+
+def test_who_has_failed_and_not_answered_since_is_failing(breaker):
+    """Or is open, whatever others have answered."""
+    assert not breaker.is_failing
+    fail(breaker)
+    assert breaker.is_failing
+    answer(breaker)
+    assert not breaker.is_failing
+    breaker.trip("it is slow")
+    assert breaker.is_failing
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"consecutive": -1}, "consecutive is -1, it cannot be negative"),
+        ({"margin": -0.1}, "margin is -0.1, it cannot be negative"),
+        ({"failing": 50.0}, "failing is 50.0, it is a share from 0 to 1"),
+        ({"ejected": 1.5}, "ejected is 1.5, it is a share from 0 to 1"),
+        ({"panic": -0.5}, "panic is -0.5, it is a share from 0 to 1"),
+        ({"least": 0}, "least is 0, it is at least 1"),
+        ({"slower": 0.5}, "slower is 0.5, it is above 1, or 0 for none"),
+        ({"window": 0.0}, "window is 0.0, it must be above zero"),
+        ({"first": 0.0}, "first is 0.0, it must be above zero"),
+        ({"longest": 0.5}, "longest is 0.5, it cannot be below first, 1.0"),
+    ],
+)
+def test_a_policy_that_says_nonsense_is_refused(said, why):
+    """With what is wrong, and what may be."""
+    with pytest.raises(ValueError, match=f"^{why}$"):
+        Breaking(**said)
 
 
 def test_failures_are_counted_by_their_reason(breaker):

@@ -71,6 +71,16 @@ def test_that_there_is_no_other_replica_hides_no_failure():
     assert exhausted(w.failed, w.last).message == "full"
 
 
+def test_an_attempt_beside_another_is_one_of_all():
+    """It counts, and its replica is avoided; where none was reached it is but told of."""
+    w = walk(Retry(attempts=2))
+    w.beside(Attempt("a", "1", "", "UNAVAILABLE", "no other replica", 0.0))
+    w.beside(Attempt("a", "1", "2", "SPECIALIST_FAILED", "nan", 0.0))
+    assert w.avoid == {"2"}
+    assert after(w, Unavailable("lost", replica="1")) is None
+    assert [attempt.message for attempt in w.failed] == ["no other replica", "nan", "lost"]
+
+
 def test_attempts_are_limited_over_the_whole_chain():
     """The last allowed attempt is the last."""
     w = walk(Retry(attempts=2, per_candidate=2))

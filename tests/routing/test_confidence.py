@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from fabric.core.cards import Card
 from fabric.core.routes import Calibration, Cascade
-from fabric.core.scores import probabilities
-from fabric.routing.confidence import classes, confidence, entropy, margin, unusable
+from fabric.core.scores import classes, entropy, margin, probabilities
+from fabric.routing.confidence import confidence, unusable
 
 CARD = Card(name="a")
 NUMBERS = st.floats(-50, 50, width=32)

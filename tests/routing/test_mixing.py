@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fabric.core.routes import Mixture
-from fabric.core.scores import probabilities
-from fabric.routing.confidence import classes, margin
+from fabric.core.scores import classes, margin, probabilities
 from fabric.routing.mixing import mixed
 
 COMBINE = st.sampled_from(("mean", "vote", "best"))

@@ -476,6 +476,31 @@ async def test_higher_levels_are_run_first(model, batcher_of, default, order):
     assert batcher.queued == 0
 
 
+async def test_lower_levels_leave_room_for_higher_ones(model, batcher_of):
+    """A fifth, of requests and of bytes; those who left make room."""
+    batcher = batcher_of(max_queue=5, max_queue_bytes=100, seconds=IN_THREAD, priorities=2)
+    model.hold()
+    batcher.submit(Row(0))
+    await started(model)
+    waiting = [Row(size=1) for _ in range(4)]
+    for job in waiting:
+        batcher.submit(job)
+    with pytest.raises(Overloaded, match=r"4 requests are waiting here already, and the rest is"):
+        batcher.submit(Row(size=1))
+    batcher.submit(Row(size=1, priority=1))
+    waiting.pop().leave()
+    waiting.pop().leave()
+    waiting.insert(0, Row(size=1))
+    batcher.submit(waiting[0])
+    waiting.pop().leave()
+    with pytest.raises(Overloaded, match="requests of 3 bytes are waiting here already"):
+        batcher.submit(Row(size=80))
+    batcher.submit(large := Row(size=80, priority=1))
+    model.release()
+    await large.answer
+    assert [await job.answer for job in waiting] == [[0.0], [0.0]]
+
+
 async def test_without_levels_priorities_are_ignored(model, batcher_of):
     """First come, first served."""
     batcher = batcher_of(max_size=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import http.server
@@ -100,6 +101,19 @@ def test_replicas_that_start_together_share_the_cache(tmp_path, remote):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_cache_without_room_says_so(tmp_path, remote, monkeypatch):
+    """And how to make some; nothing of the file stays."""
+
+    def fails(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("fabric.runtime.model.os.fsync", fails)
+    text = rf"the model at {remote} has no room in {tmp_path}: No space left.*set FABRIC_MODELS to"
+    with pytest.raises(Unavailable, match=text):
+        fetch(Model(uri=remote), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_cache_is_bounded(tmp_path, remote):
     """The longest unused files go, and what abandoned downloads left."""
     old, older, part, fresh = (tmp_path / name for name in ("b", "a", ".part-x", ".part-y"))
@@ -147,9 +161,9 @@ def test_a_label_file_has_a_limit(tmp_path, monkeypatch):
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
-    """`FABRIC_CACHE`, then the user's cache folder."""
+    """`FABRIC_MODELS`, then the user's cache folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv("FABRIC_CACHE", raising=False)
+    monkeypatch.delenv("FABRIC_MODELS", raising=False)
     assert cache_folder() == tmp_path / "fabric" / "models"
-    monkeypatch.setenv("FABRIC_CACHE", str(tmp_path / "c"))
+    monkeypatch.setenv("FABRIC_MODELS", str(tmp_path / "c"))
     assert cache_folder() == tmp_path / "c"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,13 +21,20 @@ def session_of(path, declared=None, **options):
 
 
 def test_a_model_runs_on_named_arrays(tmp_path):
-    """Its signature is read from the file, free sizes as -1."""
+    """Its signature is read from the file, free sizes as -1 and with the names that they have."""
     session = session_of(doubling(tmp_path / "m.onnx"))
     assert session.signature == Signature(
-        inputs=(TensorSpec(name="x", datatype="FP32", shape=(-1, 2)),),
-        outputs=(TensorSpec(name="y", datatype="FP32", shape=(-1, 2)),),
+        inputs=(TensorSpec(name="x", datatype="FP32", shape=(-1, 2), symbols=("N", "")),),
+        outputs=(TensorSpec(name="y", datatype="FP32", shape=(-1, 2), symbols=("N", "")),),
     )
     assert session.run({"x": np.ones((3, 2), np.float32)})["y"].tolist() == [[2, 2]] * 3
+
+
+def test_dimensions_that_nobody_named_have_no_symbol(tmp_path):
+    """What exporters write for them would be one size, and is not."""
+    shape = ("rows", "?", "?", "None", "None", "unk__7", "a.b_1", 3)
+    signature = session_of(copying(tmp_path / "m.onnx", TensorProto.FLOAT, shape)).signature
+    assert signature.inputs[0].symbols == ("rows", "", "", "", "", "", "a.b_1", "")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +85,7 @@ def test_the_card_narrows_what_is_served(tmp_path):
     )
     b = TensorSpec(name="b", datatype="FP32", shape=(2,))
     session = session_of(path, Signature(outputs=(b,)))
-    assert session.signature.outputs == (b,)
+    assert session.signature.outputs == (replace(b, symbols=("N",)),)
     assert list(session.run({"x": np.ones(2, np.float32)})) == ["b"]
 
 

@@ -39,6 +39,18 @@ def test_sizes_that_a_card_leaves_open_are_the_models_own():
     )
 
 
+def test_names_of_dimensions_are_the_models_unless_the_card_has_others():
+    """Sizes of one name are one size."""
+    x, y = (replace(each, symbols=("N", "")) for each in (spec("x", -1, 64), spec("y", -1, 10)))
+    mine = replace(spec("y", -1, 10), symbols=("rows", "classes"))
+    declared = Signature(inputs=(spec("x", 8, 64),), outputs=(mine,))
+    assert narrowed(Signature(inputs=(x,), outputs=(y,)), declared) == Signature(
+        inputs=(replace(x, shape=(8, 64)),), outputs=(mine,)
+    )
+    with pytest.raises(ValueError, match="'x' has 1 symbols for 2 dimensions"):
+        replace(x, symbols=("N",))
+
+
 @pytest.mark.parametrize(
     ("inputs", "text"),
     [

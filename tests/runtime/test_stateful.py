@@ -154,7 +154,7 @@ async def test_a_state_may_be_text(opened, tmp_path):
 
 async def test_a_card_declares_what_callers_see(opened, tmp_path):
     """The rest is the runtime's."""
-    spec = TensorSpec(name="x", datatype="FP32", shape=(-1, 1))
+    spec = TensorSpec(name="x", datatype="FP32", shape=(-1, 1), symbols=("N", ""))
     signature = Signature(inputs=(spec,), outputs=(replace(spec, name="y"),))
     model = Model(uri=str(accumulating(tmp_path / "m.onnx")))
     replica, link = await opened(declared(signature=signature, model=model))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, assert_type
+from typing import TYPE_CHECKING, Annotated, Any, assert_type
 
 import numpy as np
 
 import fabric
-from fabric import Feedback, Requirements
+from fabric import Feedback, Requirements, Value, branch, op, pipeline, step, tensor
 from fabric.client import Answer, Applied, Explanation, Metadata, Record, Trained
 from fabric.core.cards import Card, Hosting, Model, Specialist
 from fabric.core.changes import Changes
 from fabric.core.errors import Overloaded
 from fabric.core.routes import ChainEntry, Route
 from fabric.core.tensors import Signature, Tensors, TensorSpec
+from fabric.pipelines.tracing import Traced
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,6 +70,16 @@ async def with_asyncio() -> None:
             async for changes in stream:
                 assert_type(changes, Changes)
         print(array, who)  # noqa: T201 - as users do
+
+
+@pipeline(timeout=2.0)
+def doubled(x: Annotated[Value, tensor("FP32", "rows", 2)]) -> Value:
+    return branch(op.sum(x) > 0.0, then=lambda: step("double", x=x).y, otherwise=x)
+
+
+def declare(client: fabric.Client) -> None:
+    assert_type(doubled, Traced)
+    client.apply(pipelines=[doubled.graph])
 
 
 def without_asyncio() -> None:

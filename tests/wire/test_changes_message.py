@@ -8,7 +8,7 @@ from fabric.api.catalog.v1 import catalog_service_pb2 as pb
 from fabric.core.changes import Changes, Hosted, Key, Kind
 from fabric.core.policies import Policy
 from fabric.core.replicas import Status
-from fabric.testing import replica, route, specialist
+from fabric.testing import pipeline, replica, route, specialist
 from fabric.wire.changes import from_key, from_resource, from_watch, to_key, to_watch
 
 
@@ -24,6 +24,7 @@ def test_changes_of_every_kind_survive_the_wire():
             Policy(route="r", version=2, data=b"\0\xff", labels=60, trained="now", report="{}"),
             Policy(route="r", version=1, data=b"", lost="worse"),
         ),
+        pipelines=(pipeline("p", "a", "r"),),
         removed=tuple(Key(kind, f"gone-{kind}") for kind in Kind),
     )
 
@@ -38,7 +39,7 @@ def test_every_kind_has_a_number():
 
 def test_what_says_nothing_is_refused():
     """The message names what could have been said."""
-    with pytest.raises(ValueError, match=r"use one of KIND_SPECIALIST, .*, KIND_POLICY"):
+    with pytest.raises(ValueError, match=r"use one of KIND_SPECIALIST, .*, KIND_PIPELINE"):
         from_key(pb.Key(name="x"))
     with pytest.raises(ValueError, match="the resource is empty"):
         from_resource(pb.Resource())

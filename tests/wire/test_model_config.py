@@ -27,7 +27,7 @@ from fabric.testing import specialist
 from fabric.wire.config_hosting import ACCELERATORS
 from fabric.wire.config_notes import READ, SAID, Effect
 from fabric.wire.configured import configured, new_specialist
-from fabric.wire.model_config import overridden, to_config, to_route_config
+from fabric.wire.model_config import PIPELINE, ROUTE, overridden, to_config, to_virtual_config
 
 MODEL = Model(uri="/models/m/3/model.onnx")
 
@@ -77,10 +77,17 @@ def test_a_python_specialist_shows_its_arguments():
 def test_a_route_has_the_tensors_of_who_answers_for_it():
     """And nothing of how that one runs."""
     of = specialist("m", batching=Batching(max_size=8))
-    config = to_route_config("r", of, signature(-1, 3))
+    config = to_virtual_config("r", ROUTE, signature(-1, 3), of)
     assert (config.name, config.platform, config.backend) == ("r", "route", "")
     assert (config.max_batch_size, list(config.input[0].dims)) == (8, [3])
     assert not config.instance_group
+
+
+def test_a_pipeline_has_the_tensors_that_it_takes_and_gives():
+    """All their dimensions: nothing is known of a batch."""
+    config = to_virtual_config("p", PIPELINE, signature(-1, 3))
+    assert (config.name, config.platform) == ("p", "pipeline")
+    assert (config.max_batch_size, list(config.input[0].dims)) == (0, [-1, 3])
 
 
 FULL = specialist(

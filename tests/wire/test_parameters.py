@@ -39,6 +39,13 @@ def test_requirements_and_sequences_are_read():
     assert (request.sequence, request.starts, request.ends) == ("7", False, True)
 
 
+def test_the_priority_is_read():
+    """It counts before a replica is asked."""
+    assert (read(priority=2).priority, read(other=1).priority) == (2, 0)
+    with pytest.raises(InvalidRequest, match="invalid value for 'priority'"):
+        read(priority=-1)
+
+
 @pytest.mark.parametrize("sequence", [0, ""])
 def test_no_sequence_is_none(sequence):
     """0 and nothing name none."""

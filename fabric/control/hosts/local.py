@@ -87,7 +87,13 @@ class LocalHost:
                 self._adopt(pid, replica.specialist_key, desk, tasks)
         for process in self._processes.values():
             process.was_ready |= process.pid in ready
-        running = [self._running(p, wanted) for p in self._processes.values() if not p.is_leaving]
+        leaving = {pid for pid, replica in ready.items() if replica.draining}
+        staying = [
+            process
+            for process in self._processes.values()
+            if not process.is_leaving and process.pid not in leaving
+        ]
+        running = [self._running(process, wanted) for process in staying]
         counts = {key: specialist.hosting.replicas.min for key, specialist in wanted.items()}
         steps = next_steps(counts, running, self._held(wanted))
         for pid in (*steps.stops, *self._stuck()):

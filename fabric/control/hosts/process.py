@@ -16,7 +16,7 @@ from google.protobuf.json_format import Parse, ParseError
 
 from fabric.api.catalog.v1 import card_pb2
 from fabric.core.cards import Specialist
-from fabric.processes import LIFELINE, PYTHON_PATH, inherited
+from fabric.processes import LIFELINE, MODELS, PYTHON_PATH, inherited
 from fabric.wire.cards import as_dict, from_message, to_message
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ TAIL = 16 << 10
 """Bytes kept of what a process wrote last."""
 LAST_WORDS = 1.0
 """Seconds for the end of its output, which a process that left its session may keep open."""
-PASSED_ON = (LIFELINE, PYTHON_PATH, "FABRIC_LOG_LEVEL")
+PASSED_ON = (LIFELINE, MODELS, PYTHON_PATH, "FABRIC_LOG_LEVEL")
 
 
 class Process:

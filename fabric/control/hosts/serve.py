@@ -58,7 +58,9 @@ def _started_with(specialist: Specialist) -> dict[str, Any]:
     card, hosting = specialist.card, specialist.hosting
     bare = replace(
         specialist,
-        card=Card(name=card.name, version=card.version, signature=card.signature),
+        card=Card(
+            name=card.name, version=card.version, signature=card.signature, checks=card.checks
+        ),
         hosting=Hosting(
             model=hosting.model,
             python=hosting.python,
@@ -68,20 +70,24 @@ def _started_with(specialist: Specialist) -> dict[str, Any]:
             timeouts=Timeouts(startup=hosting.timeouts.startup),
             sequences=hosting.sequences,
             classes=hosting.classes,
+            canary=hosting.canary,
         ),
     )
     said = as_dict(to_message(bare, card_pb2.Specialist))
-    for name in ("replicas", "batching", "loaded"):
+    for name in ("replicas", "batching", "loaded", "breaker"):
         said["hosting"].pop(name, None)
     return said
 
 
 def _deployment(hosting: Hosting) -> dict[str, Any]:
     resources, replicas = hosting.resources, hosting.replicas
+    reserved = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
+    if resources.memory:
+        reserved["memory"] = resources.memory
     scales = replicas.min < replicas.max
     return {
         "name": DEPLOYMENT,
-        "ray_actor_options": {"num_cpus": resources.cpus, "num_gpus": resources.gpus},
+        "ray_actor_options": reserved,
         "max_surge_percent": 100,
         "rolling_update_percentage": 1.0,
         "graceful_shutdown_wait_loop_s": 0.1,

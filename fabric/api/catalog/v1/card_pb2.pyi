@@ -8,16 +8,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TensorSpec(_message.Message):
-    __slots__ = ("name", "datatype", "shape", "optional")
+    __slots__ = ("name", "datatype", "shape", "optional", "symbols")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DATATYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     OPTIONAL_FIELD_NUMBER: _ClassVar[int]
+    SYMBOLS_FIELD_NUMBER: _ClassVar[int]
     name: str
     datatype: str
     shape: _containers.RepeatedScalarFieldContainer[int]
     optional: bool
-    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., optional: bool = ...) -> None: ...
+    symbols: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., optional: bool = ..., symbols: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Signature(_message.Message):
     __slots__ = ("inputs", "outputs", "decoupled", "random")
@@ -121,12 +123,14 @@ class Model(_message.Message):
     def __init__(self, uri: _Optional[str] = ..., sha256: _Optional[str] = ...) -> None: ...
 
 class Resources(_message.Message):
-    __slots__ = ("cpus", "gpus")
+    __slots__ = ("cpus", "gpus", "memory")
     CPUS_FIELD_NUMBER: _ClassVar[int]
     GPUS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
     cpus: float
     gpus: float
-    def __init__(self, cpus: _Optional[float] = ..., gpus: _Optional[float] = ...) -> None: ...
+    memory: int
+    def __init__(self, cpus: _Optional[float] = ..., gpus: _Optional[float] = ..., memory: _Optional[int] = ...) -> None: ...
 
 class Replicas(_message.Message):
     __slots__ = ("min", "max", "target_load")
@@ -165,6 +169,30 @@ class Concurrency(_message.Message):
     most: int
     tolerance: float
     def __init__(self, first: _Optional[int] = ..., least: _Optional[int] = ..., most: _Optional[int] = ..., tolerance: _Optional[float] = ...) -> None: ...
+
+class Breaking(_message.Message):
+    __slots__ = ("consecutive", "failing", "least", "window", "slower", "margin", "first", "longest", "ejected", "panic")
+    CONSECUTIVE_FIELD_NUMBER: _ClassVar[int]
+    FAILING_FIELD_NUMBER: _ClassVar[int]
+    LEAST_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    SLOWER_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    LONGEST_FIELD_NUMBER: _ClassVar[int]
+    EJECTED_FIELD_NUMBER: _ClassVar[int]
+    PANIC_FIELD_NUMBER: _ClassVar[int]
+    consecutive: int
+    failing: float
+    least: int
+    window: float
+    slower: float
+    margin: float
+    first: float
+    longest: float
+    ejected: float
+    panic: float
+    def __init__(self, consecutive: _Optional[int] = ..., failing: _Optional[float] = ..., least: _Optional[int] = ..., window: _Optional[float] = ..., slower: _Optional[float] = ..., margin: _Optional[float] = ..., first: _Optional[float] = ..., longest: _Optional[float] = ..., ejected: _Optional[float] = ..., panic: _Optional[float] = ...) -> None: ...
 
 class OnnxRuntime(_message.Message):
     __slots__ = ("providers", "intra_op_threads", "inter_op_threads", "graph_optimization")
@@ -235,7 +263,7 @@ class Canary(_message.Message):
     def __init__(self, inputs: _Optional[_Iterable[_Union[_route_pb2.TensorValue, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_route_pb2.TensorValue, _Mapping]]] = ..., tolerance: _Optional[float] = ..., every: _Optional[float] = ...) -> None: ...
 
 class Hosting(_message.Message):
-    __slots__ = ("model", "python", "arguments", "resources", "replicas", "batching", "onnxruntime", "timeouts", "sequences", "classes", "loaded", "canary", "concurrency")
+    __slots__ = ("model", "python", "arguments", "resources", "replicas", "batching", "onnxruntime", "timeouts", "sequences", "classes", "loaded", "canary", "concurrency", "breaker")
     class ArgumentsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -263,6 +291,7 @@ class Hosting(_message.Message):
     LOADED_FIELD_NUMBER: _ClassVar[int]
     CANARY_FIELD_NUMBER: _ClassVar[int]
     CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_FIELD_NUMBER: _ClassVar[int]
     model: Model
     python: str
     arguments: _containers.ScalarMap[str, str]
@@ -276,7 +305,8 @@ class Hosting(_message.Message):
     loaded: bool
     canary: Canary
     concurrency: Concurrency
-    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., python: _Optional[str] = ..., arguments: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., replicas: _Optional[_Union[Replicas, _Mapping]] = ..., batching: _Optional[_Union[Batching, _Mapping]] = ..., onnxruntime: _Optional[_Union[OnnxRuntime, _Mapping]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., sequences: _Optional[_Union[Sequences, _Mapping]] = ..., classes: _Optional[_Mapping[str, str]] = ..., loaded: bool = ..., canary: _Optional[_Union[Canary, _Mapping]] = ..., concurrency: _Optional[_Union[Concurrency, _Mapping]] = ...) -> None: ...
+    breaker: Breaking
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., python: _Optional[str] = ..., arguments: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., replicas: _Optional[_Union[Replicas, _Mapping]] = ..., batching: _Optional[_Union[Batching, _Mapping]] = ..., onnxruntime: _Optional[_Union[OnnxRuntime, _Mapping]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., sequences: _Optional[_Union[Sequences, _Mapping]] = ..., classes: _Optional[_Mapping[str, str]] = ..., loaded: bool = ..., canary: _Optional[_Union[Canary, _Mapping]] = ..., concurrency: _Optional[_Union[Concurrency, _Mapping]] = ..., breaker: _Optional[_Union[Breaking, _Mapping]] = ...) -> None: ...
 
 class Specialist(_message.Message):
     __slots__ = ("card", "hosting")
@@ -309,7 +339,7 @@ class Load(_message.Message):
     def __init__(self, running: _Optional[int] = ..., queued: _Optional[int] = ...) -> None: ...
 
 class Replica(_message.Message):
-    __slots__ = ("id", "specialist", "version", "address", "pid", "node", "digest", "draining", "load")
+    __slots__ = ("id", "specialist", "version", "address", "pid", "node", "digest", "draining", "load", "why")
     ID_FIELD_NUMBER: _ClassVar[int]
     SPECIALIST_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -319,6 +349,7 @@ class Replica(_message.Message):
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
     id: str
     specialist: str
     version: str
@@ -328,4 +359,5 @@ class Replica(_message.Message):
     digest: str
     draining: bool
     load: Load
-    def __init__(self, id: _Optional[str] = ..., specialist: _Optional[str] = ..., version: _Optional[str] = ..., address: _Optional[str] = ..., pid: _Optional[int] = ..., node: _Optional[str] = ..., digest: _Optional[str] = ..., draining: bool = ..., load: _Optional[_Union[Load, _Mapping]] = ...) -> None: ...
+    why: str
+    def __init__(self, id: _Optional[str] = ..., specialist: _Optional[str] = ..., version: _Optional[str] = ..., address: _Optional[str] = ..., pid: _Optional[int] = ..., node: _Optional[str] = ..., digest: _Optional[str] = ..., draining: bool = ..., load: _Optional[_Union[Load, _Mapping]] = ..., why: _Optional[str] = ...) -> None: ...

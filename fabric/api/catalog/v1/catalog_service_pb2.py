@@ -23,12 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from fabric.api.catalog.v1 import card_pb2 as fabric_dot_api_dot_catalog_dot_v1_dot_card__pb2
+from fabric.api.pipelines.v1 import pipeline_pb2 as fabric_dot_api_dot_pipelines_dot_v1_dot_pipeline__pb2
 from fabric.api.routing.v1 import policy_pb2 as fabric_dot_api_dot_routing_dot_v1_dot_policy__pb2
 from fabric.api.routing.v1 import route_pb2 as fabric_dot_api_dot_routing_dot_v1_dot_route__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+fabric/api/catalog/v1/catalog_service.proto\x12\x15\x66\x61\x62ric.api.catalog.v1\x1a fabric/api/catalog/v1/card.proto\x1a\"fabric/api/routing/v1/policy.proto\x1a!fabric/api/routing/v1/route.proto\x1a\x1egoogle/protobuf/duration.proto\"\x91\x02\n\x08Resource\x12\x37\n\nspecialist\x18\x01 \x01(\x0b\x32!.fabric.api.catalog.v1.SpecialistH\x00\x12-\n\x05route\x18\x02 \x01(\x0b\x32\x1c.fabric.api.routing.v1.RouteH\x00\x12\x31\n\x07replica\x18\x03 \x01(\x0b\x32\x1e.fabric.api.catalog.v1.ReplicaH\x00\x12/\n\x06policy\x18\x05 \x01(\x0b\x32\x1d.fabric.api.routing.v1.PolicyH\x00\x12-\n\x06status\x18\x04 \x01(\x0b\x32\x1d.fabric.api.catalog.v1.StatusB\n\n\x08resource\">\n\x03Key\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.fabric.api.catalog.v1.Kind\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x94\x01\n\x0c\x41pplyRequest\x12\x36\n\x0bspecialists\x18\x01 \x03(\x0b\x32!.fabric.api.catalog.v1.Specialist\x12,\n\x06routes\x18\x02 \x03(\x0b\x32\x1c.fabric.api.routing.v1.Route\x12\r\n\x05prune\x18\x03 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"\xf7\x01\n\x06\x43hange\x12\'\n\x03key\x18\x01 \x01(\x0b\x32\x1a.fabric.api.catalog.v1.Key\x12\x34\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32$.fabric.api.catalog.v1.Change.Action\x12\x0e\n\x06\x66ields\x18\x03 \x03(\t\"~\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x41\x43TION_NONE\x10\x01\x12\x11\n\rACTION_CREATE\x10\x02\x12\x11\n\rACTION_UPDATE\x10\x03\x12\x12\n\x0e\x41\x43TION_REPLACE\x10\x04\x12\x11\n\rACTION_DELETE\x10\x05\"Q\n\rApplyResponse\x12.\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1d.fabric.api.catalog.v1.Change\x12\x10\n\x08revision\x18\x02 \x01(\x03\"5\n\nGetRequest\x12\'\n\x03key\x18\x01 \x01(\x0b\x32\x1a.fabric.api.catalog.v1.Key\"@\n\x0bGetResponse\x12\x31\n\x08resource\x18\x01 \x01(\x0b\x32\x1f.fabric.api.catalog.v1.Resource\"8\n\x0bListRequest\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.fabric.api.catalog.v1.Kind\"T\n\x0cListResponse\x12\x32\n\tresources\x18\x01 \x03(\x0b\x32\x1f.fabric.api.catalog.v1.Resource\x12\x10\n\x08revision\x18\x02 \x01(\x03\"8\n\rDeleteRequest\x12\'\n\x03key\x18\x01 \x01(\x0b\x32\x1a.fabric.api.catalog.v1.Key\"R\n\x0e\x44\x65leteResponse\x12.\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1d.fabric.api.catalog.v1.Change\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x9a\x01\n\x0bLoadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x63onfig\x18\x02 \x01(\t\x12>\n\x06models\x18\x03 \x03(\x0b\x32..fabric.api.catalog.v1.LoadRequest.ModelsEntry\x1a-\n\x0bModelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"5\n\x0cLoadResponse\x12\x13\n\x0bspecialists\x18\x01 \x03(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\"1\n\rUnloadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ndependents\x18\x02 \x01(\x08\"\"\n\x0eUnloadResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"w\n\x0fRegisterRequest\x12/\n\x07replica\x18\x01 \x01(\x0b\x32\x1e.fabric.api.catalog.v1.Replica\x12\x33\n\tsignature\x18\x02 \x01(\x0b\x32 .fabric.api.catalog.v1.Signature\"<\n\x10RegisterResponse\x12(\n\x05lease\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"M\n\x0cRenewRequest\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12)\n\x04load\x18\x02 \x01(\x0b\x32\x1b.fabric.api.catalog.v1.Load\"9\n\rRenewResponse\x12(\n\x05lease\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"7\n\x0fWithdrawRequest\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\"\x12\n\x10WithdrawResponse\"&\n\x0cWatchRequest\x12\x16\n\x0e\x61\x66ter_revision\x18\x01 \x01(\x03\"\x93\x01\n\rWatchResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12\x31\n\x08upserted\x18\x03 \x03(\x0b\x32\x1f.fabric.api.catalog.v1.Resource\x12+\n\x07removed\x18\x04 \x03(\x0b\x32\x1a.fabric.api.catalog.v1.Key*d\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fKIND_SPECIALIST\x10\x01\x12\x0e\n\nKIND_ROUTE\x10\x02\x12\x10\n\x0cKIND_REPLICA\x10\x03\x12\x0f\n\x0bKIND_POLICY\x10\x04\x32\xea\x06\n\x0e\x43\x61talogService\x12R\n\x05\x41pply\x12#.fabric.api.catalog.v1.ApplyRequest\x1a$.fabric.api.catalog.v1.ApplyResponse\x12L\n\x03Get\x12!.fabric.api.catalog.v1.GetRequest\x1a\".fabric.api.catalog.v1.GetResponse\x12O\n\x04List\x12\".fabric.api.catalog.v1.ListRequest\x1a#.fabric.api.catalog.v1.ListResponse\x12U\n\x06\x44\x65lete\x12$.fabric.api.catalog.v1.DeleteRequest\x1a%.fabric.api.catalog.v1.DeleteResponse\x12O\n\x04Load\x12\".fabric.api.catalog.v1.LoadRequest\x1a#.fabric.api.catalog.v1.LoadResponse\x12U\n\x06Unload\x12$.fabric.api.catalog.v1.UnloadRequest\x1a%.fabric.api.catalog.v1.UnloadResponse\x12[\n\x08Register\x12&.fabric.api.catalog.v1.RegisterRequest\x1a\'.fabric.api.catalog.v1.RegisterResponse\x12V\n\x05Renew\x12#.fabric.api.catalog.v1.RenewRequest\x1a$.fabric.api.catalog.v1.RenewResponse(\x01\x30\x01\x12[\n\x08Withdraw\x12&.fabric.api.catalog.v1.WithdrawRequest\x1a\'.fabric.api.catalog.v1.WithdrawResponse\x12T\n\x05Watch\x12#.fabric.api.catalog.v1.WatchRequest\x1a$.fabric.api.catalog.v1.WatchResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+fabric/api/catalog/v1/catalog_service.proto\x12\x15\x66\x61\x62ric.api.catalog.v1\x1a fabric/api/catalog/v1/card.proto\x1a&fabric/api/pipelines/v1/pipeline.proto\x1a\"fabric/api/routing/v1/policy.proto\x1a!fabric/api/routing/v1/route.proto\x1a\x1egoogle/protobuf/duration.proto\"\xc8\x02\n\x08Resource\x12\x37\n\nspecialist\x18\x01 \x01(\x0b\x32!.fabric.api.catalog.v1.SpecialistH\x00\x12-\n\x05route\x18\x02 \x01(\x0b\x32\x1c.fabric.api.routing.v1.RouteH\x00\x12\x31\n\x07replica\x18\x03 \x01(\x0b\x32\x1e.fabric.api.catalog.v1.ReplicaH\x00\x12/\n\x06policy\x18\x05 \x01(\x0b\x32\x1d.fabric.api.routing.v1.PolicyH\x00\x12\x35\n\x08pipeline\x18\x06 \x01(\x0b\x32!.fabric.api.pipelines.v1.PipelineH\x00\x12-\n\x06status\x18\x04 \x01(\x0b\x32\x1d.fabric.api.catalog.v1.StatusB\n\n\x08resource\">\n\x03Key\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.fabric.api.catalog.v1.Kind\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xca\x01\n\x0c\x41pplyRequest\x12\x36\n\x0bspecialists\x18\x01 \x03(\x0b\x32!.fabric.api.catalog.v1.Specialist\x12,\n\x06routes\x18\x02 \x03(\x0b\x32\x1c.fabric.api.routing.v1.Route\x12\r\n\x05prune\x18\x03 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\x34\n\tpipelines\x18\x05 \x03(\x0b\x32!.fabric.api.pipelines.v1.Pipeline\"\xf7\x01\n\x06\x43hange\x12\'\n\x03key\x18\x01 \x01(\x0b\x32\x1a.fabric.api.catalog.v1.Key\x12\x34\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32$.fabric.api.catalog.v1.Change.Action\x12\x0e\n\x06\x66ields\x18\x03 \x03(\t\"~\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x41\x43TION_NONE\x10\x01\x12\x11\n\rACTION_CREATE\x10\x02\x12\x11\n\rACTION_UPDATE\x10\x03\x12\x12\n\x0e\x41\x43TION_REPLACE\x10\x04\x12\x11\n\rACTION_DELETE\x10\x05\"Q\n\rApplyResponse\x12.\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1d.fabric.api.catalog.v1.Change\x12\x10\n\x08revision\x18\x02 \x01(\x03\"5\n\nGetRequest\x12\'\n\x03key\x18\x01 \x01(\x0b\x32\x1a.fabric.api.catalog.v1.Key\"@\n\x0bGetResponse\x12\x31\n\x08resource\x18\x01 \x01(\x0b\x32\x1f.fabric.api.catalog.v1.Resource\"8\n\x0bListRequest\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.fabric.api.catalog.v1.Kind\"T\n\x0cListResponse\x12\x32\n\tresources\x18\x01 \x03(\x0b\x32\x1f.fabric.api.catalog.v1.Resource\x12\x10\n\x08revision\x18\x02 \x01(\x03\"8\n\rDeleteRequest\x12\'\n\x03key\x18\x01 \x01(\x0b\x32\x1a.fabric.api.catalog.v1.Key\"R\n\x0e\x44\x65leteResponse\x12.\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1d.fabric.api.catalog.v1.Change\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x9a\x01\n\x0bLoadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x63onfig\x18\x02 \x01(\t\x12>\n\x06models\x18\x03 \x03(\x0b\x32..fabric.api.catalog.v1.LoadRequest.ModelsEntry\x1a-\n\x0bModelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"5\n\x0cLoadResponse\x12\x13\n\x0bspecialists\x18\x01 \x03(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\"1\n\rUnloadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ndependents\x18\x02 \x01(\x08\"\"\n\x0eUnloadResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"w\n\x0fRegisterRequest\x12/\n\x07replica\x18\x01 \x01(\x0b\x32\x1e.fabric.api.catalog.v1.Replica\x12\x33\n\tsignature\x18\x02 \x01(\x0b\x32 .fabric.api.catalog.v1.Signature\"<\n\x10RegisterResponse\x12(\n\x05lease\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"M\n\x0cRenewRequest\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12)\n\x04load\x18\x02 \x01(\x0b\x32\x1b.fabric.api.catalog.v1.Load\"9\n\rRenewResponse\x12(\n\x05lease\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"D\n\x0fWithdrawRequest\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\x12\x0b\n\x03why\x18\x03 \x01(\t\"\x12\n\x10WithdrawResponse\"&\n\x0cWatchRequest\x12\x16\n\x0e\x61\x66ter_revision\x18\x01 \x01(\x03\"\x93\x01\n\rWatchResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12\x31\n\x08upserted\x18\x03 \x03(\x0b\x32\x1f.fabric.api.catalog.v1.Resource\x12+\n\x07removed\x18\x04 \x03(\x0b\x32\x1a.fabric.api.catalog.v1.Key*w\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fKIND_SPECIALIST\x10\x01\x12\x0e\n\nKIND_ROUTE\x10\x02\x12\x10\n\x0cKIND_REPLICA\x10\x03\x12\x0f\n\x0bKIND_POLICY\x10\x04\x12\x11\n\rKIND_PIPELINE\x10\x05\x32\xea\x06\n\x0e\x43\x61talogService\x12R\n\x05\x41pply\x12#.fabric.api.catalog.v1.ApplyRequest\x1a$.fabric.api.catalog.v1.ApplyResponse\x12L\n\x03Get\x12!.fabric.api.catalog.v1.GetRequest\x1a\".fabric.api.catalog.v1.GetResponse\x12O\n\x04List\x12\".fabric.api.catalog.v1.ListRequest\x1a#.fabric.api.catalog.v1.ListResponse\x12U\n\x06\x44\x65lete\x12$.fabric.api.catalog.v1.DeleteRequest\x1a%.fabric.api.catalog.v1.DeleteResponse\x12O\n\x04Load\x12\".fabric.api.catalog.v1.LoadRequest\x1a#.fabric.api.catalog.v1.LoadResponse\x12U\n\x06Unload\x12$.fabric.api.catalog.v1.UnloadRequest\x1a%.fabric.api.catalog.v1.UnloadResponse\x12[\n\x08Register\x12&.fabric.api.catalog.v1.RegisterRequest\x1a\'.fabric.api.catalog.v1.RegisterResponse\x12V\n\x05Renew\x12#.fabric.api.catalog.v1.RenewRequest\x1a$.fabric.api.catalog.v1.RenewResponse(\x01\x30\x01\x12[\n\x08Withdraw\x12&.fabric.api.catalog.v1.WithdrawRequest\x1a\'.fabric.api.catalog.v1.WithdrawResponse\x12T\n\x05Watch\x12#.fabric.api.catalog.v1.WatchRequest\x1a$.fabric.api.catalog.v1.WatchResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,58 +38,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LOADREQUEST_MODELSENTRY']._loaded_options = None
   _globals['_LOADREQUEST_MODELSENTRY']._serialized_options = b'8\001'
-  _globals['_KIND']._serialized_start=2325
-  _globals['_KIND']._serialized_end=2425
-  _globals['_RESOURCE']._serialized_start=208
-  _globals['_RESOURCE']._serialized_end=481
-  _globals['_KEY']._serialized_start=483
-  _globals['_KEY']._serialized_end=545
-  _globals['_APPLYREQUEST']._serialized_start=548
-  _globals['_APPLYREQUEST']._serialized_end=696
-  _globals['_CHANGE']._serialized_start=699
-  _globals['_CHANGE']._serialized_end=946
-  _globals['_CHANGE_ACTION']._serialized_start=820
-  _globals['_CHANGE_ACTION']._serialized_end=946
-  _globals['_APPLYRESPONSE']._serialized_start=948
-  _globals['_APPLYRESPONSE']._serialized_end=1029
-  _globals['_GETREQUEST']._serialized_start=1031
-  _globals['_GETREQUEST']._serialized_end=1084
-  _globals['_GETRESPONSE']._serialized_start=1086
-  _globals['_GETRESPONSE']._serialized_end=1150
-  _globals['_LISTREQUEST']._serialized_start=1152
-  _globals['_LISTREQUEST']._serialized_end=1208
-  _globals['_LISTRESPONSE']._serialized_start=1210
-  _globals['_LISTRESPONSE']._serialized_end=1294
-  _globals['_DELETEREQUEST']._serialized_start=1296
-  _globals['_DELETEREQUEST']._serialized_end=1352
-  _globals['_DELETERESPONSE']._serialized_start=1354
-  _globals['_DELETERESPONSE']._serialized_end=1436
-  _globals['_LOADREQUEST']._serialized_start=1439
-  _globals['_LOADREQUEST']._serialized_end=1593
-  _globals['_LOADREQUEST_MODELSENTRY']._serialized_start=1548
-  _globals['_LOADREQUEST_MODELSENTRY']._serialized_end=1593
-  _globals['_LOADRESPONSE']._serialized_start=1595
-  _globals['_LOADRESPONSE']._serialized_end=1648
-  _globals['_UNLOADREQUEST']._serialized_start=1650
-  _globals['_UNLOADREQUEST']._serialized_end=1699
-  _globals['_UNLOADRESPONSE']._serialized_start=1701
-  _globals['_UNLOADRESPONSE']._serialized_end=1735
-  _globals['_REGISTERREQUEST']._serialized_start=1737
-  _globals['_REGISTERREQUEST']._serialized_end=1856
-  _globals['_REGISTERRESPONSE']._serialized_start=1858
-  _globals['_REGISTERRESPONSE']._serialized_end=1918
-  _globals['_RENEWREQUEST']._serialized_start=1920
-  _globals['_RENEWREQUEST']._serialized_end=1997
-  _globals['_RENEWRESPONSE']._serialized_start=1999
-  _globals['_RENEWRESPONSE']._serialized_end=2056
-  _globals['_WITHDRAWREQUEST']._serialized_start=2058
-  _globals['_WITHDRAWREQUEST']._serialized_end=2113
-  _globals['_WITHDRAWRESPONSE']._serialized_start=2115
-  _globals['_WITHDRAWRESPONSE']._serialized_end=2133
-  _globals['_WATCHREQUEST']._serialized_start=2135
-  _globals['_WATCHREQUEST']._serialized_end=2173
-  _globals['_WATCHRESPONSE']._serialized_start=2176
-  _globals['_WATCHRESPONSE']._serialized_end=2323
-  _globals['_CATALOGSERVICE']._serialized_start=2428
-  _globals['_CATALOGSERVICE']._serialized_end=3302
+  _globals['_KIND']._serialized_start=2487
+  _globals['_KIND']._serialized_end=2606
+  _globals['_RESOURCE']._serialized_start=248
+  _globals['_RESOURCE']._serialized_end=576
+  _globals['_KEY']._serialized_start=578
+  _globals['_KEY']._serialized_end=640
+  _globals['_APPLYREQUEST']._serialized_start=643
+  _globals['_APPLYREQUEST']._serialized_end=845
+  _globals['_CHANGE']._serialized_start=848
+  _globals['_CHANGE']._serialized_end=1095
+  _globals['_CHANGE_ACTION']._serialized_start=969
+  _globals['_CHANGE_ACTION']._serialized_end=1095
+  _globals['_APPLYRESPONSE']._serialized_start=1097
+  _globals['_APPLYRESPONSE']._serialized_end=1178
+  _globals['_GETREQUEST']._serialized_start=1180
+  _globals['_GETREQUEST']._serialized_end=1233
+  _globals['_GETRESPONSE']._serialized_start=1235
+  _globals['_GETRESPONSE']._serialized_end=1299
+  _globals['_LISTREQUEST']._serialized_start=1301
+  _globals['_LISTREQUEST']._serialized_end=1357
+  _globals['_LISTRESPONSE']._serialized_start=1359
+  _globals['_LISTRESPONSE']._serialized_end=1443
+  _globals['_DELETEREQUEST']._serialized_start=1445
+  _globals['_DELETEREQUEST']._serialized_end=1501
+  _globals['_DELETERESPONSE']._serialized_start=1503
+  _globals['_DELETERESPONSE']._serialized_end=1585
+  _globals['_LOADREQUEST']._serialized_start=1588
+  _globals['_LOADREQUEST']._serialized_end=1742
+  _globals['_LOADREQUEST_MODELSENTRY']._serialized_start=1697
+  _globals['_LOADREQUEST_MODELSENTRY']._serialized_end=1742
+  _globals['_LOADRESPONSE']._serialized_start=1744
+  _globals['_LOADRESPONSE']._serialized_end=1797
+  _globals['_UNLOADREQUEST']._serialized_start=1799
+  _globals['_UNLOADREQUEST']._serialized_end=1848
+  _globals['_UNLOADRESPONSE']._serialized_start=1850
+  _globals['_UNLOADRESPONSE']._serialized_end=1884
+  _globals['_REGISTERREQUEST']._serialized_start=1886
+  _globals['_REGISTERREQUEST']._serialized_end=2005
+  _globals['_REGISTERRESPONSE']._serialized_start=2007
+  _globals['_REGISTERRESPONSE']._serialized_end=2067
+  _globals['_RENEWREQUEST']._serialized_start=2069
+  _globals['_RENEWREQUEST']._serialized_end=2146
+  _globals['_RENEWRESPONSE']._serialized_start=2148
+  _globals['_RENEWRESPONSE']._serialized_end=2205
+  _globals['_WITHDRAWREQUEST']._serialized_start=2207
+  _globals['_WITHDRAWREQUEST']._serialized_end=2275
+  _globals['_WITHDRAWRESPONSE']._serialized_start=2277
+  _globals['_WITHDRAWRESPONSE']._serialized_end=2295
+  _globals['_WATCHREQUEST']._serialized_start=2297
+  _globals['_WATCHREQUEST']._serialized_end=2335
+  _globals['_WATCHRESPONSE']._serialized_start=2338
+  _globals['_WATCHRESPONSE']._serialized_end=2485
+  _globals['_CATALOGSERVICE']._serialized_start=2609
+  _globals['_CATALOGSERVICE']._serialized_end=3483
 # @@protoc_insertion_point(module_scope)

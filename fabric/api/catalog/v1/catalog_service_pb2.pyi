@@ -1,6 +1,7 @@
 import datetime
 
 from fabric.api.catalog.v1 import card_pb2 as _card_pb2
+from fabric.api.pipelines.v1 import pipeline_pb2 as _pipeline_pb2
 from fabric.api.routing.v1 import policy_pb2 as _policy_pb2
 from fabric.api.routing.v1 import route_pb2 as _route_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -20,25 +21,29 @@ class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     KIND_ROUTE: _ClassVar[Kind]
     KIND_REPLICA: _ClassVar[Kind]
     KIND_POLICY: _ClassVar[Kind]
+    KIND_PIPELINE: _ClassVar[Kind]
 KIND_UNSPECIFIED: Kind
 KIND_SPECIALIST: Kind
 KIND_ROUTE: Kind
 KIND_REPLICA: Kind
 KIND_POLICY: Kind
+KIND_PIPELINE: Kind
 
 class Resource(_message.Message):
-    __slots__ = ("specialist", "route", "replica", "policy", "status")
+    __slots__ = ("specialist", "route", "replica", "policy", "pipeline", "status")
     SPECIALIST_FIELD_NUMBER: _ClassVar[int]
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     REPLICA_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
+    PIPELINE_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     specialist: _card_pb2.Specialist
     route: _route_pb2.Route
     replica: _card_pb2.Replica
     policy: _policy_pb2.Policy
+    pipeline: _pipeline_pb2.Pipeline
     status: _card_pb2.Status
-    def __init__(self, specialist: _Optional[_Union[_card_pb2.Specialist, _Mapping]] = ..., route: _Optional[_Union[_route_pb2.Route, _Mapping]] = ..., replica: _Optional[_Union[_card_pb2.Replica, _Mapping]] = ..., policy: _Optional[_Union[_policy_pb2.Policy, _Mapping]] = ..., status: _Optional[_Union[_card_pb2.Status, _Mapping]] = ...) -> None: ...
+    def __init__(self, specialist: _Optional[_Union[_card_pb2.Specialist, _Mapping]] = ..., route: _Optional[_Union[_route_pb2.Route, _Mapping]] = ..., replica: _Optional[_Union[_card_pb2.Replica, _Mapping]] = ..., policy: _Optional[_Union[_policy_pb2.Policy, _Mapping]] = ..., pipeline: _Optional[_Union[_pipeline_pb2.Pipeline, _Mapping]] = ..., status: _Optional[_Union[_card_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class Key(_message.Message):
     __slots__ = ("kind", "name")
@@ -49,16 +54,18 @@ class Key(_message.Message):
     def __init__(self, kind: _Optional[_Union[Kind, str]] = ..., name: _Optional[str] = ...) -> None: ...
 
 class ApplyRequest(_message.Message):
-    __slots__ = ("specialists", "routes", "prune", "dry_run")
+    __slots__ = ("specialists", "routes", "prune", "dry_run", "pipelines")
     SPECIALISTS_FIELD_NUMBER: _ClassVar[int]
     ROUTES_FIELD_NUMBER: _ClassVar[int]
     PRUNE_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    PIPELINES_FIELD_NUMBER: _ClassVar[int]
     specialists: _containers.RepeatedCompositeFieldContainer[_card_pb2.Specialist]
     routes: _containers.RepeatedCompositeFieldContainer[_route_pb2.Route]
     prune: bool
     dry_run: bool
-    def __init__(self, specialists: _Optional[_Iterable[_Union[_card_pb2.Specialist, _Mapping]]] = ..., routes: _Optional[_Iterable[_Union[_route_pb2.Route, _Mapping]]] = ..., prune: bool = ..., dry_run: bool = ...) -> None: ...
+    pipelines: _containers.RepeatedCompositeFieldContainer[_pipeline_pb2.Pipeline]
+    def __init__(self, specialists: _Optional[_Iterable[_Union[_card_pb2.Specialist, _Mapping]]] = ..., routes: _Optional[_Iterable[_Union[_route_pb2.Route, _Mapping]]] = ..., prune: bool = ..., dry_run: bool = ..., pipelines: _Optional[_Iterable[_Union[_pipeline_pb2.Pipeline, _Mapping]]] = ...) -> None: ...
 
 class Change(_message.Message):
     __slots__ = ("key", "action", "fields")
@@ -200,12 +207,14 @@ class RenewResponse(_message.Message):
     def __init__(self, lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class WithdrawRequest(_message.Message):
-    __slots__ = ("replica_id", "draining")
+    __slots__ = ("replica_id", "draining", "why")
     REPLICA_ID_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
     replica_id: str
     draining: bool
-    def __init__(self, replica_id: _Optional[str] = ..., draining: bool = ...) -> None: ...
+    why: str
+    def __init__(self, replica_id: _Optional[str] = ..., draining: bool = ..., why: _Optional[str] = ...) -> None: ...
 
 class WithdrawResponse(_message.Message):
     __slots__ = ()

@@ -92,7 +92,7 @@ class CatalogServiceServicer(object):
     """
 
     def Apply(self, request, context):
-        """Declares specialists and routes; all of the request takes effect, or nothing.
+        """Declares specialists, routes and pipelines; all of the request takes effect, or nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,21 +113,22 @@ class CatalogServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Takes one specialist or route out.
+        """Takes one specialist, route or pipeline out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Load(self, request, context):
-        """Loads a specialist or a route, as it is declared or with a configuration and files of its own.
+        """Loads a specialist, a route or a pipeline, as it is declared; or a specialist with a
+        configuration and files of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Unload(self, request, context):
-        """Unloads a specialist or a route; it stays declared.
+        """Unloads a specialist, a route or a pipeline; it stays declared.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,1 @@
+"""Pipelines: written in Python, checked before they run, and run."""
