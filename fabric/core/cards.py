@@ -125,6 +125,11 @@ class Card(Checked):
         return f"{self.name}:{self.version}"
 
 
+def name_of(key: str) -> str:
+    """The name in *key*, `name:version`; all of it where it has no version."""
+    return key.rpartition(":")[0] or key
+
+
 @dataclass(frozen=True, kw_only=True)
 class Model(Checked):
     uri: str

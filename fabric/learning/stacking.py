@@ -33,17 +33,21 @@ def weigh(stages: Sequence[Floats], y: Floats, w: Floats) -> tuple[Floats, Float
     """Weights [stages, 2] of differences between candidates and of levels, and offsets [k].
 
     Stages are stacked non-negatively (Breiman, Stacked Regressions, 1996) on outcomes without the
-    mean of their row: what decides between candidates is the difference. The means of rows are
-    stacked by themselves, for the probabilities to be right.
+    mean of their row: what decides between candidates is the difference. Squared errors hardly tell
+    which stages choose better, and the last one knows what those before it say; so weights lie
+    halfway to those of the last stage alone. The means of rows are stacked by themselves, for the
+    probabilities to be right.
     """
     pairs = (w > 0).sum(1) > 1
     root = np.sqrt(w)
     if pairs.sum() >= _LEAST_PAIRS:
-        between = _solve([centred(s, w)[0] * root for s in stages], centred(y, w)[0] * root)
+        columns = [centred(s, w)[0] * root for s in [*stages, y]]
     else:  # of each query one candidate was observed: differences show over queries only
         total = np.maximum(w.sum(0), 1e-9)
-        flat = [(s - (w * s).sum(0) / total) * root for s in [*stages, y]]
-        between = _solve(flat[:-1], flat[-1])
+        columns = [(s - (w * s).sum(0) / total) * root for s in [*stages, y]]
+    between = _solve(columns[:-1], columns[-1])
+    between[-1] += float(_solve(columns[-2:-1], columns[-1])[0])
+    between /= 2
     heavy = np.sqrt(w.sum(1, keepdims=True))
     rows = [centred(s, w)[1] for s in [*stages, y]]
     usual = [(heavy**2 * r).sum() / np.maximum((heavy**2).sum(), 1e-9) for r in rows]

@@ -42,7 +42,7 @@ class Training:
     trees: int = 100
     leaves: int = 700
     """Of a tree, about, at most."""
-    certainty: float = 1.645
+    certainty: float = 2.0
     """Standard errors that a gain must lie above zero for the guard to let it through."""
     stages: tuple[str, ...] = STAGES
     """Those to be fitted, of prior, words, numbers and forest; the prior always is."""
@@ -236,7 +236,7 @@ def _stacked(table: Table, rows: _Rows, settings: Training, seed: int) -> Learne
                 x[some], y[some], rows.w[some], x[held], -(-settings.trees // 3), leaf, seed
             )
         names, said = [*names, "forest"], [*said, held_out]
-    found, offset = stacking.weigh(said, rows.y, rows.w)
+    found, offset = stacking.weigh(said, stages.blended(rows.y, rows.w), rows.w)
     weights = np.zeros((len(STAGES), 2))
     weights[[STAGES.index(name) for name in names]] = found
     scores = stacking.combined(said, found, offset)

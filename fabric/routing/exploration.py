@@ -16,6 +16,7 @@ from zlib import crc32
 
 import numpy as np
 
+from fabric.core.cards import name_of
 from fabric.routing.bandits import Linear, Vector, best_of, features
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class Explorer:
         names = state["candidates"].tolist()
         for row in state["heard"].tolist():
             self._rows[names[row]] = row
-            self._newest[_base(names[row])] = names[row]
+            self._newest[name_of(names[row])] = names[row]
         kinds = ((str(task), str(domain)) for task, domain in state["kinds"][:KINDS])
         self._kinds = {kind: 1 + number for number, kind in enumerate(kinds)}
         for name, array in self._arrays().items():
@@ -245,7 +246,7 @@ class Explorer:
         for place, name in enumerate(names):
             row = self._rows.get(name)
             if row is None:
-                before = self._newest.get(_base(name))
+                before = self._newest.get(name_of(name))
                 row = 0 if before is None else self._rows[before]
                 weights[place] = 0.0 if before is None else self._widened(row)
             rows.append(row)
@@ -260,12 +261,12 @@ class Explorer:
             if row == MOST:
                 oldest = next(iter(self._rows))
                 row = self._rows.pop(oldest)
-                if self._newest.get(_base(oldest)) == oldest:
-                    del self._newest[_base(oldest)]
+                if self._newest.get(name_of(oldest)) == oldest:
+                    del self._newest[name_of(oldest)]
             for array in self._arrays().values():
                 array[row] = array[before] * weight
             self._surprise[row] = 0.0
-        self._newest[_base(candidate)] = candidate
+        self._newest[name_of(candidate)] = candidate
         self._rows[candidate] = row
         return row
 
@@ -289,11 +290,6 @@ def _given(scores: Mapping[str, float]) -> Vector:
     given = np.fromiter(scores.values(), np.float64, len(scores))
     given[np.isnan(given)] = _UNKNOWN
     return given
-
-
-def _base(candidate: str) -> str:
-    """The name without the version."""
-    return candidate.rpartition(":")[0] or candidate
 
 
 def _drawn(chances: Vector, point: float) -> int:

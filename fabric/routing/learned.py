@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fabric.core.cards import name_of
 from fabric.routing import features
 from fabric.routing.forest import Forest
 
@@ -127,9 +128,9 @@ class Choice:
     """Who is to answer a query. Positions are those of the candidates that were asked about."""
 
     probabilities: Floats
-    """[k] of success, calibrated; not a number for those who are not known."""
+    """[k] of success, calibrated; not a number for those of whom no version is known."""
     order: tuple[int, ...]
-    """All positions, best first; those who are not known come last, as they stood."""
+    """All positions, best first; those of whom no version is known come last, as they stood."""
     gain: float
     """In probability: of the candidate that scores highest over the best single one."""
     gain_bound: float
@@ -167,7 +168,9 @@ class Learned:
     """What training measured on held-out queries, in what JSON can say."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_places", {name: at for at, name in enumerate(self.candidates)})
+        places = {name_of(key): at for at, key in enumerate(self.candidates)}
+        places |= {key: at for at, key in enumerate(self.candidates)}
+        object.__setattr__(self, "_places", places)
 
     @property
     def width(self) -> int:
@@ -217,7 +220,7 @@ class Learned:
         return np.asarray(np.interp(scores, self.curve[0], self.curve[1]))
 
     def predict(self, query: Query, candidates: Sequence[str]) -> Floats:
-        """P(success) of each of *candidates*: [k], not a number for those who are not known."""
+        """P(success) of each of *candidates*: [k], not a number where no version is known."""
         return self.calibrated(self._of(self.score(query), candidates))
 
     def choose(self, query: Query, candidates: Sequence[str]) -> Choice:
@@ -242,8 +245,9 @@ class Learned:
         return Choice(probabilities, tuple(order), gain, bound, order[0] != usual)
 
     def _of(self, scores: Floats, candidates: Sequence[str]) -> Floats:
+        """[len(candidates)]; a new version is as the last one of its name that is known."""
         places: dict[str, int] = self.__dict__["_places"]
-        at = [places.get(name, -1) for name in candidates]
+        at = [places[key] if key in places else places.get(name_of(key), -1) for key in candidates]
         return np.append(scores, np.nan)[at]
 
     def _usual(self, candidates: Sequence[str]) -> int | None:

@@ -65,6 +65,19 @@ def test_another_takes_the_place_of_a_best_single_candidate_that_is_not_there(le
     assert choice.first == 1
 
 
+def test_a_new_version_is_expected_to_do_as_the_last_one(learned: Learned):
+    """It stands where the version stood that it replaces, also as the best single candidate."""
+    query = next(query for query in TEXTS.queries if query.task == "code")
+
+    before = learned.choose(query, ("anna:1", "bert:1", "carl:2"))
+    after = learned.choose(query, ("anna:2", "bert:1", "carl:3"))
+    guarded = replace(learned, margin=float("inf")).choose(query, ("bert:1", "carl:3", "anna:2"))
+
+    assert np.array_equal(before.probabilities, after.probabilities)
+    assert before.order == after.order
+    assert guarded.first == 2
+
+
 @pytest.mark.parametrize("part", [0.0, 0.25, 0.5, 0.75])
 def test_a_damaged_policy_is_refused(learned: Learned, part: float):
     """One wrong byte is enough for a policy to be refused."""
