@@ -30,7 +30,7 @@ def test_a_timeline_has_a_bar_for_when_each_step_ran():
 
 def test_a_timeline_is_drawn_for_any_page():
     """As SVG that says in words what it shows."""
-    drawn = ElementTree.fromstring(timelines.svg(RUN))
+    drawn = ElementTree.fromstring(timelines.svg(RUN))  # noqa: S314 - it is our own
     texts = ["".join(each.itertext()) for each in drawn.iter("{http://www.w3.org/2000/svg}title")]
     assert texts == [
         "read & write, 1000.00 ms, UNAVAILABLE",
@@ -46,7 +46,7 @@ def test_a_run_that_took_no_time_is_shown_nevertheless():
     """And one without steps."""
     none = PipelineRun(request="r", pipeline="p")
     assert list(timelines.timeline(none)[1]) == []
-    assert ElementTree.fromstring(timelines.svg(none)) is not None
+    assert timelines.svg(none).count("<g>") == 0
 
 
 def test_a_profile_says_what_to_scale():

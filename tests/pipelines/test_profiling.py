@@ -34,7 +34,9 @@ def test_what_waits_is_to_have_more_replicas():
         )
     )
     assert said == (
-        "b takes 60% of the time, of which n works 90%: a larger batch or a faster model; more "
-        "replicas would change little",
+        (
+            "b takes 60% of the time, of which n works 90%: a larger batch or a faster model; more "
+            "replicas would change little"
+        ),
         "a takes 30% of the time, and waits for 50% of its own: more replicas of m",
     )
