@@ -45,6 +45,7 @@ REPLICA_SPAN = "fabric.replica"
 MODEL = "fabric.model"
 ROUTE = "fabric.route"
 STEP = "fabric.step"
+ITEM = "fabric.item"  # of a map or a loop, as `3` or `3/0`; empty outside of them
 SPECIALIST = "fabric.specialist"
 VERSION = "fabric.version"
 REPLICA = "fabric.replica"

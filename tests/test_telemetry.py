@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import grpc
 import numpy as np
@@ -20,7 +21,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from opentelemetry.sdk.trace import TracerProvider
 from running import Failing, Held, Running, Saying, process, served, unique, until
 
-from fabric import AsyncClient, telemetry
+from fabric import AsyncClient, Value, each, op, pipeline, step, telemetry
 from fabric.api.catalog.v1 import card_pb2
 from fabric.api.inference.v2.open_inference_pb2 import ModelInferRequest
 from fabric.core.cards import Caching, Model
@@ -282,6 +283,40 @@ async def test_a_request_is_one_trace_from_gateway_to_replica(tracing):
         telemetry.BATCH_ROWS: 1,
     }
     assert {span.status.code for _, span in spans.values()} == {Status.STATUS_CODE_UNSET}
+
+
+async def test_a_pipeline_is_one_trace_with_a_span_for_each_step(tracing):
+    """A step's span is the parent of those in its body, and of the attempts of its call."""
+    running, collector, client = tracing
+
+    @pipeline(name=unique("traced"))
+    def doubled(x: Value) -> Value:
+        lost = step("nobody", x=x, optional=True)
+        rows = each(x, lambda row: step("double", x=row))
+        return op.default([lost, op.concat(rows)])
+
+    await client.apply(pipelines=[doubled.graph])
+    name = doubled.graph.name
+    await until(partial(client.ready, name))
+    trace = TRACE.replace("0af", "9ef")
+    await ask(running, name, f"00-{trace}-{CALLER}-01")
+    await until(lambda: len(collector.of(trace)) == 6)
+
+    spans = [span for _, span in collector.of(trace)]
+    (gateway,) = (span for span in spans if span.name == telemetry.GATEWAY_SPAN)
+    steps = {attributes(s)[telemetry.STEP]: s for s in spans if s.name == telemetry.STEP_SPAN}
+    (attempt,) = (span for span in spans if span.name == telemetry.ATTEMPT_SPAN)
+    assert steps.keys() == {"nobody", "each", "double"}
+    assert steps["nobody"].parent_span_id == steps["each"].parent_span_id == gateway.span_id
+    assert steps["double"].parent_span_id == steps["each"].span_id
+    assert attempt.parent_span_id == steps["double"].span_id
+    assert attributes(steps["double"]) == {
+        telemetry.STEP: "double",
+        telemetry.ITEM: "0",
+        telemetry.SPECIALIST: "double:1",
+        telemetry.ATTEMPTS: 1,
+    }
+    assert attributes(steps["nobody"])[telemetry.ERROR_TYPE] == "NOT_FOUND"
 
 
 async def test_an_attempt_says_whether_its_answer_was_kept(tracing):

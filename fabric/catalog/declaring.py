@@ -25,6 +25,7 @@ REPLACING = (
     "hosting.model",
     "hosting.python",
     "hosting.arguments",
+    "hosting.runtime_env",
     "hosting.onnxruntime",
     "hosting.resources",
     "hosting.sequences",

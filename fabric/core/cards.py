@@ -380,6 +380,25 @@ class Canary(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RuntimeEnv(Checked):
+    """What a replica finds beside what its node has, as in Ray's `runtime_env`
+    (https://docs.ray.io/en/latest/ray-core/handling-dependencies.html)."""
+
+    pip: tuple[str, ...] = ()
+    """Requirements that are installed for its replicas alone, on Ray."""
+    env_vars: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables."""
+    working_dir: str = ""
+    """URI of a zip archive that is unpacked, and is the working directory, on Ray."""
+
+    def mistakes(self) -> Iterator[str]:
+        if "" in self.env_vars:
+            yield "env_vars has a value without a name"
+        if self.working_dir and "://" not in self.working_dir:
+            yield f"working_dir is {self.working_dir!r}, it must be the URI of a zip archive"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hosting(Checked):
     """How the replicas of a specialist run. Exactly one of `model` and `python` is given."""
 
@@ -388,6 +407,7 @@ class Hosting(Checked):
     """`package.module:Class` with an async `infer`, where a model alone is not enough."""
     arguments: Mapping[str, str] = field(default_factory=dict)
     """Keyword arguments of the Python class."""
+    runtime_env: RuntimeEnv = RuntimeEnv()
     resources: Resources = Resources()
     replicas: Replicas = Replicas()
     batching: Batching = Batching()

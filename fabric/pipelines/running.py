@@ -184,14 +184,19 @@ class Run:
             self.give(node, scope, node.constant)
             return
         if node.operate is None and telemetry.is_recorded(scope.trace):
-            with telemetry.span(
-                telemetry.STEP_SPAN, scope.trace, {telemetry.STEP: node.step.name}
-            ) as span:
-                await self._watched(node, scope, telemetry.pack(span))
+            said = {telemetry.STEP: node.step.name, telemetry.ITEM: scope.item}
+            with telemetry.span(telemetry.STEP_SPAN, scope.trace, said) as span:
+                called = await self._watched(node, scope, telemetry.pack(span))
+                span.set_attribute(telemetry.ATTEMPTS, sum(each.attempts for each in called))
+                if called and (who := called[-1].who):
+                    span.set_attribute(telemetry.SPECIALIST, who)
+                if (lost := self.lost.get(node.step.name)) is not None:
+                    span.set_attribute(telemetry.ERROR_TYPE, lost.reason)
         else:
             await self._watched(node, scope, scope.trace)
 
-    async def _watched(self, node: Node, scope: Scope, trace: bytes) -> None:
+    async def _watched(self, node: Node, scope: Scope, trace: bytes) -> Sequence[Called]:
+        """The calls that it has made."""
         step, called = node.step, list[Called]()
         given: Values | Missing = MISSING
         with self._watch(step, scope, called):
@@ -199,6 +204,7 @@ class Run:
             if not step.when or scope.truth(node.refers[step.when]):
                 given = await self._done(node, scope, trace, called)
         self.give(node, scope, given)
+        return called
 
     async def call_together(
         self, node: Node, batch: Sequence[tuple[Scope, Mapping[str, Tensor]]]

@@ -16,7 +16,7 @@ import pytest
 from planes import REPLICA, control_plane, free_port, local_host, until
 
 from fabric.api.catalog.v1 import catalog_service_pb2 as pb
-from fabric.core.cards import Replicas, Timeouts
+from fabric.core.cards import Replicas, RuntimeEnv, Timeouts
 from fabric.core.replicas import State
 from fabric.testing import specialist
 
@@ -55,6 +55,18 @@ async def test_the_least_number_of_replicas_runs(sqlite_url):
         last = pids(controller, "a:1")
         await controller.apply([], [], prune=True)
         await gone(*last)
+
+
+async def test_a_replica_has_the_environment_that_is_declared(sqlite_url):
+    """And what would have to be installed is refused, with the reason."""
+    async with control_plane(sqlite_url, local_host) as (controller, *_):
+        await controller.apply([specialist("a", runtime_env=RuntimeEnv(env_vars={"A": "b"}))], [])
+        await until(controller, state_is(controller, "a:1", State.READY))
+        (pid,) = pids(controller, "a:1")
+        assert b"\0A=b\0" in Path(f"/proc/{pid}/environ").read_bytes()
+        await controller.apply([specialist("a", runtime_env=RuntimeEnv(pip=("x",)))], [])
+        why = "runtime_env.pip needs the host ray: the local one installs nothing"
+        await until(controller, lambda: controller.catalog.statuses["a:1"].reason == why)
 
 
 async def test_a_replica_that_is_killed_comes_back(sqlite_url):

@@ -20,6 +20,7 @@ from fabric.core.cards import (
     OnnxRuntime,
     Replicas,
     Resources,
+    RuntimeEnv,
     Sequences,
     Timeouts,
 )
@@ -185,6 +186,7 @@ READ_ONCE = {
     "hosting.model": {"model": Model(uri="other.onnx")},
     "hosting.python": {"python": "a:B"},
     "hosting.arguments": {"arguments": {"x": "y"}},
+    "hosting.runtime_env": {"runtime_env": RuntimeEnv(pip=("x",))},
     "hosting.onnxruntime": {"onnxruntime": OnnxRuntime(intra_op_threads=2)},
     "hosting.resources": {"resources": Resources(cpus=2.0)},
     "hosting.sequences": {"sequences": Sequences()},
@@ -200,6 +202,18 @@ def test_what_a_replica_reads_when_it_starts_is_in_an_argument(path):
     before, after = (application(specialist("a", **c), "h:1") for c in ({}, READ_ONCE[path]))
 
     assert before["args"] != after["args"]
+
+
+def test_the_environment_reaches_ray():
+    """Of what is said of it, and nothing where nothing is."""
+    declared = RuntimeEnv(pip=("colorama==0.4.6",), env_vars={"A": "b"})
+    (deployment,) = application(specialist("a", runtime_env=declared), "h:1")["deployments"]
+    assert deployment["ray_actor_options"]["runtime_env"] == {
+        "pip": ("colorama==0.4.6",),
+        "env_vars": {"A": "b"},
+    }
+    (deployment,) = application(specialist("a"), "h:1")["deployments"]
+    assert "runtime_env" not in deployment["ray_actor_options"]
 
 
 def test_resources_and_limits_reach_ray():

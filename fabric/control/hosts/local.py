@@ -140,7 +140,14 @@ class LocalHost:
 
     # ---------------------------------------------------------------------------- processes
     async def _start(self, specialist: Specialist, desk: Desk, tasks: asyncio.TaskGroup) -> None:
-        environ = {"FABRIC_CONTROL": self._control, "FABRIC_NODE": self._node}
+        declared = specialist.hosting.runtime_env
+        if declared.pip or declared.working_dir:
+            what = "pip" if declared.pip else "working_dir"
+            reason = f"runtime_env.{what} needs the host ray: the local one installs nothing"
+            self._failed(specialist, reason)
+            return
+        own = {"FABRIC_CONTROL": self._control, "FABRIC_NODE": self._node}
+        environ = {**declared.env_vars, **own}
         now = time.monotonic()
         try:
             process = await Process.start(self._command, specialist, environ, now)

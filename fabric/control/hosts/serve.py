@@ -7,7 +7,7 @@ replicas when `args` differ. Unknown keys are ignored without a word.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from fabric.api.catalog.v1 import card_pb2
@@ -65,6 +65,7 @@ def _started_with(specialist: Specialist) -> dict[str, Any]:
             model=hosting.model,
             python=hosting.python,
             arguments=hosting.arguments,
+            runtime_env=hosting.runtime_env,
             resources=hosting.resources,
             onnxruntime=hosting.onnxruntime,
             timeouts=Timeouts(startup=hosting.timeouts.startup),
@@ -81,13 +82,15 @@ def _started_with(specialist: Specialist) -> dict[str, Any]:
 
 def _deployment(hosting: Hosting) -> dict[str, Any]:
     resources, replicas = hosting.resources, hosting.replicas
-    reserved = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
+    options: dict[str, Any] = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
     if resources.memory:
-        reserved["memory"] = resources.memory
+        options["memory"] = resources.memory
+    if environment := {key: said for key, said in asdict(hosting.runtime_env).items() if said}:
+        options["runtime_env"] = environment
     scales = replicas.min < replicas.max
     return {
         "name": DEPLOYMENT,
-        "ray_actor_options": reserved,
+        "ray_actor_options": options,
         "max_surge_percent": 100,
         "rolling_update_percentage": 1.0,
         "graceful_shutdown_wait_loop_s": 0.1,

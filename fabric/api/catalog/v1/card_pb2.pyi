@@ -262,8 +262,25 @@ class Canary(_message.Message):
     every: float
     def __init__(self, inputs: _Optional[_Iterable[_Union[_route_pb2.TensorValue, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_route_pb2.TensorValue, _Mapping]]] = ..., tolerance: _Optional[float] = ..., every: _Optional[float] = ...) -> None: ...
 
+class RuntimeEnv(_message.Message):
+    __slots__ = ("pip", "env_vars", "working_dir")
+    class EnvVarsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    PIP_FIELD_NUMBER: _ClassVar[int]
+    ENV_VARS_FIELD_NUMBER: _ClassVar[int]
+    WORKING_DIR_FIELD_NUMBER: _ClassVar[int]
+    pip: _containers.RepeatedScalarFieldContainer[str]
+    env_vars: _containers.ScalarMap[str, str]
+    working_dir: str
+    def __init__(self, pip: _Optional[_Iterable[str]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., working_dir: _Optional[str] = ...) -> None: ...
+
 class Hosting(_message.Message):
-    __slots__ = ("model", "python", "arguments", "resources", "replicas", "batching", "onnxruntime", "timeouts", "sequences", "classes", "loaded", "canary", "concurrency", "breaker")
+    __slots__ = ("model", "python", "arguments", "resources", "replicas", "batching", "onnxruntime", "timeouts", "sequences", "classes", "loaded", "canary", "concurrency", "breaker", "runtime_env")
     class ArgumentsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -292,6 +309,7 @@ class Hosting(_message.Message):
     CANARY_FIELD_NUMBER: _ClassVar[int]
     CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
     BREAKER_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_ENV_FIELD_NUMBER: _ClassVar[int]
     model: Model
     python: str
     arguments: _containers.ScalarMap[str, str]
@@ -306,7 +324,8 @@ class Hosting(_message.Message):
     canary: Canary
     concurrency: Concurrency
     breaker: Breaking
-    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., python: _Optional[str] = ..., arguments: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., replicas: _Optional[_Union[Replicas, _Mapping]] = ..., batching: _Optional[_Union[Batching, _Mapping]] = ..., onnxruntime: _Optional[_Union[OnnxRuntime, _Mapping]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., sequences: _Optional[_Union[Sequences, _Mapping]] = ..., classes: _Optional[_Mapping[str, str]] = ..., loaded: bool = ..., canary: _Optional[_Union[Canary, _Mapping]] = ..., concurrency: _Optional[_Union[Concurrency, _Mapping]] = ..., breaker: _Optional[_Union[Breaking, _Mapping]] = ...) -> None: ...
+    runtime_env: RuntimeEnv
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., python: _Optional[str] = ..., arguments: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., replicas: _Optional[_Union[Replicas, _Mapping]] = ..., batching: _Optional[_Union[Batching, _Mapping]] = ..., onnxruntime: _Optional[_Union[OnnxRuntime, _Mapping]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., sequences: _Optional[_Union[Sequences, _Mapping]] = ..., classes: _Optional[_Mapping[str, str]] = ..., loaded: bool = ..., canary: _Optional[_Union[Canary, _Mapping]] = ..., concurrency: _Optional[_Union[Concurrency, _Mapping]] = ..., breaker: _Optional[_Union[Breaking, _Mapping]] = ..., runtime_env: _Optional[_Union[RuntimeEnv, _Mapping]] = ...) -> None: ...
 
 class Specialist(_message.Message):
     __slots__ = ("card", "hosting")
