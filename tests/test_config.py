@@ -253,7 +253,7 @@ def test_what_a_dataclass_refuses_is_an_error_of_its_place(refused):
               max: 2
         """) == [
         "4: specialists[0].cost: cost is -1.0, it cannot be negative",
-        "8: specialists[1].replicas.min: min is 3, it cannot be above max, 2",
+        "8: specialists[1].replicas.min: min is 3 replicas, it cannot be above max, 2",
     ]
 
 

@@ -264,6 +264,15 @@ def test_all_mistakes_are_named_with_their_lines(refused):
     ]
 
 
+def test_a_name_that_is_no_text_is_refused(refused):
+    """Also where names are held against each other."""
+    text = """\
+        pipelines:
+          - {name: [page], inputs: [x], outputs: {y: x}}
+        """
+    assert refused(text) == ["2: pipelines[0].name: must be a text, not a list"]
+
+
 def test_values_that_do_not_fit_are_named_with_their_lines(refused):
     """What the checks find, at the key that says it."""
     text = """\

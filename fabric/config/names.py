@@ -60,7 +60,7 @@ def check_names(document: Document, known: Collection[str]) -> None:
         elif name in chains:
             document.refuse((*at, "name"), f"'{name}' is declared twice")
         chains[name] = [target for _, target in _targets(at, entry)]
-    pipelines = {entry.get("name") for _, entry in document.entries("pipelines")} - specialists
+    pipelines = {str(entry.get("name")) for _, entry in document.entries("pipelines")} - specialists
     names = {*specialists, *chains, *(key.partition(":")[0] for key in known), *keys, *known}
     for at, entry in document.entries("routes"):
         for place, target in (*_targets(at, entry), *_named(at, entry)):

@@ -167,7 +167,7 @@ class Replicas(Checked):
     def mistakes(self) -> Iterator[str]:
         yield from at_least(self, 1, "min", "max")
         if 1 <= self.max < self.min:
-            yield f"min is {self.min}, it cannot be above max, {self.max}"
+            yield f"min is {self.min} replicas, it cannot be above max, {self.max}"
         yield from above_zero(self, "target_load")
 
 

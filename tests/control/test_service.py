@@ -149,7 +149,9 @@ async def test_errors_carry_their_reason(plane):
 
     async with refused(grpc.StatusCode.NOT_FOUND, "NOT_FOUND", "no route rs; did you mean"):
         await stub.Get(pb.GetRequest(key=key("route", "rs")))
-    async with refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", "specialist 'b': rep"):
+    async with refused(
+        grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", "specialist 'b': min is 3 rep"
+    ):
         await stub.Apply(bad)
     async with refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", "names no kind"):
         await stub.List(pb.ListRequest())
