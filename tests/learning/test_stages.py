@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fabric.learning import stages, training
+from fabric.learning import stacking, stages, training
 from fabric.learning.training import Training, fit
 from tests.learning import tables
 
@@ -40,3 +40,16 @@ def test_the_forest_is_not_told_the_fold(monkeypatch):
 
     k = len(made.candidates)
     assert (np.ptp(seen[0][:, :k], axis=0) == 0).all()
+
+
+def test_the_last_stage_counts_half_of_what_it_would_alone():
+    """However right those before it are: it was told what they say."""
+    rng = np.random.default_rng(0)
+    right = rng.random((200, 3))
+    doubled = 2 * right
+
+    weights, _ = stacking.weigh([right, doubled + rng.normal(size=right.shape)], right, right > -1)
+
+    alone, _ = stacking.weigh([doubled], right, right > -1)
+    assert weights[0, 0] == pytest.approx(0.5, abs=0.01)
+    assert 0.05 < weights[1, 0] < alone[0, 0] / 2
