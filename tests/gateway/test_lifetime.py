@@ -45,7 +45,7 @@ async def knows(client):
     """Whether the gateway has the catalog; it is ready only once all of it could be asked."""
     with suppress(Unavailable):
         try:
-            await client.ready("nobody")
+            await client.ready(unique("unknown"))
         except NotFound:
             return True
     return False

@@ -47,7 +47,7 @@ def test_names_of_dimensions_are_the_models_unless_the_card_has_others():
     assert narrowed(Signature(inputs=(x,), outputs=(y,)), declared) == Signature(
         inputs=(replace(x, shape=(8, 64)),), outputs=(mine,)
     )
-    with pytest.raises(ValueError, match="'x' has 1 symbols for 2 dimensions"):
+    with pytest.raises(ValueError, match="symbols has 1 for 2 dimensions of 'x'"):
         replace(x, symbols=("N",))
 
 
