@@ -57,6 +57,15 @@ class Tally:
             _add(tally, each.seconds, each.error)
 
 
+def _repeating(callees: Mapping[str, Callee | None]) -> set[str]:
+    """Those that give equal answers to equal requests."""
+    return {
+        name
+        for name, each in callees.items()
+        if each is not None and each.signature is not None and not each.signature.random
+    }
+
+
 def _add(tally: StepTally, seconds: float, reason: str) -> None:
     tally.runs += 1
     tally.failures += bool(reason)
@@ -141,7 +150,7 @@ class Preparing:
         return Prepared(
             pipeline,
             callees,
-            compiled(pipeline, checked.types),
+            compiled(pipeline, checked.types, _repeating(callees)),
             signature,
             Codec(signature, name, "", lends=True),
             {spec.name: spec.datatype for spec in signature.inputs},

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from fabric.pipelines.types import TensorType, Unknown, datatype_of, settled, si
 from fabric.pipelines.values import Tensor, Values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
     from fabric.core.pipelines import Body, Pipeline
     from fabric.pipelines.types import Type
@@ -61,6 +61,8 @@ class Node:
     empty: Values | None = None
     """What it makes of an empty list, where that is known."""
     constant: Values | None = None
+    twin: str = ""
+    """The step that makes the same call, and whose outputs are those of this one, too."""
     needs: tuple[str, ...] = ()
     """Givers of this graph that it, or a body of it, refers to."""
     followers: list[Node] = field(default_factory=list)
@@ -86,11 +88,21 @@ class Graph:
     """Givers beyond this graph that it refers to, as how far up they are, and their names."""
 
 
-def compiled(pipeline: Pipeline, types: Mapping[str, Type]) -> Graph:
-    """The graph of a *pipeline* that has been checked, and whose values have *types*."""
+def compiled(pipeline: Pipeline, types: Mapping[str, Type], repeats: Container[str] = ()) -> Graph:
+    """The graph of a *pipeline* that has been checked, and whose values have *types*.
+
+    Whoever is in *repeats* gives equal answers to equal inputs: of calls alike one is made.
+    """
     outputs = {output.name: output.source for output in pipeline.outputs}
     inputs = [each.name for each in pipeline.inputs]
-    return _graph(pipeline.steps, outputs, inputs, (), types)
+    return _graph(pipeline.steps, outputs, inputs, (), _Known(types, repeats))
+
+
+class _Known(NamedTuple):
+    """What is known of a pipeline."""
+
+    types: Mapping[str, Type]
+    repeats: Container[str]
 
 
 def _graph(
@@ -98,7 +110,7 @@ def _graph(
     outputs: Mapping[str, str],
     items: Iterable[str],
     around: tuple[frozenset[str], ...],
-    types: Mapping[str, Type],
+    known: _Known,
 ) -> Graph:
     """The graph of *steps* and *items*, within those that give what is *around*, inmost first."""
     scopes = (frozenset((*items, *(step.name for step in steps))), *around)
@@ -109,8 +121,9 @@ def _graph(
         return Place(up, reference.giver, reference.output)
 
     given = {name: place(text) for name, text in outputs.items()}
-    all_nodes = {step.name: _node(step, place, scopes, types) for step in steps}
+    all_nodes = {step.name: _node(step, place, scopes, known) for step in steps}
     nodes = _ordered(all_nodes, [each.giver for each in given.values() if not each.up])
+    _pair(nodes, known.repeats)
     uses: dict[str, int] = {}
     for giver in (
         *(each for node in nodes for each in node.needs),
@@ -143,7 +156,7 @@ def _node(
     step: Step,
     place: Callable[[str], Place],
     scopes: tuple[frozenset[str], ...],
-    types: Mapping[str, Type],
+    known: _Known,
 ) -> Node:
     inputs = tuple(
         (name, Taken(tuple(map(place, source.values)), source.is_list))
@@ -164,12 +177,12 @@ def _node(
         0,
         inputs,
         {text: place(text) for text in refers},
-        {name: _body(body, items, scopes, types) for name, body in step.bodies.items()},
+        {name: _body(body, items, scopes, known) for name, body in step.bodies.items()},
     )
     if step.operation:
         node.operate = OPERATIONS[step.operation].bind(step.arguments)
         if step.operation in _GATHERING:
-            node.empty = _empty(step.name, OPERATIONS[step.operation].outputs, types)
+            node.empty = _empty(step.name, OPERATIONS[step.operation].outputs, known.types)
     elif step.constant is not None:
         value = step.constant
         node.constant = {value.name: Tensor.of(value.array, value.datatype)}
@@ -184,9 +197,9 @@ def _body(
     body: Body,
     items: Iterable[str],
     scopes: tuple[frozenset[str], ...],
-    types: Mapping[str, Type],
+    known: _Known,
 ) -> Graph:
-    return _graph(body.steps, body.outputs, items, scopes, types)
+    return _graph(body.steps, body.outputs, items, scopes, known)
 
 
 def _empty(step: str, outputs: Iterable[str], types: Mapping[str, Type]) -> Values | None:
@@ -202,6 +215,30 @@ def _empty(step: str, outputs: Iterable[str], types: Mapping[str, Type]) -> Valu
         shape = tuple(size if isinstance(size, int) else 0 for size in sizes)
         made[output] = Tensor.of(np.zeros(shape, DTYPES[datatype]), datatype)
     return made
+
+
+def _pair(nodes: Sequence[Node], repeats: Container[str]) -> None:
+    """Tells calls among *nodes* that others make before them, whose twins they are."""
+    seen: dict[object, str] = {}
+    same: dict[str, str] = {}
+    for node in nodes:
+        step = node.step
+        if not step.call or any(name not in repeats for name in (step.call, *step.fallback)):
+            continue
+        inputs = frozenset(
+            (name, taken.is_list, tuple(_named(each, same) for each in taken.places))
+            for name, taken in node.inputs
+        )
+        terms = (step.tries, step.timeout, step.share, step.cache, step.when, step.optional)
+        alike = (step.call, step.fallback, step.requirements, terms, inputs)
+        first = seen.setdefault(alike, step.name)
+        if first != step.name:
+            same[step.name] = node.twin = first
+            node.inputs, node.needs = (), (first,)
+
+
+def _named(place: Place, same: Mapping[str, str]) -> Place:
+    return place if place.up else replace(place, giver=same.get(place.giver, place.giver))
 
 
 def _far(node: Node) -> Iterable[tuple[int, str]]:

@@ -155,7 +155,7 @@ async def _in_step(
     ]
     try:
         for inner in graph.nodes:
-            if not inner.step.call:
+            if not inner.step.call or inner.twin:
                 for scope in scopes:
                     await run.step(inner, scope)
                 continue

@@ -183,6 +183,9 @@ class Run:
         if node.constant is not None:
             self.give(node, scope, node.constant)
             return
+        if node.twin:
+            self.give(node, scope, scope.values[node.twin])
+            return
         if node.operate is None and telemetry.is_recorded(scope.trace):
             said = {telemetry.STEP: node.step.name, telemetry.ITEM: scope.item}
             with telemetry.span(telemetry.STEP_SPAN, scope.trace, said) as span:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -320,3 +321,50 @@ async def test_values_are_held_for_as_long_as_somebody_needs_them():
     assert len((await run(said, fakes, x=np.ones(100)))["y"]) == 100
     with pytest.raises(InvalidRequest, match="max_bytes of pipeline 'p' is 1599"):
         await run(pipeline(*steps, max_bytes=1599), fakes, x=np.ones(100))
+
+
+def twins(**said):
+    """Two lines of the same two calls, which meet."""
+    return pipeline(
+        call("a1", "double", x="x"),
+        call("a2", "double", x="x"),
+        call("b1", "half", x="a1"),
+        call("b2", "half", x="a2", **said),
+        op("sum", "add", x="b1", y="b2"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("repeats", "said", "asked"),
+    [
+        (("double", "half"), {}, ["double", "half"]),
+        (("half",), {}, ["double", "double", "half", "half"]),
+        (("double", "half"), {"with_tries": 2}, ["double", "half", "half"]),
+        ((), {}, ["double", "double", "half", "half"]),
+    ],
+)
+async def test_calls_alike_are_made_once(repeats, said, asked):
+    """Of those who answer equally, where the steps are the same in all but their names."""
+    both, fakes = twins(**said), FakeCalls(double=double, half=half)
+    running = Run(both, compiled(both, {}, repeats), fakes)
+    outputs = await running.outputs({"x": Tensor.of(np.array([3.0]))}, NEVER)
+    assert outputs["y"].array.tolist() == [6.0]
+    assert [name for name, _ in fakes.asked] == asked
+    assert running.held == 0
+
+
+@pytest.mark.parametrize("is_line", [True, False])
+async def test_a_thousand_steps_run(is_line):
+    """One after another, or all at the same time, as many as may be under way."""
+    names = [f"s{number}" for number in range(1000)]
+    if is_line:
+        steps = [call(n, "double", x=b) for b, n in pairwise(["x", *names])]
+        expected = [0.0]
+    else:
+        steps = [*(call(n, "double", x="x") for n in names), op("y", "mean", values=names)]
+        expected = [2.0]
+    fakes = FakeCalls(double=double)
+    x = [0.0] if is_line else [1.0]
+    assert await run(pipeline(*steps, parallel=100), fakes, x=x) == {"y": expected}
+    assert len(fakes.asked) == 1000
+    assert fakes.most == (1 if is_line else 100)
