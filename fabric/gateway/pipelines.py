@@ -13,7 +13,7 @@ from fabric.core.errors import InvalidRequest, Overloaded
 from fabric.core.requests import Answer, InferRequest, InferResponse
 from fabric.core.runs import PipelineRun
 from fabric.pipelines.running import Holding, Run
-from fabric.pipelines.values import Tensor
+from fabric.pipelines.values import Tensor, arrays
 from fabric.wire.asking import Asking
 from fabric.wire.outputs import read_typed
 from fabric.wire.parameters import conducted, remembered
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fabric.core.deadlines import Deadline
-    from fabric.core.tensors import Tensors
     from fabric.gateway.grpc import Parts
     from fabric.gateway.prepared import Prepared
     from fabric.gateway.view import View
@@ -113,14 +112,10 @@ class Pipelines:
     ) -> Parts:
         run = self._run(prepared, request)
         outputs = await self._remembered(run, prepared, inputs, request, deadline)
-        arrays: Tensors = {}
-        for name in inputs.wanted:
-            value = outputs[name]
-            if isinstance(value, Tensor):
-                arrays[name] = value.array
-        if len(arrays) < len(inputs.wanted):
-            inputs = replace(inputs, wanted=tuple(arrays))
-        return (*prepared.codec.parts(inputs, arrays), self._told(request, run))
+        given = arrays({name: outputs[name] for name in inputs.wanted})
+        if len(given) < len(inputs.wanted):
+            inputs = replace(inputs, wanted=tuple(given))
+        return (*prepared.codec.parts(inputs, given), self._told(request, run))
 
     async def _emitting(
         self,

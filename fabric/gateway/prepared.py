@@ -82,8 +82,6 @@ class Prepared:
     """A pipeline whose values fit together."""
 
     pipeline: Pipeline
-    callees: Mapping[str, Callee | None]
-    """Whom it calls, as they were when it was checked."""
     graph: Graph
     signature: Signature
     codec: Codec
@@ -149,7 +147,6 @@ class Preparing:
             return Unavailable(f"pipeline '{name}' is not ready: not all that it calls is known")
         return Prepared(
             pipeline,
-            callees,
             compiled(pipeline, checked.types, _repeating(callees)),
             signature,
             Codec(signature, name, "", lends=True),

@@ -13,6 +13,7 @@ from fabric.core.tensors import DTYPES
 from fabric.pipelines.operations import OPERATIONS
 from fabric.pipelines.types import TensorType, Unknown, datatype_of, settled, sizes_of
 from fabric.pipelines.values import Tensor, Values
+from fabric.pipelines.wiring import ordered, reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Sequence
@@ -122,7 +123,10 @@ def _graph(
 
     given = {name: place(text) for name, text in outputs.items()}
     all_nodes = {step.name: _node(step, place, scopes, known) for step in steps}
-    nodes = _ordered(all_nodes, [each.giver for each in given.values() if not each.up])
+    waits = {name: node.needs for name, node in all_nodes.items()}
+    wanted = reached(waits, [each.giver for each in given.values() if not each.up])
+    names, _ = ordered({name: needs for name, needs in waits.items() if name in wanted})
+    nodes = [all_nodes[name] for name in names]
     _pair(nodes, known.repeats)
     uses: dict[str, int] = {}
     for giver in (
@@ -251,21 +255,6 @@ def _far(node: Node) -> Iterable[tuple[int, str]]:
         for up, giver in body.outer:
             if up:
                 yield up, giver
-
-
-def _ordered(nodes: Mapping[str, Node], wanted: Iterable[str]) -> list[Node]:
-    """Those that are *wanted*, and whom they need, these first."""
-    ordered: dict[str, Node] = {}
-    todo = [name for name in wanted if name in nodes]
-    while todo:
-        name = todo[-1]
-        before = [each for each in nodes[name].needs if each in nodes and each not in ordered]
-        if name in ordered or not before:
-            ordered[name] = nodes[name]
-            todo.pop()
-        else:
-            todo += before
-    return list(ordered.values())
 
 
 def _is_line(nodes: Sequence[Node], waiting: Sequence[int]) -> bool:
